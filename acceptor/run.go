@@ -1,0 +1,328 @@
+package acceptor
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+)
+
+// request is the work request of one Take. The reply channel has no buffer:
+// either Take receives the batch, or ctx ended and the batch is still ours.
+type request[K comparable, S, T any] struct {
+	ctx   context.Context
+	n     int
+	bytes int
+	reply chan Batch[K, S, T]
+}
+
+// drop is a slot that was dropped, for OnDrop.
+type drop[K comparable, S any] struct {
+	key    K
+	slot   S
+	reason Reason
+}
+
+// tally is what Run has counted since it last published: the counters that
+// others see change together with the lengths that they see.
+type tally[K comparable, S any] struct {
+	merged uint64
+	drops  []drop[K, S]
+}
+
+// Run owns the pending slots and their order. It returns when ctx ends or
+// Close is called, what is pending being dropped and counted then, or after
+// Drain when nothing is left; in each case it returns nil. ErrStarted: Run was
+// called before. ErrClosed: Close was.
+func (a *Acceptor[K, S, T]) Run(ctx context.Context) error {
+	a.mu.Lock()
+	switch {
+	case a.phase == created:
+		a.phase = running
+		a.mu.Unlock()
+	case a.isStopped():
+		a.mu.Unlock()
+		return ErrClosed
+	default:
+		a.mu.Unlock()
+		return ErrStarted
+	}
+	defer a.end()
+
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var req *request[K, S, T] // the work request that waits for its batch
+	for ctx.Err() == nil && !a.isStopped() {
+		more, refusing := a.drain()
+		now := a.now()
+		if req != nil && a.due(now, refusing) && a.fulfil(req, now, refusing) {
+			req = nil
+		}
+		if refusing && a.isEmpty() {
+			return nil
+		}
+		if more {
+			a.signal()
+		}
+
+		// One of the two channels is nil: there is a request or there isn't.
+		requests, withdrawn := a.requests, (<-chan struct{})(nil)
+		var ripe <-chan time.Time
+		if req != nil {
+			requests, withdrawn = nil, req.ctx.Done()
+			if a.order.head != nil {
+				timer.Reset(a.dueIn(a.order.head, now, refusing))
+				ripe = timer.C
+			}
+		}
+		select {
+		case <-a.wake:
+		case req = <-requests:
+		case <-withdrawn:
+			req = nil
+		case <-ripe:
+		case <-a.stop:
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// due is the rule that starts a batch: the head's first action is Delay old,
+// or the end has begun.
+func (a *Acceptor[K, S, T]) due(now time.Duration, refusing bool) bool {
+	return a.order.head != nil && a.dueIn(a.order.head, now, refusing) <= 0
+}
+
+// dueIn returns how long it takes until a slot is due were it the head.
+func (a *Acceptor[K, S, T]) dueIn(n *node[K, S], now time.Duration, refusing bool) time.Duration {
+	if refusing {
+		return 0
+	}
+	return n.first + a.opts.Delay - now
+}
+
+// drain moves what waits into the processing order: what is retried before
+// anything else, then the ring, then the map. It stops after a ring's worth, so
+// that offers that never pause can't keep batches from being cut; more tells
+// that it did.
+func (a *Acceptor[K, S, T]) drain() (more, refusing bool) {
+	for drained := 0; ; {
+		a.mu.Lock()
+		a.publish()
+		retried := a.takeRetries()
+		var taken []entry[K, S]
+		if len(retried) == 0 && drained < len(a.queue.ring) {
+			taken = a.queue.take(a.chunk)
+		}
+		a.returning, a.draining = len(retried), len(taken)
+		if len(taken) > 0 {
+			a.moving = taken[0].first
+		} else if len(retried) > 0 {
+			a.moving = retried[0].first
+		}
+		more, refusing = a.queue.len() > 0, a.refusing
+		a.mu.Unlock()
+		a.report()
+		if len(retried)+len(taken) == 0 {
+			return more, refusing
+		}
+
+		limit := max(1, a.opts.Limit())
+		a.putBack(retried, limit)
+		for i := range taken {
+			a.place(taken[i], limit)
+		}
+		clear(taken)
+		drained += len(taken)
+	}
+}
+
+// takeRetries returns what Settle gave back, in the order of their first
+// actions. The slice is Run's until the next call. The caller holds mu.
+func (a *Acceptor[K, S, T]) takeRetries() []entry[K, S] {
+	clear(a.back)
+	a.back, a.retries = a.retries, a.back[:0]
+	slices.SortFunc(a.back, func(x, y entry[K, S]) int { return cmp.Compare(x.seq, y.seq) })
+	return a.back
+}
+
+// place gives a new action its slot: merged into the pending one of its key,
+// which keeps its first time and its place, or else at the end.
+func (a *Acceptor[K, S, T]) place(e entry[K, S], limit int) {
+	if n := a.order.slots[e.key]; n != nil {
+		n.entry = merge(n.entry, e, a.opts.Merge)
+		a.tally.merged++
+		return
+	}
+	a.order.insert(e, nil)
+	a.trim(limit)
+}
+
+// putBack gives retried slots the places that their first actions had. They
+// come sorted by those, so that one walk from the front finds all places; it is
+// short, since only what was in flight at the same time can be older.
+func (a *Acceptor[K, S, T]) putBack(retried []entry[K, S], limit int) {
+	at := a.order.head
+	for _, e := range retried {
+		if n := a.order.slots[e.key]; n != nil {
+			a.tally.merged++
+			merged := merge(e, n.entry, a.opts.Merge)
+			if n.seq < e.seq {
+				n.entry = merged // It began first: it stands where it should.
+				continue
+			}
+			if at == n {
+				at = n.next
+			}
+			a.order.remove(n)
+			e = merged
+		}
+		for at != nil && at.seq < e.seq {
+			at = at.next
+		}
+		a.order.insert(e, at)
+	}
+	a.trim(limit)
+}
+
+// trim drops the oldest slots beyond the limit.
+func (a *Acceptor[K, S, T]) trim(limit int) {
+	for a.order.len() > limit {
+		a.drop(a.order.head, Overflowed)
+	}
+}
+
+func (a *Acceptor[K, S, T]) drop(n *node[K, S], reason Reason) {
+	e := a.order.remove(n)
+	a.tally.drops = append(a.tally.drops, drop[K, S]{e.key, e.slot, reason})
+}
+
+// fulfil cuts a batch and hands it to the Take that asked for it. False: the
+// request still waits, because nothing of what was due is left to send.
+func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], now time.Duration, refusing bool) bool {
+	if req.ctx.Err() != nil {
+		return true
+	}
+	batch := a.cut(req.n, req.bytes, now, refusing)
+	items := batch.Items
+
+	a.mu.Lock()
+	a.publish()
+	if len(items) > 0 {
+		a.inFlight += len(items)
+		a.batches++
+		batch.Number = a.batches
+		batch.ticket = &ticket[K, S, T]{owner: a, items: items}
+	}
+	a.mu.Unlock()
+	a.report()
+	if len(items) == 0 {
+		return false
+	}
+
+	select {
+	case req.reply <- batch:
+	case <-req.ctx.Done():
+		for i := len(items) - 1; i >= 0; i-- {
+			a.order.insert(items[i].entry, a.order.head)
+		}
+		a.mu.Lock()
+		a.inFlight -= len(items)
+		a.publish()
+		a.mu.Unlock()
+	}
+	return true
+}
+
+// cut renders slots from the front and takes those that fit out of the order.
+func (a *Acceptor[K, S, T]) cut(n, bytes int, now time.Duration, refusing bool) Batch[K, S, T] {
+	var b Batch[K, S, T]
+	cut := a.epoch.Add(now)
+	for head := a.order.head; head != nil && len(b.Items) < n; head = a.order.head {
+		if len(b.Items) == 0 && !a.due(now, refusing) {
+			break // Those that were due had nothing to send.
+		}
+		task, size, reason := a.opts.Render(head.key, head.slot, now-head.first)
+		if reason != "" {
+			a.drop(head, reason.known())
+			continue
+		}
+		size = max(0, size)
+		if bytes > 0 && len(b.Items) > 0 && b.Bytes+size > bytes {
+			break
+		}
+		if b.Items == nil {
+			b.Items = make([]Item[K, S, T], 0, min(n, a.order.len()))
+		}
+		e := a.order.remove(head)
+		b.Items = append(b.Items, Item[K, S, T]{
+			Key: e.key, Slot: e.slot, First: a.epoch.Add(e.first), Cut: cut,
+			Task: task, Bytes: size, entry: e,
+		})
+		b.Bytes += size
+	}
+	return b
+}
+
+// publish makes what Run has done visible, all at once. The caller holds mu,
+// and calls report after it.
+func (a *Acceptor[K, S, T]) publish() {
+	a.returning, a.draining = 0, 0
+	a.slots = a.order.len()
+	if a.order.head != nil {
+		a.head = a.order.head.first
+	}
+	a.counts.merged += a.tally.merged
+	a.tally.merged = 0
+	for i := range a.tally.drops {
+		a.counts.dropped[a.tally.drops[i].reason]++
+	}
+}
+
+// report tells OnDrop what was dropped since the last time, and forgets it.
+func (a *Acceptor[K, S, T]) report() {
+	for _, d := range a.tally.drops {
+		a.opts.OnDrop(d.key, d.slot, d.reason)
+	}
+	clear(a.tally.drops)
+	a.tally.drops = a.tally.drops[:0]
+}
+
+// isEmpty tells whether nothing is pending and nothing in flight.
+func (a *Acceptor[K, S, T]) isEmpty() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.queue.len()+len(a.retries)+a.order.len()+a.inFlight == 0
+}
+
+func (a *Acceptor[K, S, T]) isStopped() bool {
+	select {
+	case <-a.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// end drops what is pending, for good. It is called once, by Run's goroutine or
+// by the Close that came before any Run.
+func (a *Acceptor[K, S, T]) end() {
+	a.mu.Lock()
+	a.phase, a.refusing = ended, true
+	left := append(a.retries, a.queue.take(make([]entry[K, S], a.queue.used))...)
+	left = append(left, a.queue.take(nil)...)
+	for n := a.order.head; n != nil; n = n.next {
+		left = append(left, n.entry)
+	}
+	reason := a.reason
+	a.counts.dropped[reason] += uint64(len(left))
+	a.retries, a.slots = nil, 0
+	a.order = processingOrder[K, S]{}
+	a.mu.Unlock()
+	close(a.done)
+
+	for _, e := range left {
+		a.opts.OnDrop(e.key, e.slot, reason)
+	}
+}

@@ -1,0 +1,266 @@
+package batcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+)
+
+// Batcher is stage 3 of the pipeline to one peer. Create it with [New] and keep
+// [Batcher.Run] running; every other method may be called from any goroutine.
+type Batcher[K comparable, S, T any] struct {
+	opts     Options[K, S, T]
+	acceptor *acceptor.Acceptor[K, S, T]
+	shaper   shaper
+	reporter *reporter
+	started  atomic.Bool
+
+	permits        chan struct{}     // one for each idle worker
+	batchWorkQueue chan job[K, S, T] // closed by the dispatcher; a permit per place, so it never blocks
+
+	mu    sync.Mutex
+	stats Stats // the gauges of other parts are filled in by Stats
+}
+
+// job is a batch with what the shaper has to know when it fails.
+type job[K comparable, S, T any] struct {
+	batch      acceptor.Batch[K, S, T]
+	generation uint64
+}
+
+// New returns a batcher that sends what acc hands out. It reports every fault
+// of the options at once. The acceptor is run by Run and by nobody else.
+func New[K comparable, S, T any](acc *acceptor.Acceptor[K, S, T], opts Options[K, S, T]) (*Batcher[K, S, T], error) {
+	opts, err := opts.withDefaults()
+	if acc == nil {
+		err = errors.Join(errors.New("batcher: acceptor is missing"), err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	b := &Batcher[K, S, T]{
+		opts:     opts,
+		acceptor: acc,
+		shaper: shaper{
+			retryBusy: opts.RetryBusy, retryAbsent: opts.RetryAbsent, maxWait: opts.MaxWait,
+			rand: opts.Rand, changed: make(chan struct{}, 1),
+		},
+		reporter:       &reporter{logger: opts.Logger.With("component", "batcher", "peer", opts.Peer)},
+		permits:        make(chan struct{}, opts.InFlight),
+		batchWorkQueue: make(chan job[K, S, T], opts.InFlight),
+		stats:          Stats{Failures: make(map[Class]uint64)},
+	}
+	for range opts.InFlight {
+		b.permits <- struct{}{}
+	}
+	return b, nil
+}
+
+// Run runs the pipeline, the acceptor included, until ctx ends or Close is
+// called. When ctx ends nothing more is accepted, and what is pending is sent
+// without delay for up to DrainTimeout; what is left then is dropped, counted as
+// shutdown and logged once. Run returns when all its goroutines have ended:
+// nil, or ErrStarted, or the acceptor's error if it could not be run.
+func (b *Batcher[K, S, T]) Run(ctx context.Context) error {
+	if !b.started.CompareAndSwap(false, true) {
+		return ErrStarted
+	}
+	// work outlives ctx by the drain. It ends with the acceptor, which ends
+	// when it is drained, closed, or when work is cancelled.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	var (
+		wg  sync.WaitGroup
+		err error
+	)
+	wg.Go(func() {
+		defer stop()
+		err = b.acceptor.Run(work)
+	})
+	wg.Go(func() { b.dispatch(work) })
+	for range b.opts.InFlight {
+		wg.Go(func() { b.work(work) })
+	}
+
+	select {
+	case <-work.Done():
+	case <-ctx.Done():
+		b.drain(work)
+	}
+	stop()
+	wg.Wait()
+	if err != nil {
+		return fmt.Errorf("batcher: run acceptor: %w", err)
+	}
+	dropped := b.acceptor.Stats().Dropped
+	b.reporter.ended(dropped[acceptor.Shutdown], dropped[acceptor.PeerGone])
+	return nil
+}
+
+// drain lets the pipeline run empty, for as long as it may take.
+func (b *Batcher[K, S, T]) drain(work context.Context) {
+	b.acceptor.Drain()
+	b.shaper.wake() // What time there is, is for trying.
+	timer := time.NewTimer(b.opts.DrainTimeout)
+	defer timer.Stop()
+	select {
+	case <-work.Done():
+	case <-timer.C:
+	}
+}
+
+// Wake ends a wait at once and forgets how long the next would have been. Call
+// it when the peer is heard again after a silence, not at each sign of life: a
+// peer may be alive and busy.
+func (b *Batcher[K, S, T]) Wake() { b.shaper.wake() }
+
+// Close ends the pipeline without a drain: sends under way are cancelled, what
+// is pending is dropped and counted under reason, [acceptor.PeerGone] or
+// [acceptor.Shutdown]. It does not wait; Run returns soon after.
+func (b *Batcher[K, S, T]) Close(reason acceptor.Reason) { b.acceptor.Close(reason) }
+
+// dispatch hands out batches: a worker must be idle, and no wait in force.
+func (b *Batcher[K, S, T]) dispatch(work context.Context) {
+	defer close(b.batchWorkQueue)
+	for {
+		select {
+		case <-b.permits:
+		case <-work.Done():
+			return
+		}
+		j, err := b.next(work)
+		if err != nil {
+			return // The acceptor has ended, or is about to.
+		}
+		b.batchWorkQueue <- j
+	}
+}
+
+// next waits for the next batch that may be sent. A failure that comes in while
+// it waits for the batch puts the wait for the peer first.
+func (b *Batcher[K, S, T]) next(work context.Context) (job[K, S, T], error) {
+	for {
+		if err := b.shaper.pass(work); err != nil {
+			return job[K, S, T]{}, err
+		}
+		j, err := b.take(work)
+		if err == nil || errors.Is(err, acceptor.ErrClosed) || work.Err() != nil {
+			return j, err
+		}
+	}
+}
+
+func (b *Batcher[K, S, T]) take(work context.Context) (job[K, S, T], error) {
+	ctx, cancel := context.WithCancel(work)
+	defer cancel()
+	generation, ok := b.shaper.begin(cancel)
+	if !ok {
+		return job[K, S, T]{}, errHeld
+	}
+	defer b.shaper.finish()
+	batch, err := b.acceptor.Take(ctx, b.opts.Size, max(0, b.opts.Bytes()))
+	if err != nil {
+		return job[K, S, T]{}, err
+	}
+	b.mu.Lock()
+	b.stats.InFlight++
+	b.mu.Unlock()
+	return job[K, S, T]{batch: batch, generation: generation}, nil
+}
+
+// errHeld tells next that a wait has begun.
+var errHeld = errors.New("batcher: held back")
+
+func (b *Batcher[K, S, T]) work(work context.Context) {
+	for j := range b.batchWorkQueue {
+		b.deliver(work, j)
+		b.permits <- struct{}{}
+	}
+}
+
+// deliver sends a batch and settles it. The shaper hears of a failure first:
+// retried slots are due at once, and must find the wait in force.
+func (b *Batcher[K, S, T]) deliver(work context.Context, j job[K, S, T]) {
+	outcomes, err := b.send(work, j.batch)
+	switch {
+	case err != nil && work.Err() != nil:
+		// Cancelled by us: it says nothing of the peer.
+	case err != nil:
+		b.shaper.failed(classOf(err), j.generation)
+	case slices.ContainsFunc(outcomes, acceptor.Outcome.IsRetry):
+		b.shaper.refused()
+	default:
+		b.shaper.succeeded()
+	}
+	if err := b.acceptor.Settle(j.batch, outcomes); err != nil {
+		// Can't be: the batch came from Take and has an outcome per item.
+		b.reporter.logger.Error("Batch not settled", "batch", j.batch.Number, "err", err)
+	}
+	b.mu.Lock()
+	b.stats.InFlight--
+	b.mu.Unlock()
+}
+
+// send returns an outcome for each item, always. The error says why some are to
+// be retried. A batch that the peer can't read is halved, down to the task that
+// is to blame; after any other failure the rest of it isn't tried.
+func (b *Batcher[K, S, T]) send(work context.Context, batch acceptor.Batch[K, S, T]) ([]acceptor.Outcome, error) {
+	outcomes, err := b.attempt(work, batch)
+	switch {
+	case err == nil:
+		return outcomes, nil
+	case classOf(err) != Malformed:
+		return make([]acceptor.Outcome, len(batch.Items)), err // Retry is the zero Outcome.
+	case len(batch.Items) == 1:
+		b.reporter.malformed(batch.Number, err)
+		return []acceptor.Outcome{acceptor.Drop(acceptor.Malformed)}, nil
+	}
+	first, second := batch.Split()
+	outcomes, err = b.send(work, first)
+	if err != nil {
+		return append(outcomes, make([]acceptor.Outcome, len(second.Items))...), err
+	}
+	rest, err := b.send(work, second)
+	return append(outcomes, rest...), err
+}
+
+// attempt is one Send, counted and logged.
+func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K, S, T]) ([]acceptor.Outcome, error) {
+	if err := work.Err(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(work, b.opts.Timeout)
+	defer cancel()
+	began := time.Now()
+	outcomes, err := b.opts.Send(ctx, batch)
+	elapsed := time.Since(began)
+	if err == nil && len(outcomes) != len(batch.Items) {
+		err = fmt.Errorf("%w: %d outcomes for %d tasks", ErrFailed, len(outcomes), len(batch.Items))
+	}
+
+	b.mu.Lock()
+	b.stats.Batches++
+	b.stats.Tasks += uint64(len(batch.Items))
+	b.stats.Bytes += uint64(batch.Bytes)
+	if err != nil {
+		b.stats.Failures[classOf(err)]++
+	} else {
+		b.stats.RoundTrips++
+		b.stats.RoundTripSum += elapsed
+		b.stats.RoundTripLast = elapsed
+	}
+	b.mu.Unlock()
+
+	if err != nil && work.Err() == nil {
+		b.reporter.failed(batch.Number, len(batch.Items), elapsed, err)
+	} else if err == nil {
+		b.reporter.succeeded(batch.Number, len(batch.Items), elapsed)
+	}
+	return outcomes, err
+}

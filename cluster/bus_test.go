@@ -1,0 +1,263 @@
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryd/registryd/batcher"
+	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// bus is an in-memory network of nodes, for use inside a synctest bubble.
+type bus struct {
+	t  *testing.T
+	mu sync.Mutex
+	// nodes by name; a name that is not in it is absent.
+	nodes map[string]*testNode
+	sent  []sentBatch
+	// onRequest, when set, may fail a request before it is applied (apply
+	// false) or lose its reply after it was.
+	onRequest func(from, to string) (apply bool, err error)
+	payload   int
+}
+
+// sentBatch is one batch as it crossed the bus.
+type sentBatch struct {
+	From, To string
+	At       time.Time
+	Items    eureka.ReplicationList
+	Results  eureka.ReplicationListResponse
+}
+
+type testNode struct {
+	bus      *bus
+	name     string
+	reg      *registry.Registry
+	cluster  *cluster.Cluster
+	consumer *consumer.Consumer
+	log      *bytes.Buffer
+	stop     context.CancelFunc
+	done     chan error
+}
+
+func newBus(t *testing.T) *bus {
+	return &bus{t: t, nodes: make(map[string]*testNode), payload: 1 << 20}
+}
+
+// start adds a node to the bus and runs it.
+func (b *bus) start(name string, opts ...func(*cluster.Options)) *testNode {
+	b.t.Helper()
+	n := &testNode{bus: b, name: name, log: new(bytes.Buffer), done: make(chan error, 1)}
+	o := cluster.Options{Node: name, URL: "http://" + name + ":8761/eureka/", Version: "test", Logger: slog.New(slog.NewTextHandler(n.log, nil))}
+	for _, opt := range opts {
+		opt(&o)
+	}
+	var err error
+	if n.cluster, err = cluster.New(n, o); err != nil {
+		b.t.Fatalf("cluster.New: %v", err)
+	}
+	if n.reg, err = registry.New(registry.Options{Sink: n.cluster}); err != nil {
+		b.t.Fatalf("registry.New: %v", err)
+	}
+	n.cluster.Attach(n.reg)
+	if n.consumer, err = consumer.New(n.reg, consumer.Options{}); err != nil {
+		b.t.Fatalf("consumer.New: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.stop = cancel
+	b.mu.Lock()
+	b.nodes[name] = n
+	b.mu.Unlock()
+	go func() { n.done <- n.cluster.Run(ctx) }()
+	b.t.Cleanup(n.close)
+	return n
+}
+
+// close stops the node as a whole process does.
+func (n *testNode) close() {
+	n.stop()
+	select {
+	case <-n.done:
+	case <-time.After(time.Minute):
+		n.bus.t.Errorf("node %s did not stop", n.name)
+	}
+	n.done <- nil // closing again is fine
+	n.vanish()
+	n.consumer.Close()
+}
+
+// vanish takes the node off the bus, as a crash does.
+func (n *testNode) vanish() {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	if n.bus.nodes[n.name] == n {
+		delete(n.bus.nodes, n.name)
+	}
+}
+
+// comeBack puts it on again.
+func (n *testNode) comeBack() {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	n.bus.nodes[n.name] = n
+}
+
+func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]byte, error) {
+	b := n.bus
+	b.mu.Lock()
+	peer, up := b.nodes[to], b.nodes[n.name] == n
+	hook := b.onRequest
+	b.mu.Unlock()
+	if !up {
+		return nil, batcher.ErrDisconnected
+	}
+	if peer == nil {
+		return nil, batcher.ErrAbsent
+	}
+	apply, err := true, error(nil)
+	if hook != nil {
+		apply, err = hook(n.name, to)
+	}
+	if !apply {
+		return nil, err
+	}
+	type answer struct {
+		body []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	items, decodeErr := eureka.DecodeReplicationList(body, eureka.ListOptions{NATS: true})
+	if decodeErr != nil {
+		b.t.Errorf("batch %s -> %s is not readable: %v", n.name, to, decodeErr)
+	}
+	if len(body) > b.payload*3/4+64 {
+		b.t.Errorf("batch %s -> %s has %d bytes, bound %d", n.name, to, len(body), b.payload*3/4)
+	}
+	peer.consumer.Deliver(consumer.Request{
+		From: n.name, Body: body,
+		Respond: func(reply []byte) error { answers <- answer{body: reply}; return nil },
+		Fail: func(code int, text string) error {
+			kind := batcher.ErrBusy
+			if code == consumer.CodeMalformed {
+				kind = batcher.ErrMalformed
+			}
+			answers <- answer{err: fmt.Errorf("%w: %s", kind, text)}
+			return nil
+		},
+	})
+	select {
+	case a := <-answers:
+		if a.err == nil {
+			results, resErr := eureka.DecodeReplicationListResponse(a.body, 0)
+			if resErr != nil {
+				b.t.Errorf("reply %s -> %s is not readable: %v", to, n.name, resErr)
+			}
+			b.mu.Lock()
+			b.sent = append(b.sent, sentBatch{From: n.name, To: to, At: time.Now(), Items: items, Results: results})
+			b.mu.Unlock()
+		}
+		if err != nil {
+			return nil, err // applied, but the reply is lost
+		}
+		return a.body, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (n *testNode) others() []*testNode {
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	var out []*testNode
+	if n.bus.nodes[n.name] != n {
+		return nil
+	}
+	for _, o := range n.bus.nodes {
+		if o != n {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func (n *testNode) Announce(body []byte) error {
+	for _, o := range n.others() {
+		o.cluster.HandlePresence(n.name, body)
+	}
+	return nil
+}
+
+func (n *testNode) Ask() error {
+	for _, o := range n.others() {
+		o.cluster.HandleAsk()
+	}
+	return nil
+}
+
+func (n *testNode) MaxPayload() int { return n.bus.payload }
+
+// take returns the batches that crossed the bus since the last call.
+func (b *bus) take() []sentBatch {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := b.sent
+	b.sent = nil
+	return out
+}
+
+func (b *bus) fail(hook func(from, to string) (bool, error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onRequest = hook
+}
+
+// refuse makes a hook that fails the requests that match, unapplied.
+func refuse(match func(from, to string) bool, err error) func(from, to string) (bool, error) {
+	return func(from, to string) (bool, error) {
+		if match(from, to) {
+			return false, err
+		}
+		return true, nil
+	}
+}
+
+var errLost = errors.New("lost")
+
+// instance returns a registration as a client posts it.
+func instance(app, id string, status eureka.Status, dirty int64) *eureka.InstanceInfo {
+	return &eureka.InstanceInfo{
+		InstanceID: new(id), HostName: id + ".test", App: app, IPAddr: "192.0.2.1", Status: status, OverriddenStatus: eureka.StatusUnknown,
+		Port: eureka.Port{Number: 8080, Enabled: true}, SecurePort: eureka.Port{Number: 443}, CountryID: 1,
+		DataCenterInfo:     eureka.DataCenterInfo{Name: eureka.MyOwn},
+		LeaseInfo:          eureka.LeaseInfo{RenewalIntervalInSecs: 30, DurationInSecs: 90},
+		LastDirtyTimestamp: dirty,
+	}
+}
+
+// status returns what readers of the node see of an instance; "" if nothing.
+func (n *testNode) status(app, id string) eureka.Status {
+	i, ok := n.reg.Instance(registry.NewKey(app, id))
+	if !ok {
+		return ""
+	}
+	return i.Status
+}
+
+// checkLaw checks the conservation law of all pipelines of a node.
+func (n *testNode) checkLaw() {
+	n.bus.t.Helper()
+	for _, p := range n.cluster.Peers() {
+		if u := p.Acceptor.Unaccounted(); u != 0 {
+			n.bus.t.Errorf("%s -> %s: %d actions unaccounted for: %+v", n.name, p.Name, u, p.Acceptor)
+		}
+	}
+}

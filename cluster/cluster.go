@@ -1,0 +1,327 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/registryd/registryd/registry"
+)
+
+// Times of membership. They are not options: every node must agree on them.
+const (
+	presenceInterval = time.Second
+	// silence is how long a peer may be silent before it counts as unreachable.
+	silence = 5 * time.Second
+	// gone is how long it may be silent before its pipeline is closed.
+	gone = 5 * time.Minute
+	// startWait is how long a starting node listens for peers.
+	startWait = 250 * time.Millisecond
+)
+
+// DefaultMaxPeers bounds the peers: each costs a pipeline.
+const DefaultMaxPeers = 256
+
+// ErrNameTaken is returned by Run when another node of this node's name answers
+// at the start.
+var ErrNameTaken = errors.New("node name is taken")
+
+// Transport carries the cluster's messages. Node plugs a broker in.
+type Transport interface {
+	// Request sends a batch to a peer and returns its reply, whole. Errors are
+	// those of package batcher.
+	Request(ctx context.Context, to, batch string, body []byte) ([]byte, error)
+	// Announce publishes this node's presence.
+	Announce(body []byte) error
+	// Ask asks all nodes to announce themselves.
+	Ask() error
+	// MaxPayload returns how many bytes a message may have at present.
+	MaxPayload() int
+}
+
+// Options of a [Cluster]. Node is required; any other zero field means its
+// default.
+type Options struct {
+	Node    string // this node's name
+	URL     string // where its clients reach it, told to the peers
+	Version string // of the program, told to the peers
+
+	BatchDelay time.Duration // default acceptor.DefaultDelay, 500 ms
+	BatchSize  int           // default batcher.DefaultSize, 250
+	MaxPeers   int           // default DefaultMaxPeers; further ones are counted and not served
+
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil: nowhere
+}
+
+func (o *Options) setDefaults() error {
+	if o.MaxPeers == 0 {
+		o.MaxPeers = DefaultMaxPeers
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	var errs []error
+	if o.Node == "" {
+		errs = append(errs, errors.New("node: missing"))
+	}
+	if o.BatchDelay < 0 {
+		errs = append(errs, fmt.Errorf("batch delay %v: negative", o.BatchDelay))
+	}
+	if o.BatchSize < 0 {
+		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
+	}
+	return errors.Join(errs...)
+}
+
+// Cluster is this node's view of its peers, and the pipelines to them. It is the
+// registry's Sink.
+type Cluster struct {
+	opts        Options
+	reg         *registry.Registry
+	transport   Transport
+	log         *slog.Logger
+	incarnation uuid.UUID
+	metrics     *metrics
+
+	// fanOut is what Changed reads: the pipelines of all peers. It is replaced,
+	// never changed, under mu.
+	fanOut atomic.Pointer[[]*peer]
+
+	mu        sync.Mutex
+	peers     map[string]*peer // guarded by mu
+	stopping  bool             // guarded by mu; no peer is added any more
+	pipelines sync.WaitGroup   // of all peers; added to under mu
+
+	ready     chan struct{} // closed once the node may serve lists
+	setReady  func()
+	heardPeer chan struct{} // one slot: a peer was heard
+	nameTaken chan presence // one slot: another node of our name was heard
+}
+
+var _ registry.Sink = (*Cluster)(nil)
+
+// New returns a cluster without peers. It starts no goroutine. The registry is
+// given with Attach, since it needs the cluster as its Sink.
+func New(transport Transport, opts Options) (*Cluster, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	incarnation, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("cluster: incarnation: %w", err)
+	}
+	c := &Cluster{
+		opts: opts, transport: transport, log: opts.Logger.With("component", "cluster"),
+		incarnation: incarnation, peers: make(map[string]*peer),
+		ready: make(chan struct{}), heardPeer: make(chan struct{}, 1), nameTaken: make(chan presence, 1),
+	}
+	c.setReady = sync.OnceFunc(func() { close(c.ready) })
+	c.metrics = newMetrics(c)
+	c.fanOut.Store(&[]*peer{})
+	if opts.Metrics != nil {
+		if err := opts.Metrics.Register(c.metrics); err != nil {
+			return nil, fmt.Errorf("cluster: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// Attach gives the registry that is replicated. It is called once, before Run
+// and before any other goroutine knows the cluster.
+func (c *Cluster) Attach(reg *registry.Registry) { c.reg = reg }
+
+// Changed hands a change to the pipeline of every peer. What came from a peer is
+// never sent on. It never blocks; any goroutine may call it.
+func (c *Cluster) Changed(ch registry.Change) {
+	if ch.IsReplication {
+		return
+	}
+	for _, p := range *c.fanOut.Load() {
+		p.offer(ch.Key, ch.Bits)
+	}
+}
+
+// Run announces this node, listens for peers and keeps the membership until ctx
+// ends; then it says goodbye, drains the pipelines within their bound, and
+// returns nil. It returns ErrNameTaken, wrapped, when another live node has this
+// node's name. It is called once.
+func (c *Cluster) Run(ctx context.Context) error {
+	defer c.stop()
+	c.announce(Syncing)
+	if err := c.transport.Ask(); err != nil {
+		c.log.Debug("peers not asked", "err", err)
+	}
+	if err := c.start(ctx); err != nil {
+		return err
+	}
+	c.setReady()
+	c.announce(Ready)
+	tick := time.NewTicker(presenceInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			c.announce(Leaving)
+			return nil
+		case p := <-c.nameTaken:
+			c.log.Error("another node has this node's name: clients and peers will see both",
+				"peer", p.Node, "url", p.URL, "incarnation", p.Incarnation)
+		case now := <-tick.C:
+			c.announce(Ready)
+			c.watch(now)
+		}
+	}
+}
+
+// start waits until a peer is heard, or long enough for one to have answered.
+func (c *Cluster) start(ctx context.Context) error {
+	wait := time.NewTimer(startWait)
+	defer wait.Stop()
+	heard := c.heardPeer
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case p := <-c.nameTaken:
+			return fmt.Errorf("%w: %s runs at %s (incarnation %s)", ErrNameTaken, p.Node, p.URL, p.Incarnation)
+		case <-heard:
+			c.setReady()
+			heard = nil // go on listening for our own name
+		case <-wait.C:
+			return nil
+		}
+	}
+}
+
+// Ready is closed once the node has heard a peer or waited for one.
+func (c *Cluster) Ready() <-chan struct{} { return c.ready }
+
+// Incarnation returns the UUIDv7 of this start of the node.
+func (c *Cluster) Incarnation() string { return c.incarnation.String() }
+
+func (c *Cluster) announce(state State) {
+	if err := c.transport.Announce(c.announcement(state)); err != nil {
+		c.metrics.unannounced.Inc()
+		c.log.Debug("presence not announced", "err", err)
+	}
+}
+
+// HandleAsk answers a node that asks who is there. It is called by the
+// transport's goroutine, and does not block.
+func (c *Cluster) HandleAsk() {
+	state := Syncing
+	select {
+	case <-c.ready:
+		state = Ready
+	default:
+	}
+	c.announce(state)
+}
+
+// HandlePresence takes a node's presence, of the node named in the subject that
+// it came on. It is called by the transport's goroutine, and does not block.
+func (c *Cluster) HandlePresence(from string, body []byte) {
+	p, err := decodePresence(body)
+	if err != nil || p.Node != from {
+		c.metrics.foreignPresence.Inc()
+		c.log.Debug("presence not understood", "peer", from, "err", err)
+		return
+	}
+	if from == c.opts.Node {
+		if p.Incarnation != c.incarnation && p.State != Leaving {
+			select {
+			case c.nameTaken <- p:
+			default: // told already
+			}
+		}
+		return
+	}
+	c.heard(p)
+	select {
+	case c.heardPeer <- struct{}{}:
+	default:
+	}
+}
+
+// heard brings the member list up to date after a peer's presence.
+func (c *Cluster) heard(said presence) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := c.peers[said.Node]
+	switch {
+	case c.stopping || p == nil && said.State == Leaving:
+		return
+	case p == nil:
+		p = c.add(said)
+		if p == nil {
+			return
+		}
+		c.log.Info("peer joined", "peer", p.name, "url", said.URL, "incarnation", said.Incarnation)
+		p.seed()
+	case p.said.Incarnation != said.Incarnation:
+		c.log.Info("peer started anew", "peer", p.name, "url", said.URL, "incarnation", said.Incarnation)
+		p.seed() // it may have forgotten everything
+		p.pipeline.Wake()
+	case said.State == Leaving:
+		c.log.Info("peer is leaving", "peer", p.name)
+	case p.status == Unreachable || p.status == Left:
+		c.log.Info("peer is back", "peer", p.name, "elapsed", time.Since(p.last))
+		p.pipeline.Wake()
+	}
+	p.said, p.last, p.status = said, time.Now(), Reachable
+	if said.State == Leaving {
+		p.status = Left
+	}
+}
+
+// watch marks peers that have fallen silent, and closes the pipelines of those
+// that are gone.
+func (c *Cluster) watch(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name, p := range c.peers {
+		silent := now.Sub(p.last)
+		switch {
+		case silent > gone:
+			c.log.Warn("peer is gone, its pipeline is closed", "peer", name, "elapsed", silent)
+			delete(c.peers, name)
+			c.publish()
+			p.gone()
+			c.metrics.forget(name)
+		case silent > silence && p.status == Reachable:
+			c.log.Warn("peer is unreachable", "peer", name, "elapsed", silent)
+			p.status = Unreachable
+		}
+	}
+}
+
+// publish makes the peers known to Changed. mu is held.
+func (c *Cluster) publish() {
+	all := make([]*peer, 0, len(c.peers))
+	for _, p := range c.peers {
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *peer) int { return strings.Compare(a.name, b.name) })
+	c.fanOut.Store(&all)
+}
+
+// stop drains all pipelines and waits for them.
+func (c *Cluster) stop() {
+	c.mu.Lock()
+	c.stopping = true
+	for _, p := range c.peers {
+		p.shutdown()
+	}
+	c.mu.Unlock()
+	c.pipelines.Wait()
+}

@@ -1,0 +1,226 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/batcher"
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// PeerStatus is what this node believes of a peer.
+type PeerStatus string
+
+// The statuses of a peer. Its pipeline keeps trying in all of them.
+const (
+	Reachable   PeerStatus = "reachable"
+	Unreachable PeerStatus = "unreachable" // silent for over five seconds
+	Left        PeerStatus = "left"        // said goodbye
+)
+
+type (
+	pipelineAcceptor = acceptor.Acceptor[registry.Key, registry.Bits, task]
+	pipelineBatcher  = batcher.Batcher[registry.Key, registry.Bits, task]
+	batch            = acceptor.Batch[registry.Key, registry.Bits, task]
+)
+
+// peer is another node, and the pipeline to it.
+type peer struct {
+	cluster  *Cluster
+	name     string
+	acceptor *pipelineAcceptor
+	pipeline *pipelineBatcher
+	shutdown context.CancelFunc // begins the bounded drain
+
+	// Guarded by Cluster.mu.
+	said   presence
+	last   time.Time // when it was last heard
+	status PeerStatus
+}
+
+// add starts the pipeline to a new peer and makes it known to Changed. nil: it
+// couldn't, and said so. mu is held.
+func (c *Cluster) add(said presence) *peer {
+	if len(c.peers) >= c.opts.MaxPeers {
+		c.metrics.refusedPeers.Inc()
+		return nil
+	}
+	ctx, cancel := context.WithCancel(context.Background()) // ends in stop, or when the peer is gone
+	p := &peer{cluster: c, name: said.Node, said: said, shutdown: cancel}
+	if err := p.build(); err != nil {
+		cancel()
+		c.metrics.refusedPeers.Inc()
+		c.log.Error("no pipeline for peer", "peer", p.name, "err", err)
+		return nil
+	}
+	c.peers[p.name] = p
+	c.publish()
+	c.pipelines.Go(func() {
+		defer cancel()
+		if err := p.pipeline.Run(ctx); err != nil {
+			c.log.Error("pipeline ended", "peer", p.name, "err", err)
+		}
+	})
+	return p
+}
+
+func (p *peer) build() error {
+	c := p.cluster
+	acc, err := acceptor.New(acceptor.Options[registry.Key, registry.Bits, task]{
+		Delay:  c.opts.BatchDelay,
+		Limit:  func() int { return max(acceptor.DefaultLimit, c.reg.Len()) },
+		Merge:  registry.Bits.Merge,
+		Render: c.render,
+		OnDrop: p.dropped,
+	})
+	if err != nil {
+		return err
+	}
+	b, err := batcher.New(acc, batcher.Options[registry.Key, registry.Bits, task]{
+		Send: p.send, Peer: p.name, Size: c.opts.BatchSize, Bytes: c.batchBytes, Logger: c.opts.Logger,
+	})
+	p.acceptor, p.pipeline = acc, b
+	return err
+}
+
+// batchBytes is the bound of a batch: three quarters of a message, the rest is
+// for headers and what stands around the items.
+func (c *Cluster) batchBytes() int { return c.transport.MaxPayload() * 3 / 4 }
+
+// offer puts a change into the acceptorQueue.
+func (p *peer) offer(key registry.Key, bits registry.Bits) { p.acceptor.Offer(key, bits) }
+
+// seed marks every entry, so that a peer that may know nothing learns all. The
+// peer is known to Changed already: what changes meanwhile is marked anyway.
+func (p *peer) seed() {
+	p.cluster.pipelines.Go(func() {
+		for key, bits := range p.cluster.reg.All() {
+			p.offer(key, bits)
+		}
+	})
+}
+
+// gone ends the pipeline of a peer that has been silent for too long.
+func (p *peer) gone() { p.pipeline.Close(acceptor.PeerGone) }
+
+// dropped hears of every slot that leaves the pipeline unsent. A lost state
+// change leaves the peer behind until the instance changes again.
+func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Reason) {
+	if bits == registry.Renewed || reason == acceptor.Evicted {
+		return
+	}
+	p.unrepaired(key, string(reason))
+}
+
+// Reasons for which a key is left unrepaired, beside those of the acceptor.
+const bareConflict = "conflict_without_copy"
+
+func (p *peer) unrepaired(key registry.Key, reason string) {
+	m := p.cluster.metrics
+	m.losses.WithLabelValues(p.name, reason).Inc()
+	if m.sampled(p.name, reason) {
+		p.cluster.log.Warn("change not replicated", "peer", p.name, "app", key.App, "instance", key.ID, "reason", reason)
+	}
+}
+
+// send publishes a batch on the peer's subject and acts on the results.
+func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("batch id: %w", err)
+	}
+	items := make([][]byte, len(b.Items))
+	for i := range b.Items {
+		items[i] = b.Items[i].Task.body
+	}
+	const around = len(eureka.ReplicationListHead) + len(eureka.ReplicationListTail)
+	body := eureka.JoinReplicationList(make([]byte, 0, b.Bytes+around), items)
+	reply, err := p.cluster.transport.Request(ctx, p.name, id.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("batch %s to peer %s: %w", id, p.name, err)
+	}
+	results, err := eureka.DecodeReplicationListResponse(reply, len(b.Items))
+	if err != nil {
+		return nil, fmt.Errorf("batch %s: reply of peer %s: %w", id, p.name, err)
+	}
+	if len(results) != len(b.Items) {
+		return nil, fmt.Errorf("batch %s: peer %s answered %d results for %d tasks", id, p.name, len(results), len(b.Items))
+	}
+	outcomes := make([]acceptor.Outcome, len(results))
+	for i := range results {
+		outcomes[i] = p.settle(&b.Items[i], &results[i])
+	}
+	return outcomes, nil
+}
+
+// settle acts on the result of one task, as CONVERGENCE.md says under "On NATS".
+func (p *peer) settle(item *acceptor.Item[registry.Key, registry.Bits, task], res *eureka.Result) acceptor.Outcome {
+	p.cluster.metrics.result(p.name, item.Task.action, res.StatusCode)
+	switch {
+	case res.Err != nil:
+		return acceptor.Retry()
+	case res.StatusCode == 200:
+		return acceptor.Done()
+	case res.StatusCode == 404:
+		p.offer(item.Key, registry.Registered)
+		return acceptor.Done()
+	case res.StatusCode == 409:
+		p.adopt(item.Key, res)
+		return acceptor.Done()
+	case res.StatusCode == 400:
+		return acceptor.Drop(acceptor.Malformed)
+	default:
+		return acceptor.Retry()
+	}
+}
+
+// adopt joins the newer copy that came with a conflict.
+func (p *peer) adopt(key registry.Key, res *eureka.Result) {
+	if res.State == nil || res.State.Live && res.ResponseEntity == nil {
+		p.unrepaired(key, bareConflict)
+		return
+	}
+	entry, err := registry.FromState(res.State, res.ResponseEntity)
+	if err == nil && entry.Record.Live && registry.NewKey(res.ResponseEntity.App, res.ResponseEntity.ID()) != key {
+		err = fmt.Errorf("responseEntity: is %.200s", registry.NewKey(res.ResponseEntity.App, res.ResponseEntity.ID()))
+	}
+	if err != nil {
+		p.unrepaired(key, string(acceptor.Malformed))
+		p.cluster.log.Debug("conflict not understood", "peer", p.name, "app", key.App, "instance", key.ID, "err", err)
+		return
+	}
+	p.cluster.reg.Join(key, entry, registry.Registered|registry.Overridden)
+}
+
+// Peer is a snapshot of one peer for status pages and metrics.
+type Peer struct {
+	Name        string
+	URL         string
+	Incarnation uuid.UUID
+	Version     string
+	Status      PeerStatus
+	Silent      time.Duration // since it was last heard
+	Acceptor    acceptor.Stats
+	Batcher     batcher.Stats
+}
+
+// Peers returns a snapshot of all peers, by name. Any goroutine may call it.
+func (c *Cluster) Peers() []Peer {
+	var out []Peer
+	for _, p := range *c.fanOut.Load() {
+		c.mu.Lock()
+		s := Peer{
+			Name: p.name, URL: p.said.URL, Incarnation: p.said.Incarnation, Version: p.said.Version,
+			Status: p.status, Silent: time.Since(p.last),
+		}
+		c.mu.Unlock()
+		s.Acceptor, s.Batcher = p.acceptor.Stats(), p.pipeline.Stats()
+		out = append(out, s)
+	}
+	return out
+}

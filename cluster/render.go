@@ -1,0 +1,67 @@
+package cluster
+
+import (
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// task is one item of a batch, rendered.
+type task struct {
+	action eureka.Action
+	body   []byte // the item's JSON
+}
+
+// itemRoom is what a usual item takes with its instance, in bytes:
+// room to render into.
+const itemRoom = 1536
+
+// render makes a slot's item from what the registry holds now: the table "slot
+// at cut time" of CONVERGENCE.md, for a NATS peer exactly one item.
+func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duration) (task, int, acceptor.Reason) {
+	entry, evicted, ok := c.reg.Entry(key)
+	if !ok || evicted {
+		return task{}, 0, acceptor.Evicted
+	}
+	rec, override := &entry.Record, &entry.Override
+	item := eureka.Item{
+		AppName: key.App, ID: key.ID, LastDirtyTimestamp: rec.LastDirty,
+		State: entry.State(wait),
+	}
+	switch {
+	case !rec.Live:
+		item.Action = eureka.ActionCancel
+		item.LastDirtyTimestamp = eureka.NoTimestamp
+	case bits&(registry.Registered|registry.Cancelled) != 0:
+		item.Action = eureka.ActionRegister
+		item.Status = registry.Visible(rec, override)
+		item.InstanceInfo = rec.Info
+	case bits&registry.Overridden != 0:
+		item.Action = eureka.ActionDeleteStatusOverride
+		if override.Set {
+			item.Action = eureka.ActionStatusUpdate
+		}
+		item.Status = override.Status
+	default:
+		if wait > renewalInterval(rec.Info) {
+			return task{}, 0, acceptor.Expired
+		}
+		item.Action = eureka.ActionHeartbeat
+		if override.Set {
+			item.OverriddenStatus = override.Status
+		}
+		item.Status = registry.Visible(rec, override)
+	}
+	body := eureka.AppendItem(make([]byte, 0, itemRoom), &item)
+	return task{action: item.Action, body: body}, len(body) + 1, "" // and a comma
+}
+
+// renewalInterval is how long a heartbeat is worth sending.
+func renewalInterval(i *eureka.InstanceInfo) time.Duration {
+	if n := i.LeaseInfo.RenewalIntervalInSecs; n > 0 {
+		return time.Duration(n) * time.Second
+	}
+	return eureka.DefaultRenewalInterval * time.Second
+}

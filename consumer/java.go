@@ -1,0 +1,66 @@
+package consumer
+
+import (
+	"net/http"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// Apply applies a list that came from a Java peer over HTTP, by Eureka's rules
+// with isReplication (PeerReplicationResource.dispatch): strictly in order, one
+// failing item stops no other. It may be called from any goroutine.
+func (c *Consumer) Apply(list eureka.ReplicationList) eureka.ReplicationListResponse {
+	out := make(eureka.ReplicationListResponse, len(list))
+	for i := range list {
+		out[i] = c.applyJava(&list[i])
+		c.metrics.task(list[i].Action, out[i].StatusCode)
+	}
+	return out
+}
+
+func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
+	key := registry.NewKey(item.AppName, item.ID)
+	switch item.Action {
+	case eureka.ActionRegister:
+		if item.InstanceInfo == nil {
+			return eureka.Result{StatusCode: http.StatusInternalServerError}
+		}
+		// What a POST would refuse is not stored, yet Eureka answers 200.
+		info := *item.InstanceInfo
+		if info.Check(item.AppName) == nil {
+			c.reg.Register(&info, true)
+		}
+		return eureka.Result{StatusCode: http.StatusOK}
+	case eureka.ActionHeartbeat:
+		outcome, ours := c.reg.Renew(key, item.LastDirtyTimestamp, item.OverriddenStatus, true)
+		return eureka.Result{StatusCode: status(outcome), ResponseEntity: ours}
+	case eureka.ActionCancel:
+		return eureka.Result{StatusCode: status(c.reg.Cancel(key, true))}
+	case eureka.ActionStatusUpdate:
+		s, ok := eureka.ParseStatus(string(item.Status))
+		if !ok {
+			return eureka.Result{StatusCode: http.StatusInternalServerError}
+		}
+		return eureka.Result{StatusCode: status(c.reg.SetStatus(key, s, item.LastDirtyTimestamp, true))}
+	case eureka.ActionDeleteStatusOverride:
+		s, ok := eureka.ParseStatus(string(item.Status))
+		if item.LastDirtyTimestamp == eureka.NoTimestamp || !ok && item.Status != "" {
+			return eureka.Result{StatusCode: http.StatusInternalServerError}
+		}
+		return eureka.Result{StatusCode: status(c.reg.DeleteStatusOverride(key, s, item.LastDirtyTimestamp, true))}
+	default:
+		return eureka.Result{StatusCode: http.StatusInternalServerError}
+	}
+}
+
+func status(o registry.Outcome) int {
+	switch o {
+	case registry.NotFound:
+		return http.StatusNotFound
+	case registry.Conflict:
+		return http.StatusConflict
+	case registry.OK:
+	}
+	return http.StatusOK
+}

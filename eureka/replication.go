@@ -1,0 +1,69 @@
+package eureka
+
+// Action says what a replicated task does. It decides how the receiver applies it.
+type Action string
+
+// The actions of Eureka's replication protocol, spelled as on the wire.
+const (
+	ActionHeartbeat            Action = "Heartbeat"
+	ActionRegister             Action = "Register"
+	ActionCancel               Action = "Cancel"
+	ActionStatusUpdate         Action = "StatusUpdate"
+	ActionDeleteStatusOverride Action = "DeleteStatusOverride"
+)
+
+// State is the `registryd` member of an item or of a result on NATS: the
+// versions of both parts of an instance, and its lease as an age. Java never
+// sees it; over HTTP it is an unknown field and refused.
+type State struct {
+	RecordVersion   int64  // "rv": ms, R.v
+	Live            bool   // "live": R.live
+	Base            Status // "base": R.base
+	RecordHash      uint64 // "rh": R.hash, written as 16 hexadecimal digits
+	OverrideVersion int64  // "ov": ms, O.v
+	OverrideSet     bool   // "set": O.set
+	OverrideStatus  Status // "os": O.status
+	Duration        int64  // "dur": ms, the lease's duration
+	Age             int64  // "age": ms since the lease was renewed, when these bytes were made
+	Wait            int64  // "wait": ms from the slot's first action to the cut; 0 in a result
+
+	// LastDirty is the lastDirtyTimestamp that a cancel ended: "ldt", written
+	// only when the record is dead. A live one travels in the instance.
+	LastDirty int64
+}
+
+// Item is one task of a ReplicationList.
+type Item struct {
+	Action             Action
+	AppName            string
+	ID                 string
+	LastDirtyTimestamp int64  // NoTimestamp: absent
+	OverriddenStatus   Status // "": absent. Not checked against the five: the receiver does
+	Status             Status // "": absent. Not checked against the five: the receiver does
+	InstanceInfo       *InstanceInfo
+	State              *State // on NATS only
+
+	// Err says why this item could not be read: set by [DecodeReplicationList]
+	// for a list from NATS, where one bad item must not spoil the others. The
+	// rest of the item is then as far as it was read. Never written.
+	Err error
+}
+
+// ReplicationList is a batch, in the order in which it is applied.
+type ReplicationList []Item
+
+// Result is what became of one [Item].
+type Result struct {
+	StatusCode     int
+	ResponseEntity *InstanceInfo // our copy, with a 409
+	State          *State        // on NATS only, with an entry
+
+	// Err says why this result could not be read: set by
+	// [DecodeReplicationListResponse], since a peer's answer is input too. The
+	// rest of the result is then as far as it was read. Never written.
+	Err error
+}
+
+// ReplicationListResponse answers a [ReplicationList]: one result per item, in
+// the same order.
+type ReplicationListResponse []Result

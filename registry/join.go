@@ -1,0 +1,114 @@
+package registry
+
+import (
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// Join merges what a NATS peer knows of an instance into what this node knows.
+// No rule of Eureka is evaluated: each part wins by itself, greater record,
+// greater override, later lease, so that order, duplicates and late arrivals do
+// no harm and a node never goes back.
+//
+// in holds the peer's versions of both parts, carried says which of them the
+// peer sent with their content: Registered the record (then also the override),
+// Overridden the override, neither just the lease. The lease joins whenever the
+// key is known.
+//
+// NotFound: the peer's record (or, where it sent neither part, its override) is
+// greater than ours and it did not send it. Conflict: one of ours is greater;
+// the entry returned is ours, for the peer to join. Nothing that Join does is
+// sent on.
+func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
+	wall, lease := r.clock()
+	renewed := lease - in.Age.Milliseconds()
+	withRecord := carried&Registered != 0
+	withOverride := carried&(Registered|Overridden) != 0
+
+	r.mu.Lock()
+	e := r.lookup(key)
+	switch {
+	case e == nil && !withRecord:
+		r.mu.Unlock()
+		return NotFound, Entry{}
+	case e == nil && declined(&in, lease, renewed):
+		r.mu.Unlock()
+		r.stats.joinsDeclined.Add(1)
+		return OK, Entry{}
+	case e == nil:
+		e = r.create(key)
+	}
+	was, seen := e.isPresent(), e.visible
+	action := eureka.Modified
+	changed := false
+	e.renew(renewed)
+	if withRecord && in.Record.After(&e.record) {
+		if in.Record.Live && !was {
+			e.registered, e.serviceUp = wall, 0
+		}
+		e.record = in.Record
+		action, changed = eureka.Added, true
+		if !e.record.Live {
+			e.evicted = false
+			action = eureka.Deleted
+		}
+	}
+	if withOverride && in.Override.After(&e.override) {
+		e.override = in.Override
+		changed = true
+	}
+	if e.evicted && !r.expired(e, lease) {
+		e.evicted = false
+		e.registered, e.serviceUp = wall, 0
+		action, changed = eureka.Added, true
+	}
+	if changed {
+		r.stats.joinsChanged.Add(1)
+		r.refreshJoined(e, was, seen, action, wall, lease)
+	}
+	out, ours := answer(e, &in, withRecord, withOverride, lease)
+	r.mu.Unlock()
+	return out, ours
+}
+
+// refreshJoined is refresh for a join. Only what a reader sees enters the delta:
+// an override that changes nothing visible still shows as overriddenStatus.
+func (r *Registry) refreshJoined(e *entry, was bool, seen eureka.Status, action eureka.ActionType, wall, lease int64) {
+	if was && e.isPresent() && action == eureka.Modified && seen == Visible(&e.record, &e.override) &&
+		e.view.OverriddenStatus == e.override.Overridden() {
+		return
+	}
+	r.refresh(e, was, action, wall, lease)
+}
+
+// declined says whether an entry that is unknown here is not worth taking: a
+// live one whose lease has run out would come back from a node that did not
+// evict it, a retired tombstone would be handed to and fro for ever.
+func declined(in *Entry, lease, renewed int64) bool {
+	if in.Record.Live {
+		return renewed+in.Record.term().Milliseconds() < lease
+	}
+	return retired(renewed, in.Record.Duration, lease)
+}
+
+// answer compares after the join. Its outcome is the item's result.
+func answer(e *entry, in *Entry, withRecord, withOverride bool, lease int64) (Outcome, Entry) {
+	switch {
+	case !withRecord && in.Record.Version > e.record.Version,
+		!withOverride && in.Override.Version > e.override.Version:
+		return NotFound, Entry{}
+	case e.record.After(&in.Record), e.override.After(&in.Override):
+		return Conflict, e.copy(lease)
+	default:
+		return OK, Entry{}
+	}
+}
+
+// copy returns what travels of e.
+func (e *entry) copy(lease int64) Entry {
+	return Entry{
+		Record: e.record, Override: e.override,
+		Age: time.Duration(max(lease-e.renewed.Load(), 0)) * time.Millisecond,
+	}
+}

@@ -1,0 +1,230 @@
+package registry
+
+import (
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// Versions that Eureka writes as versions__delta where it doesn't count.
+const (
+	appsVersion = "1"
+	vipsVersion = "-1"
+)
+
+// seen is one instance as collected under the lock.
+type seen struct {
+	view    *eureka.InstanceInfo
+	renewed int64
+}
+
+func (e *entry) seen() seen { return seen{view: e.view, renewed: e.renewed.Load()} }
+
+// instance returns what readers get: the view with the lease's true renewal.
+func (s seen) instance() *eureka.InstanceInfo { return withRenewal(s.view, s.renewed) }
+
+func withRenewal(view *eureka.InstanceInfo, renewed int64) *eureka.InstanceInfo {
+	if view.LeaseInfo.LastRenewalTimestamp == renewed {
+		return view
+	}
+	i := *view
+	i.LeaseInfo.LastRenewalTimestamp = renewed
+	return &i
+}
+
+// Generation counts what readers can see. An answer made from a list read after
+// Generation returned n is right as long as it returns n, but for the renewal
+// timestamps of leases.
+func (r *Registry) Generation() uint64 { return r.generation.Load() }
+
+// Instance returns one instance, if readers see it.
+func (r *Registry) Instance(key Key) (*eureka.InstanceInfo, bool) {
+	r.mu.RLock()
+	e := r.lookupPresent(key)
+	if e == nil {
+		r.mu.RUnlock()
+		return nil, false
+	}
+	s := e.seen()
+	r.mu.RUnlock()
+	return s.instance(), true
+}
+
+// InstanceByID returns an instance of this id, whatever its application: of
+// several the one whose application's name sorts first.
+func (r *Registry) InstanceByID(id string) (*eureka.InstanceInfo, bool) {
+	r.mu.RLock()
+	for _, a := range r.sorted {
+		if e := a.entries[id]; e != nil && e.isPresent() {
+			s := e.seen()
+			r.mu.RUnlock()
+			return s.instance(), true
+		}
+	}
+	r.mu.RUnlock()
+	return nil, false
+}
+
+// Application returns the instances of an application, spelled in any case, by
+// id. There is none without an instance.
+func (r *Registry) Application(name string) (eureka.Application, bool) {
+	r.mu.RLock()
+	a := r.apps[strings.ToUpper(name)]
+	if a == nil || len(a.present) == 0 {
+		r.mu.RUnlock()
+		return eureka.Application{}, false
+	}
+	all := a.collect()
+	r.mu.RUnlock()
+	return newApplication(a.name, all), true
+}
+
+func (a *application) collect() []seen {
+	all := make([]seen, len(a.present))
+	for i, e := range a.present {
+		all[i] = e.seen()
+	}
+	return all
+}
+
+func newApplication(name string, all []seen) eureka.Application {
+	out := eureka.Application{Name: name, Instances: make([]*eureka.InstanceInfo, len(all))}
+	for i, s := range all {
+		out.Instances[i] = s.instance()
+	}
+	return out
+}
+
+// Applications returns all that readers see, sorted by name and id, with the
+// hash code of just that.
+func (r *Registry) Applications() eureka.Applications {
+	r.mu.RLock()
+	names := make([]string, len(r.sorted))
+	lists := make([][]seen, len(r.sorted))
+	for i, a := range r.sorted {
+		names[i], lists[i] = a.name, a.collect()
+	}
+	counts := r.counts
+	r.mu.RUnlock()
+	out := eureka.Applications{Version: appsVersion, HashCode: counts.HashCode(), Applications: make([]eureka.Application, len(names))}
+	for i, name := range names {
+		out.Applications[i] = newApplication(name, lists[i])
+	}
+	return out
+}
+
+// Delta returns what changed within the retention, each instance once and in
+// its present state, with the hash code of the full list of that moment. Each
+// call has the next version.
+func (r *Registry) Delta() eureka.Applications {
+	r.mu.RLock()
+	var all []seen
+	var apps []string
+	for e := r.delta.first; e != nil; e = e.deltaNext {
+		if e.view != nil {
+			all = append(all, e.seen())
+			apps = append(apps, e.app.name)
+		}
+	}
+	counts := r.counts
+	r.mu.RUnlock()
+	out := eureka.Applications{
+		Version:      strconv.FormatInt(r.deltaVersion.Add(1), 10),
+		HashCode:     counts.HashCode(),
+		Applications: []eureka.Application{},
+	}
+	at := make(map[string]int)
+	for i, s := range all {
+		j, ok := at[apps[i]]
+		if !ok {
+			j = len(out.Applications)
+			at[apps[i]] = j
+			out.Applications = append(out.Applications, eureka.Application{Name: apps[i]})
+		}
+		out.Applications[j].Instances = append(out.Applications[j].Instances, s.instance())
+	}
+	return out
+}
+
+// VIP returns the instances that have vip among their comma-separated
+// vipAddress, with the hash code of just these. Eureka answers an empty list
+// where there is none.
+func (r *Registry) VIP(vip string) eureka.Applications {
+	return r.byAddress(vip, func(i *eureka.InstanceInfo) *string { return i.VIPAddress })
+}
+
+// SVIP is VIP for secureVipAddress.
+func (r *Registry) SVIP(vip string) eureka.Applications {
+	return r.byAddress(vip, func(i *eureka.InstanceInfo) *string { return i.SecureVIPAddress })
+}
+
+func (r *Registry) byAddress(vip string, of func(*eureka.InstanceInfo) *string) eureka.Applications {
+	all := r.Applications()
+	out := eureka.Applications{Version: vipsVersion, Applications: []eureka.Application{}}
+	var counts eureka.StatusCounts
+	for _, a := range all.Applications {
+		var in []*eureka.InstanceInfo
+		for _, i := range a.Instances {
+			if s := of(i); s != nil && slices.Contains(strings.Split(*s, ","), vip) {
+				in = append(in, i)
+				counts.Add(i.Status)
+			}
+		}
+		if len(in) > 0 {
+			out.Applications = append(out.Applications, eureka.Application{Name: a.Name, Instances: in})
+		}
+	}
+	out.HashCode = counts.HashCode()
+	return out
+}
+
+// Entry returns what travels of an instance; ok is false where nothing is known
+// of it. An evicted one is returned, with evicted set.
+func (r *Registry) Entry(key Key) (entry Entry, evicted, ok bool) {
+	_, lease := r.clock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e := r.lookup(key)
+	if e == nil {
+		return Entry{}, false, false
+	}
+	return e.copy(lease), e.evicted, true
+}
+
+// All returns every key with the bits that tell a new peer of it: Registered, or
+// Cancelled for a tombstone. What is evicted or retired is left out. No lock is
+// held while the caller's loop runs.
+func (r *Registry) All() iter.Seq2[Key, Bits] {
+	_, lease := r.clock()
+	r.mu.RLock()
+	all := make([]Change, 0, r.entries)
+	for _, a := range r.apps {
+		for _, e := range a.entries {
+			switch {
+			case e.evicted || retired(e.renewed.Load(), e.record.Duration, lease):
+			case e.record.Live:
+				all = append(all, Change{Key: e.key(), Bits: Registered})
+			default:
+				all = append(all, Change{Key: e.key(), Bits: Cancelled})
+			}
+		}
+	}
+	r.mu.RUnlock()
+	return func(yield func(Key, Bits) bool) {
+		for _, c := range all {
+			if !yield(c.Key, c.Bits) {
+				return
+			}
+		}
+	}
+}
+
+// Len returns the number of entries, tombstones and evicted ones included.
+func (r *Registry) Len() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.entries
+}

@@ -1,0 +1,307 @@
+package registry
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// DefaultDeltaRetention is how long a change stays in the delta. Eureka's
+// retentionTimeInMSInDeltaQueue.
+const DefaultDeltaRetention = 180 * time.Second
+
+// Options of a [Registry]. A zero field means its default.
+type Options struct {
+	// Sink takes every change; nil: nobody does.
+	Sink Sink
+	// DeltaRetention is how long a change stays in the delta, at least a
+	// second. Default [DefaultDeltaRetention].
+	DeltaRetention time.Duration
+	// Now tells the time; default time.Now. Versions go by its wall clock,
+	// leases by its monotonic reading where it has one, so that setting the
+	// machine's clock expires nobody.
+	Now func() time.Time
+	// Metrics is where the registry's metrics are registered; nil: nowhere.
+	Metrics prometheus.Registerer
+}
+
+func (o *Options) setDefaults() error {
+	if o.DeltaRetention == 0 {
+		o.DeltaRetention = DefaultDeltaRetention
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Sink == nil {
+		o.Sink = nobody{}
+	}
+	if o.DeltaRetention < time.Second {
+		return fmt.Errorf("delta retention %v: less than 1s", o.DeltaRetention)
+	}
+	return nil
+}
+
+type nobody struct{}
+
+func (nobody) Changed(Change) {}
+
+// Outcome is Eureka's answer to a call.
+type Outcome uint8
+
+// The outcomes, with the HTTP status that Eureka gives them.
+const (
+	OK       Outcome = iota // 200, for a register 204
+	NotFound                // 404
+	Conflict                // 409: ours is newer, and comes with the answer
+)
+
+// Registry holds the instances of one node.
+type Registry struct {
+	sink      Sink
+	now       func() time.Time
+	retention int64 // ms
+	start     time.Time
+	startMs   int64
+
+	// mu guards all below it, and the members of application and entry but
+	// for entry.renewed. No I/O and no call out of the package under it.
+	mu      sync.RWMutex
+	apps    map[string]*application
+	sorted  []*application      // those with a present instance, by name
+	counts  eureka.StatusCounts // of present instances
+	present int                 // instances that readers see
+	entries int                 // all of them, with tombstones and evicted ones
+	delta   deltaList           // what changed, each entry once
+	upSince int64               // lease clock, ms
+
+	// generation counts what readers can see: an answer made at one
+	// generation is the right answer as long as it stands.
+	generation   atomic.Uint64
+	deltaVersion atomic.Int64
+
+	stats counters
+}
+
+// application is the instances of one application name.
+type application struct {
+	name    string
+	entries map[string]*entry
+	present []*entry // what readers see, by id
+}
+
+// entry is one instance: record, override and lease, and this node's view.
+type entry struct {
+	app *application
+	id  string
+
+	record   Record
+	override Override
+	renewed  atomic.Int64 // lease clock, ms; written under at least the read lock
+
+	// Local, never merged.
+	evicted    bool
+	registered int64 // wall clock, ms
+	serviceUp  int64 // wall clock, ms; 0: never UP
+	visible    eureka.Status
+	// view is what readers get; while a deletion is in the delta, the last
+	// one; nil for a tombstone that has left it.
+	view *eureka.InstanceInfo
+
+	deltaAt                int64 // lease clock, ms; 0: not in the delta
+	deltaNext, deltaBefore *entry
+}
+
+func (e *entry) key() Key { return Key{App: e.app.name, ID: e.id} }
+
+// isPresent says whether readers see the entry.
+func (e *entry) isPresent() bool { return e.record.Live && !e.evicted }
+
+// New returns an empty registry that counts as just started. It fails on an
+// option out of bounds.
+func New(opts Options) (*Registry, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	start := opts.Now()
+	if start.UnixMilli() <= 0 {
+		return nil, fmt.Errorf("registry: the clock says %v: not after 1970", start)
+	}
+	r := &Registry{
+		sink: opts.Sink, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(),
+		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
+		apps: make(map[string]*application),
+	}
+	if opts.Metrics != nil {
+		if err := opts.Metrics.Register((*collector)(r)); err != nil {
+			return nil, fmt.Errorf("registry: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// clock returns both times of now in ms: the wall clock's, for versions and
+// what readers are told, and the leases'.
+func (r *Registry) clock() (wall, lease int64) {
+	now := r.now()
+	return now.UnixMilli(), r.startMs + now.Sub(r.start).Milliseconds()
+}
+
+// lookup returns the entry of key, or nil. The lock is held, shared or not.
+func (r *Registry) lookup(key Key) *entry {
+	if a := r.apps[key.App]; a != nil {
+		return a.entries[key.ID]
+	}
+	return nil
+}
+
+// lookupPresent is lookup for what readers see.
+func (r *Registry) lookupPresent(key Key) *entry {
+	if e := r.lookup(key); e != nil && e.isPresent() {
+		return e
+	}
+	return nil
+}
+
+// create returns a new entry for key, which has none.
+func (r *Registry) create(key Key) *entry {
+	a := r.apps[key.App]
+	if a == nil {
+		a = &application{name: key.App, entries: make(map[string]*entry)}
+		r.apps[a.name] = a
+	}
+	e := &entry{app: a, id: key.ID}
+	a.entries[e.id] = e
+	r.entries++
+	return e
+}
+
+// remove forgets an entry that readers don't see.
+func (r *Registry) remove(e *entry) {
+	r.delta.remove(e)
+	delete(e.app.entries, e.id)
+	if len(e.app.entries) == 0 {
+		delete(r.apps, e.app.name)
+	}
+	r.entries--
+}
+
+// refresh brings the view of e and all that is counted of it up to date after
+// its record, override or eviction changed, and puts it into the delta as
+// action. Every change that readers can notice passes here, so a list, its hash
+// code and the delta always come from one state.
+func (r *Registry) refresh(e *entry, was bool, action eureka.ActionType, wall, lease int64) {
+	is := e.isPresent()
+	if was {
+		r.counts.Remove(e.visible)
+	}
+	switch {
+	case is:
+		e.visible = Visible(&e.record, &e.override)
+		r.counts.Add(e.visible)
+		if e.visible == eureka.StatusUp && e.serviceUp == 0 {
+			e.serviceUp = wall
+		}
+		view := *e.record.Info
+		view.Status = e.visible
+		view.OverriddenStatus = e.override.Overridden()
+		view.ActionType = action
+		view.LastUpdatedTimestamp = wall
+		view.LastDirtyTimestamp = e.record.LastDirty
+		view.IsCoordinatingDiscoveryServer = false
+		view.LeaseInfo.RegistrationTimestamp = e.registered
+		view.LeaseInfo.LastRenewalTimestamp = e.renewed.Load()
+		view.LeaseInfo.EvictionTimestamp = 0
+		view.LeaseInfo.ServiceUpTimestamp = e.serviceUp
+		e.view, e.record.Info = &view, &view
+	case was:
+		view := *e.view
+		view.ActionType = eureka.Deleted
+		view.LastUpdatedTimestamp = wall
+		view.LeaseInfo.EvictionTimestamp = wall
+		e.view = &view
+	default:
+		return // readers never saw it
+	}
+	if is != was {
+		r.list(e, is)
+	}
+	r.delta.touch(e, lease)
+	r.generation.Add(1)
+}
+
+// list adds e to what readers see, or takes it out.
+func (r *Registry) list(e *entry, in bool) {
+	a := e.app
+	i, _ := slices.BinarySearchFunc(a.present, e.id, func(x *entry, id string) int { return strings.Compare(x.id, id) })
+	if in {
+		a.present = slices.Insert(a.present, i, e)
+		r.present++
+	} else {
+		a.present = slices.Delete(a.present, i, i+1)
+		r.present--
+	}
+	j, listed := slices.BinarySearchFunc(r.sorted, a.name, func(x *application, name string) int { return strings.Compare(x.name, name) })
+	switch {
+	case in && !listed:
+		r.sorted = slices.Insert(r.sorted, j, a)
+	case !in && len(a.present) == 0:
+		r.sorted = slices.Delete(r.sorted, j, j+1)
+	}
+}
+
+// known returns the greatest version that e has seen.
+func (e *entry) known() int64 { return max(e.record.Version, e.override.Version) }
+
+// renew moves the lease to at, never back.
+func (e *entry) renew(at int64) {
+	for {
+		old := e.renewed.Load()
+		if at <= old || e.renewed.CompareAndSwap(old, at) {
+			return
+		}
+	}
+}
+
+// leaseDuration is the duration that a registration asks for.
+func leaseDuration(i *eureka.InstanceInfo) time.Duration {
+	return seconds(i.LeaseInfo.DurationInSecs)
+}
+
+// seconds converts without overflow; Eureka's numbers are 32 bits wide.
+func seconds(n int) time.Duration {
+	return time.Duration(min(max(n, 0), math.MaxInt32)) * time.Second
+}
+
+// leaseSlack is what a lease is kept beyond a renewal interval that is as long
+// as its duration or longer.
+const leaseSlack = 5 * time.Second
+
+// term is D of CONVERGENCE.md: how long a lease lives after its renewal.
+func (rec *Record) term() time.Duration {
+	if rec.Info == nil {
+		return rec.Duration
+	}
+	return max(rec.Duration, seconds(rec.Info.LeaseInfo.RenewalIntervalInSecs)+leaseSlack)
+}
+
+// expired says whether the lease of e has run out.
+func (r *Registry) expired(e *entry, lease int64) bool {
+	return max(e.renewed.Load(), r.upSince)+e.record.term().Milliseconds() < lease
+}
+
+// retirement is what a lease's duration, doubled, is prolonged by before an
+// entry is forgotten.
+const retirement = 5 * time.Minute
+
+// retired says whether an entry is old enough to be forgotten by everybody.
+func retired(renewed int64, duration time.Duration, lease int64) bool {
+	return renewed+(2*duration+retirement).Milliseconds() < lease
+}

@@ -1,0 +1,72 @@
+package registry
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// maxMillis bounds the ages and durations taken from a peer, in ms: 10 years
+// keep all later sums far from overflow.
+const maxMillis = 10 * 365 * 24 * 3600 * 1000
+
+// State returns the `registryd` member that carries e on NATS. wait is how long
+// the task waited for its batch.
+func (e *Entry) State(wait time.Duration) *eureka.State {
+	return &eureka.State{
+		RecordVersion: e.Record.Version, Live: e.Record.Live, Base: e.Record.Base, RecordHash: e.Record.Hash,
+		LastDirty:       e.Record.LastDirty,
+		OverrideVersion: e.Override.Version, OverrideSet: e.Override.Set, OverrideStatus: e.Override.Status,
+		Duration: e.Record.Duration.Milliseconds(), Age: e.Age.Milliseconds(), Wait: wait.Milliseconds(),
+	}
+}
+
+// FromState returns the entry that st and, where the record came with its
+// content, info carry. Its errors name the member and what is wrong with it; a
+// record whose content does not have the hash that it claims is refused, since
+// two nodes could never agree on it.
+func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
+	for _, b := range [...]struct {
+		name string
+		n    int64
+	}{{"age", st.Age}, {"dur", st.Duration}} {
+		if b.n < 0 || b.n > maxMillis {
+			return Entry{}, fmt.Errorf("registryd.%s: %d is not in 0..%d", b.name, b.n, int64(maxMillis))
+		}
+	}
+	if st.RecordVersion <= 0 || st.OverrideVersion < 0 {
+		return Entry{}, fmt.Errorf("registryd: versions rv %d, ov %d: not above 0", st.RecordVersion, st.OverrideVersion)
+	}
+	base, ok := eureka.ParseStatus(string(st.Base))
+	if !ok {
+		return Entry{}, fmt.Errorf("registryd.base: %.40q is no status", st.Base)
+	}
+	if _, ok := eureka.ParseStatus(string(st.OverrideStatus)); !ok && (st.OverrideStatus != "" || st.OverrideVersion != 0) {
+		return Entry{}, fmt.Errorf("registryd.os: %.40q is no status", st.OverrideStatus)
+	}
+	e := Entry{
+		Record: Record{
+			Version: st.RecordVersion, Live: st.Live, Base: base, Hash: st.RecordHash, LastDirty: st.LastDirty,
+			Duration: time.Duration(st.Duration) * time.Millisecond,
+		},
+		Override: Override{Version: st.OverrideVersion, Set: st.OverrideSet, Status: st.OverrideStatus},
+		Age:      time.Duration(st.Age) * time.Millisecond,
+	}
+	if st.Live {
+		if info == nil {
+			return e, nil // versions alone
+		}
+		own := *info
+		if own.LastDirtyTimestamp == eureka.NoTimestamp {
+			return Entry{}, fmt.Errorf("instanceInfo.lastDirtyTimestamp: missing")
+		}
+		e.Record.Info = &own
+		e.Record.LastDirty = own.LastDirtyTimestamp
+		e.Record.Duration = leaseDuration(info)
+	}
+	if got := HashRecord(&e.Record); got != st.RecordHash {
+		return Entry{}, fmt.Errorf("registryd.rh: %016x, but the content has %016x", st.RecordHash, got)
+	}
+	return e, nil
+}

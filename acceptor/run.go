@@ -129,7 +129,9 @@ func (a *Acceptor[K, S, T]) drain() (more, refusing bool) {
 		}
 
 		limit := max(1, a.opts.Limit())
-		a.putBack(retried, limit)
+		if len(retried) > 0 {
+			a.putBack(retried, limit)
+		}
 		for i := range taken {
 			a.place(taken[i], limit)
 		}

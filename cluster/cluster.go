@@ -259,6 +259,9 @@ func (c *Cluster) heard(said presence) {
 	defer c.mu.Unlock()
 	p := c.peers[said.Node]
 	switch {
+	case c.stopping && p != nil && said.State == Leaving:
+		p.abandon()
+		return
 	case c.stopping || p == nil && said.State == Leaving:
 		return
 	case p == nil:
@@ -320,6 +323,9 @@ func (c *Cluster) stop() {
 	c.mu.Lock()
 	c.stopping = true
 	for _, p := range c.peers {
+		if p.status == Left {
+			p.abandon()
+		}
 		p.shutdown()
 	}
 	c.mu.Unlock()

@@ -552,3 +552,20 @@ func TestShutdownCountsWhatItCannotSend(t *testing.T) {
 		n[0].checkLaw()
 	})
 }
+
+func TestShutdownDoesNotWaitForWhoLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, n := three(t)
+		n[1].close()
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		start := time.Now()
+		n[0].close()
+		if d := time.Since(start); d > 100*time.Millisecond {
+			t.Errorf("stop took %v with a peer that had left, want no drain to it", d)
+		}
+		if got := n[2].status("DEMO", "d-1"); got != eureka.StatusUp {
+			t.Errorf("n3 sees %q, want UP: it was there to drain to", got)
+		}
+		n[0].checkLaw()
+	})
+}

@@ -108,6 +108,10 @@ func (p *peer) seed() {
 // gone ends the pipeline of a peer that has been silent for too long.
 func (p *peer) gone() { p.pipeline.Close(acceptor.PeerGone) }
 
+// abandon ends the pipeline of a peer that is leaving, when this node is too:
+// there is nobody to drain it to.
+func (p *peer) abandon() { p.pipeline.Close(acceptor.Shutdown) }
+
 // dropped hears of every slot that leaves the pipeline unsent. A lost state
 // change leaves the peer behind until the instance changes again.
 func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Reason) {

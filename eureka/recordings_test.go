@@ -33,8 +33,11 @@ type exchange struct {
 }
 
 func (e exchange) method() string { return strings.Fields(e.req.first)[0] }
-func (e exchange) path() string   { p, _, _ := strings.Cut(strings.Fields(e.req.first)[1], "?"); return p }
-func (e exchange) status() int    { n, _ := strconv.Atoi(strings.Fields(e.resp.first)[1]); return n }
+func (e exchange) path() string {
+	p, _, _ := strings.Cut(strings.Fields(e.req.first)[1], "?")
+	return p
+}
+func (e exchange) status() int { n, _ := strconv.Atoi(strings.Fields(e.resp.first)[1]); return n }
 
 // formatOf goes by the body: recorded servers mislabel theirs.
 func formatOf(body []byte) Format {

@@ -206,7 +206,7 @@ func live(info *eureka.InstanceInfo, version int64, base eureka.Status) registry
 
 // tombstone returns the record that a cancel leaves, with its hash.
 func tombstone(version, ldt int64, duration time.Duration) registry.Record {
-	r := registry.Record{Version: version, LastDirty: ldt, Duration: duration}
+	r := registry.Record{Version: version, LastDirty: ldt, Base: eureka.StatusUnknown, Duration: duration}
 	r.Hash = registry.HashRecord(&r)
 	return r
 }

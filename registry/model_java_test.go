@@ -219,7 +219,6 @@ func pastAction(rnd *rand.Rand) action {
 func anyDoorAction(rnd *rand.Rand) action {
 	a := pastAction(rnd)
 	a.isReplication = a.kind != metadata && rnd.IntN(2) == 0
-	if a.kind == register && a.isReplication { a.overridden = eureka.StatusUnknown } // TEMP
 	return a
 }
 
@@ -247,6 +246,11 @@ func sameAsJava(tb testing.TB, history []action) error {
 		if a.kind == renew && a.isReplication && a.ldt != eureka.NoTimestamp && j.lease != nil &&
 			j.lease.status != eureka.StatusUp && j.lease.status != eureka.StatusOutOfService {
 			a.overridden = "" // Eureka would hide the override until the next register.
+		}
+		if e, _, ok := r.Entry(key); ok && a.kind == register && !a.isReplication && e.Record.Version <= a.ldt && a.ldt < e.Record.LastDirty {
+			// A replica's versions may lag behind the time, and then its
+			// timestamps look as if they were from the future.
+			continue
 		}
 		got, want := registry.OK, registry.OK
 		switch a.kind {
@@ -533,6 +537,9 @@ func TestFirstRegisterOfReplicaWithOverride(t *testing.T) {
 		e, _, _ := r.Entry(registry.NewKey("ORDERS", "i-1"))
 		if !e.Override.Set || e.Override.Status != eureka.StatusOutOfService || e.Override.Version >= e.Record.Version {
 			t.Errorf("entry %s, want the override below the record", part(e))
+		}
+		if e.Record.Version < start-5000 {
+			t.Errorf("record's version %d, want the lastDirtyTimestamp %d: nothing was known", e.Record.Version, start-5000)
 		}
 		got = append(got, part(e))
 	}

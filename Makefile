@@ -1,0 +1,57 @@
+# Every target is one line to read, and CI (.ci/run) calls the same ones.
+# `make test` needs Go only; lint, bench and the rest say below what else.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TOOL := go tool -modfile=tools.mod
+
+TIMEOUT  ?= 10m
+COUNT    ?= 10
+BENCH    ?= .
+OUT      ?= bench/new.txt
+BASE     ?= bench/old.txt
+FUZZTIME ?= 30s
+
+# The race detector needs a C compiler. Without one the tests run all the same, and say so.
+RACE := $(if $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)"),-race)
+
+.PHONY: help
+help: ## show this list
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
+
+.PHONY: run
+run: ## start three nodes in one process on 127.0.0.1:8761 to 8763, with 50 demo instances
+	go run ./cmd/registryd dev --nodes 3 --listen 127.0.0.1:8761 --instances 50
+
+.PHONY: build
+build: ## build bin/registryd
+	go build -o bin/registryd ./cmd/registryd
+
+.PHONY: test
+test: ## vet, then all tests with the race detector (TIMEOUT=10m)
+	$(if $(RACE),,@echo 'make test: no C compiler (cgo), so WITHOUT the race detector' >&2)
+	go vet ./...
+	go test $(RACE) -timeout $(TIMEOUT) ./...
+
+.PHONY: lint
+lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)
+	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...) | sort -u); [ -z "$$files" ] || { printf 'gofmt would change:\n%s\n' "$$files"; exit 1; }
+	go vet ./...
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: interop
+interop: build ## real clients against real processes: eureka-js-client (needs Node 20, npm)
+	cd interop/node && npm ci && npm test
+
+.PHONY: bench
+bench: ## benchmarks to OUT=bench/new.txt, compared with BASE=bench/old.txt (COUNT=10, BENCH=.)
+	@mkdir -p $(dir $(OUT))
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u) | tee $(OUT)
+	$(TOOL) benchstat $(wildcard $(BASE)) $(OUT)
+
+.PHONY: fuzz
+fuzz: ## each fuzz target in turn for FUZZTIME=30s
+	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r dir name; do \
+	  echo "== $$name in $$dir"; go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir" </dev/null; done

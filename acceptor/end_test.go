@@ -1,0 +1,207 @@
+package acceptor_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+)
+
+func TestNewValidates(t *testing.T) {
+	t.Parallel()
+	_, err := acceptor.New(options{Delay: -1, QueueLen: -2})
+	if err == nil {
+		t.Fatal("New = nil, want an error")
+	}
+	for _, want := range []string{"delay is -1ns", "queue length is -2", "merge is missing", "render is missing"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("error %q does not say %q", err, want)
+		}
+	}
+}
+
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		a, err := acceptor.New(options{
+			Merge:  mergeTraces,
+			Render: func(key string, slot trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
+			OnDrop: func(key string, _ trace, r acceptor.Reason) { told = append(told, key+" "+string(r)) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var wg sync.WaitGroup
+		ended := false
+		wg.Go(func() {
+			if err := a.Run(t.Context()); err != nil {
+				t.Errorf("Run: %v", err)
+			}
+			ended = true
+		})
+		a.Offer("a", "1")
+		a.Offer("b", "2")
+		takeNothing(t, a)
+		a.Drain()
+		a.Offer("late", "3")
+		first := takeNow(t, a, 1, 0) // Due at once.
+		settleAll(t, a, takeNow(t, a, 1, 0), acceptor.Done())
+		if ended {
+			t.Fatal("Run returned with a batch in flight")
+		}
+		settleAll(t, a, first, acceptor.Retry())
+		if ended {
+			t.Fatal("Run returned with a slot to be retried")
+		}
+		again := takeNow(t, a, 1, 0)
+		if got := tasks(again); got != "a" {
+			t.Errorf("retried = %q, want a", got)
+		}
+		tk := take(t, a, 1, 0) // Waits for what is in flight to come back.
+		synctest.Wait()
+		if tk.isDone() {
+			t.Fatalf("Take while draining: %v, want it to wait", tk.err)
+		}
+		settleAll(t, a, again, acceptor.Done())
+		wg.Wait()
+		synctest.Wait()
+		if !tk.isDone() || !errors.Is(tk.err, acceptor.ErrClosed) {
+			t.Errorf("Take after the end = %v, want ErrClosed", tk.err)
+		}
+		if len(told) != 1 || told[0] != "late shutdown" {
+			t.Errorf("OnDrop was told %q, want late shutdown", told)
+		}
+		if s := a.Stats(); s.Accepted != 3 || s.Acknowledged != 2 || s.Dropped[acceptor.Shutdown] != 1 || s.Unaccounted() != 0 {
+			t.Errorf("stats = %+v, want 3 accepted, 2 acknowledged, 1 dropped at shutdown", s)
+		}
+	})
+}
+
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	// Each ends an acceptor that has one batch in flight, two slots pending and
+	// one action on the way.
+	for _, tc := range []struct {
+		name string
+		end  func(a *pipe, cancel context.CancelFunc)
+		want acceptor.Reason
+	}{
+		{"context", func(_ *pipe, cancel context.CancelFunc) { cancel() }, acceptor.Shutdown},
+		{"closed", func(a *pipe, _ context.CancelFunc) { a.Close(acceptor.Shutdown) }, acceptor.Shutdown},
+		{"peer gone", func(a *pipe, _ context.CancelFunc) { a.Close(acceptor.PeerGone) }, acceptor.PeerGone},
+		{"first close counts", func(a *pipe, cancel context.CancelFunc) {
+			a.Close(acceptor.PeerGone)
+			a.Close(acceptor.Shutdown)
+			cancel()
+		}, acceptor.PeerGone},
+		{"closed while draining", func(a *pipe, _ context.CancelFunc) {
+			a.Drain()
+			a.Close(acceptor.PeerGone)
+		}, acceptor.PeerGone},
+		{"a reason of one's own", func(a *pipe, _ context.CancelFunc) { a.Close("because") }, acceptor.Other},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				told := make(map[string]acceptor.Reason)
+				a, err := acceptor.New(options{
+					Merge:  mergeTraces,
+					Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
+					OnDrop: func(key string, slot trace, r acceptor.Reason) {
+						mu.Lock()
+						defer mu.Unlock()
+						told[key+"="+string(slot)] = r
+					},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					if err := a.Run(ctx); err != nil {
+						t.Errorf("Run: %v", err)
+					}
+				})
+				a.Offer("done", "1")
+				a.Offer("flying", "2")
+				time.Sleep(500 * time.Millisecond)
+				b := takeNow(t, a, 2, 0)
+				a.Offer("pending", "3")
+				a.Offer("pending", "4")
+				synctest.Wait()
+				tk := take(t, a, 1, 0)
+				synctest.Wait()
+				a.Offer("queued", "5")
+				tc.end(a, cancel)
+				wg.Wait()
+				synctest.Wait()
+				if !tk.isDone() || !errors.Is(tk.err, acceptor.ErrClosed) {
+					t.Errorf("waiting Take = %v, want ErrClosed", tk.err)
+				}
+				if _, err := a.Take(t.Context(), 1, 0); !errors.Is(err, acceptor.ErrClosed) {
+					t.Errorf("Take = %v, want ErrClosed", err)
+				}
+				if s := a.Stats(); s.InFlight != 2 || s.Dropped[tc.want] != 2 || s.Pending() != 0 || s.Unaccounted() != 0 {
+					t.Errorf("after the end: %+v, want 2 in flight and 2 dropped as %s", s, tc.want)
+				}
+				a.Offer("late", "6")
+				if err := a.Settle(b, []acceptor.Outcome{acceptor.Done(), acceptor.Retry()}); err != nil {
+					t.Errorf("Settle: %v", err)
+				}
+				s := a.Stats()
+				if s.Accepted != 6 || s.Merged != 1 || s.Acknowledged != 1 || s.Dropped[tc.want] != 4 || s.InFlight != 0 || s.Retried != 0 || s.Unaccounted() != 0 {
+					t.Errorf("at last: %+v, want 6 accepted, 1 merged, 1 acknowledged, 4 dropped as %s", s, tc.want)
+				}
+				for _, slot := range []string{"flying=2", "pending=34", "queued=5", "late=6"} {
+					if told[slot] != tc.want {
+						t.Errorf("OnDrop was told %q of %s, want %q", told[slot], slot, tc.want)
+					}
+				}
+				if len(told) != 4 {
+					t.Errorf("OnDrop was told %v, want four slots", told)
+				}
+			})
+		})
+	}
+}
+
+func TestCloseBeforeRun(t *testing.T) {
+	t.Parallel()
+	a, err := acceptor.New(options{
+		Merge:  mergeTraces,
+		Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Offer("a", "1")
+	a.Close(acceptor.PeerGone)
+	if s := a.Stats(); s.Dropped[acceptor.PeerGone] != 1 || s.Unaccounted() != 0 {
+		t.Errorf("stats = %+v, want one dropped as peer_gone", s)
+	}
+	if err := a.Run(t.Context()); !errors.Is(err, acceptor.ErrClosed) {
+		t.Errorf("Run after Close = %v, want ErrClosed", err)
+	}
+	if _, err := a.Take(t.Context(), 1, 0); !errors.Is(err, acceptor.ErrClosed) {
+		t.Errorf("Take after Close = %v, want ErrClosed", err)
+	}
+}
+
+func TestRunTwice(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t, options{})
+		synctest.Wait()
+		if err := a.Run(t.Context()); !errors.Is(err, acceptor.ErrStarted) {
+			t.Errorf("second Run = %v, want ErrStarted", err)
+		}
+	})
+}

@@ -1,0 +1,450 @@
+package acceptor_test
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+)
+
+const (
+	modelSeeds = 400
+	modelSteps = 150
+	modelDelay = 500 * time.Millisecond
+	modelRing  = 4
+)
+
+// slot is what the model keeps of a key: every action by itself, in the order
+// in which the slot would be merged.
+type slot struct {
+	key     string
+	actions []int // numbers from 1
+	first   int   // number of the earliest: the place in the order
+	at      time.Duration
+}
+
+func (s slot) newest() int   { return slices.Max(s.actions) }
+func (s slot) trace() string { return strings.Trim(strings.ReplaceAll(fmt.Sprint(s.actions), " ", ";"), "[]") + ";" }
+
+func joined(x, y slot) slot {
+	if x.newest() > y.newest() {
+		x, y = y, x
+	}
+	m := slot{key: x.key, actions: slices.Concat(x.actions, y.actions), first: x.first, at: x.at}
+	if y.first < x.first {
+		m.first, m.at = y.first, y.at
+	}
+	return m
+}
+
+// model is the acceptor once more, with plain slices that are searched from end
+// to end. It has no goroutines: it goes on when it is told to.
+type model struct {
+	now      time.Duration
+	limit    int
+	stalled  bool
+	draining bool
+	ended    acceptor.Reason // "": not yet
+
+	hand     []slot // drained when the goroutine was stopped
+	ring     []slot
+	beside   []slot
+	retries  []slot
+	pending  []slot // by first
+	inFlight [][]slot
+
+	accepted, acknowledged, merged, retried int
+	dropped                                 map[acceptor.Reason]int
+	told                                    []string // what OnDrop must have heard
+
+	asked       bool // a Take waits
+	n, bytes    int
+	answer      []slot // the batch that it gets
+	answerAt    time.Duration
+}
+
+// renderModel decides what a slot of the test becomes; both sides use it.
+func renderModel(key string, wait time.Duration) (bytes int, drop acceptor.Reason) {
+	switch {
+	case key == "h" && wait > 900*time.Millisecond:
+		return 0, acceptor.Expired
+	case key == "g":
+		return 0, acceptor.Evicted
+	default:
+		return 10 * int(key[0]-'a'+1), ""
+	}
+}
+
+func (m *model) drop(s slot, r acceptor.Reason) {
+	m.dropped[r]++
+	m.told = append(m.told, fmt.Sprintf("%s=%s %s", s.key, s.trace(), r))
+}
+
+func (m *model) offer(key string) {
+	m.accepted++
+	s := slot{key: key, actions: []int{m.accepted}, first: m.accepted, at: m.now}
+	if m.draining {
+		m.drop(s, acceptor.Shutdown)
+		return
+	}
+	if len(m.beside) == 0 && len(m.ring) < modelRing {
+		m.ring = append(m.ring, s)
+	} else if i := indexOf(m.beside, key); i >= 0 {
+		m.beside[i] = joined(m.beside[i], s)
+		m.merged++
+	} else {
+		m.beside = append(m.beside, s)
+	}
+	m.run()
+}
+
+func indexOf(slots []slot, key string) int {
+	return slices.IndexFunc(slots, func(s slot) bool { return s.key == key })
+}
+
+func (m *model) place(s slot) {
+	if i := indexOf(m.pending, s.key); i >= 0 {
+		s = joined(s, m.pending[i])
+		m.pending = slices.Delete(m.pending, i, i+1)
+		m.merged++
+	}
+	m.pending = append(m.pending, s)
+	slices.SortFunc(m.pending, func(x, y slot) int { return cmp.Compare(x.first, y.first) })
+}
+
+func (m *model) trim() {
+	for len(m.pending) > m.limit {
+		m.drop(m.pending[0], acceptor.Overflowed)
+		m.pending = m.pending[1:]
+	}
+}
+
+// run does what the goroutine does when it is woken.
+func (m *model) run() {
+	if m.stalled {
+		return
+	}
+	for len(m.hand)+len(m.retries)+len(m.ring)+len(m.beside) > 0 {
+		switch {
+		case len(m.hand) > 0:
+			m.placeNew(&m.hand)
+		case len(m.retries) > 0:
+			slices.SortFunc(m.retries, func(x, y slot) int { return cmp.Compare(x.first, y.first) })
+			for _, s := range m.retries {
+				m.place(s)
+			}
+			m.retries = nil
+			m.trim()
+		case len(m.ring) > 0:
+			m.placeNew(&m.ring)
+		default:
+			m.placeNew(&m.beside)
+		}
+	}
+	for m.asked && m.due() {
+		if m.cut(); len(m.answer) > 0 {
+			m.asked = false
+		}
+	}
+	if m.draining && m.ended == "" && len(m.pending)+m.flying() == 0 {
+		m.end(acceptor.Shutdown)
+	}
+	if m.ended != "" {
+		m.asked = false
+	}
+}
+
+func (m *model) placeNew(from *[]slot) {
+	for _, s := range *from {
+		known := indexOf(m.pending, s.key) >= 0
+		m.place(s)
+		if !known {
+			m.trim()
+		}
+	}
+	*from = nil
+}
+
+func (m *model) due() bool {
+	return len(m.pending) > 0 && (m.draining || m.now-m.pending[0].at >= modelDelay)
+}
+
+func (m *model) cut() {
+	total := 0
+	for len(m.pending) > 0 && len(m.answer) < m.n {
+		s := m.pending[0]
+		if len(m.answer) == 0 && !m.due() {
+			return
+		}
+		size, reason := renderModel(s.key, m.now-s.at)
+		if reason != "" {
+			m.drop(s, reason)
+			m.pending = m.pending[1:]
+			continue
+		}
+		if m.bytes > 0 && len(m.answer) > 0 && total+size > m.bytes {
+			break
+		}
+		total += size
+		m.answer = append(m.answer, s)
+		m.pending = m.pending[1:]
+	}
+	if len(m.answer) > 0 {
+		m.answerAt = m.now
+		m.inFlight = append(m.inFlight, m.answer)
+	}
+}
+
+// advance lets time pass, stopping where a batch becomes due on the way.
+func (m *model) advance(d time.Duration) {
+	end := m.now + d
+	for m.asked && !m.stalled && len(m.pending) > 0 {
+		next := m.pending[0].at + modelDelay
+		if next > end {
+			break
+		}
+		m.now = max(m.now, next)
+		m.run()
+	}
+	m.now = end
+}
+
+func (m *model) settle(batch int, outcomes []acceptor.Outcome) {
+	for i, s := range m.inFlight[batch] {
+		if reason, dropped := outcomes[i].Dropped(); dropped {
+			m.drop(s, reason)
+		} else if outcomes[i].IsRetry() && m.ended != "" {
+			m.drop(s, m.ended)
+		} else if outcomes[i].IsRetry() {
+			m.retried++
+			m.retries = append(m.retries, s)
+		} else {
+			m.acknowledged++
+		}
+	}
+	m.inFlight = slices.Delete(m.inFlight, batch, batch+1)
+	m.run()
+}
+
+func (m *model) end(reason acceptor.Reason) {
+	if m.ended != "" {
+		return
+	}
+	m.ended = reason
+	for _, s := range slices.Concat(m.retries, m.hand, m.ring, m.beside, m.pending) {
+		m.drop(s, reason)
+	}
+	m.retries, m.hand, m.ring, m.beside, m.pending = nil, nil, nil, nil, nil
+	m.asked = false
+}
+
+func (m *model) flying() int {
+	n := 0
+	for _, b := range m.inFlight {
+		n += len(b)
+	}
+	return n
+}
+
+func (m *model) stats() acceptor.Stats {
+	s := acceptor.Stats{
+		Accepted: uint64(m.accepted), Acknowledged: uint64(m.acknowledged), Merged: uint64(m.merged), Retried: uint64(m.retried),
+		Dropped:       make(map[acceptor.Reason]uint64),
+		AcceptorQueue: len(m.hand) + len(m.ring) + len(m.beside), ProcessingOrder: len(m.pending),
+		Retrying: len(m.retries), InFlight: m.flying(),
+	}
+	for _, r := range acceptor.Reasons() {
+		s.Dropped[r] = uint64(m.dropped[r])
+	}
+	for _, w := range slices.Concat(m.hand, m.ring, m.beside, m.retries, m.pending) {
+		s.OldestAge = max(s.OldestAge, m.now-w.at)
+	}
+	return s
+}
+
+// TestModel runs random operations through the acceptor and the model, and
+// compares everything that can be seen after each of them.
+func TestModel(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(modelSeeds) {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { runModel(t, seed) })
+		})
+	}
+}
+
+func runModel(t *testing.T, seed uint64) {
+	rnd := rand.New(rand.NewPCG(seed, 1509))
+	m := &model{limit: 1000, dropped: make(map[acceptor.Reason]int)}
+	g := &gate{limit: m.limit}
+	var told []string
+	a := start(t, options{
+		Delay: modelDelay, QueueLen: modelRing, Limit: g.Limit,
+		Render: func(key string, _ trace, wait time.Duration) (string, int, acceptor.Reason) {
+			bytes, drop := renderModel(key, wait)
+			return key, bytes, drop
+		},
+		OnDrop: func(key string, slot trace, r acceptor.Reason) {
+			told = append(told, fmt.Sprintf("%s=%s %s", key, slot, r))
+		},
+	})
+	t.Cleanup(g.open)
+	began := time.Now()
+	var (
+		tk      *taking
+		flying  []batch // in step with m.inFlight
+		history []string
+	)
+	offer := func() {
+		key := string(rune('a' + rnd.IntN(8)))
+		history = append(history, "offer "+key)
+		a.Offer(key, trace(fmt.Sprintf("%d;", m.accepted+1)))
+		m.offer(key)
+	}
+	settle := func() {
+		i := rnd.IntN(len(flying))
+		outcomes := make([]acceptor.Outcome, len(flying[i].Items))
+		for j := range outcomes {
+			switch rnd.IntN(5) {
+			case 0:
+				outcomes[j] = acceptor.Drop(acceptor.Malformed)
+			case 1, 2:
+				outcomes[j] = acceptor.Done()
+			default:
+				outcomes[j] = acceptor.Retry()
+			}
+		}
+		history = append(history, fmt.Sprintf("settle %d: %v", flying[i].Number, outcomes))
+		if err := a.Settle(flying[i], outcomes); err != nil {
+			t.Fatalf("Settle: %v", err)
+		}
+		flying = slices.Delete(flying, i, i+1)
+		m.settle(i, outcomes)
+	}
+	step := func() {
+		switch p := rnd.IntN(100); {
+		case p < 45:
+			offer()
+		case p < 65:
+			d := time.Duration(rnd.IntN(300)) * time.Millisecond
+			history = append(history, "advance "+d.String())
+			time.Sleep(d)
+			m.advance(d)
+		case p < 80 && tk == nil:
+			n, bytes := 1+rnd.IntN(4), rnd.IntN(120)
+			history = append(history, fmt.Sprintf("take %d %d", n, bytes))
+			tk = take(t, a, n, bytes)
+			m.asked, m.n, m.bytes, m.answer = true, n, bytes, nil
+			m.run()
+		case p < 82 && tk != nil:
+			history = append(history, "cancel the take")
+			tk.cancel()
+			tk, m.asked = nil, false
+		case p < 94 && len(flying) > 0:
+			settle()
+		case p < 96:
+			m.limit = 2 + rnd.IntN(8)
+			history = append(history, fmt.Sprintf("limit %d", m.limit))
+			g.set(m.limit)
+		case p < 98 && !m.stalled:
+			if m.draining {
+				break // Nothing is accepted that could stall it.
+			}
+			history = append(history, "stall")
+			g.shut()
+			m.stalled = true
+			offer()
+			m.hand, m.ring = m.ring, nil // The goroutine stands still with that one.
+		case m.stalled:
+			history = append(history, "go on")
+			g.open()
+			m.stalled = false
+			m.run()
+		}
+	}
+	check := func() {
+		t.Helper()
+		fail := func(format string, args ...any) {
+			t.Helper()
+			t.Fatalf("seed %d, after %s: %s", seed, strings.Join(history, ", "), fmt.Sprintf(format, args...))
+		}
+		synctest.Wait()
+		if tk != nil && tk.isDone() != !m.asked {
+			fail("take answered: %v, want %v", tk.isDone(), !m.asked)
+		}
+		if tk != nil && tk.isDone() && m.ended != "" && len(m.answer) == 0 {
+			if !errors.Is(tk.err, acceptor.ErrClosed) {
+				fail("take after the end = %v, want ErrClosed", tk.err)
+			}
+			tk = nil
+		}
+		if tk != nil && tk.isDone() {
+			got, want := "", ""
+			for _, it := range tk.batch.Items {
+				got += fmt.Sprintf("%s=%s first %v cut %v; ", it.Key, it.Slot, it.First.Sub(began), it.Cut.Sub(began))
+			}
+			for _, s := range m.answer {
+				want += fmt.Sprintf("%s=%s first %v cut %v; ", s.key, s.trace(), s.at, m.answerAt)
+			}
+			if got != want {
+				fail("batch\n got %s\nwant %s", got, want)
+			}
+			history = append(history, fmt.Sprintf("(batch %d)", tk.batch.Number))
+			flying = append(flying, tk.batch)
+			tk = nil
+		}
+		got, want := a.Stats(), m.stats()
+		if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+			fail("stats\n got %+v\nwant %+v", got, want)
+		}
+		if got.Unaccounted() != 0 {
+			fail("%d actions are unaccounted for", got.Unaccounted())
+		}
+		if !slices.Equal(told, m.told) {
+			fail("OnDrop was told\n     %q\nwant %q", told, m.told)
+		}
+	}
+
+	check()
+	for range modelSteps {
+		step()
+		check()
+	}
+	if m.stalled {
+		history = append(history, "go on")
+		g.open()
+		m.stalled = false
+		m.run()
+		check()
+	}
+	if rnd.IntN(2) == 0 {
+		history = append(history, "drain")
+		a.Drain()
+		m.draining = true
+		m.run()
+		check()
+		for range 20 {
+			step()
+			check()
+		}
+	}
+	reason := []acceptor.Reason{acceptor.Shutdown, acceptor.PeerGone}[rnd.IntN(2)]
+	history = append(history, "close "+string(reason))
+	a.Close(reason)
+	m.end(reason)
+	check()
+	for len(flying) > 0 {
+		settle()
+		check()
+	}
+	if s := a.Stats(); s.Pending()+s.InFlight != 0 {
+		t.Errorf("seed %d: left at the end: %+v", seed, s)
+	}
+}

@@ -1,0 +1,259 @@
+package acceptor_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+)
+
+// gate stops an acceptor's goroutine while it drains: it is asked for the limit
+// then. What is offered meanwhile piles up in the acceptor queue.
+type gate struct {
+	mu     sync.Mutex
+	limit  int
+	closed chan struct{} // nil: open
+}
+
+func (g *gate) Limit() int {
+	g.mu.Lock()
+	closed := g.closed
+	g.mu.Unlock()
+	if closed != nil {
+		<-closed
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.limit
+}
+
+func (g *gate) shut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = make(chan struct{})
+}
+
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil {
+		close(g.closed)
+		g.closed = nil
+	}
+}
+
+func (g *gate) set(limit int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limit = limit
+}
+
+func TestFullRingMergesBesideIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{limit: 1000}
+		a := start(t, options{QueueLen: 4, Limit: g.Limit})
+		g.shut()
+		a.Offer("x", "0") // In the goroutine's hands.
+		synctest.Wait()
+		for i, key := range []string{"a", "b", "a", "c", "d", "a", "b", "d", "e", "a"} {
+			time.Sleep(time.Millisecond)
+			a.Offer(key, trace(fmt.Sprint(i)))
+		}
+		// The ring holds a b a c; beside it stand d a b e.
+		if s := a.Stats(); s.AcceptorQueue != 1+4+4 || s.Merged != 2 || s.ProcessingOrder != 0 {
+			t.Errorf("queue %d, merged %d, order %d, want 9, 2, 0", s.AcceptorQueue, s.Merged, s.ProcessingOrder)
+		}
+		if got := a.Stats().OldestAge; got != 10*time.Millisecond {
+			t.Errorf("oldest age = %v, want 10 ms", got)
+		}
+		checkLaw(t, a)
+		g.open()
+		synctest.Wait()
+		if s := a.Stats(); s.AcceptorQueue != 0 || s.ProcessingOrder != 6 || s.Merged != 5 {
+			t.Errorf("queue %d, order %d, merged %d, want 0, 6, 5", s.AcceptorQueue, s.ProcessingOrder, s.Merged)
+		}
+		time.Sleep(500 * time.Millisecond)
+		b := takeNow(t, a, 250, 0)
+		if got, want := tasks(b), "x=0 a=0259 b=16 c=3 d=47 e=8"; got != want {
+			t.Errorf("batch = %q, want %q", got, want)
+		}
+		if got, want := b.Items[4].Wait(), 505*time.Millisecond; got != want {
+			t.Errorf("wait of d = %v, want %v: since its first action", got, want)
+		}
+	})
+}
+
+func TestRingIsUsedAgainAfterOverflow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{limit: 1000}
+		a := start(t, options{QueueLen: 2, Limit: g.Limit})
+		for round := range 3 {
+			g.shut()
+			a.Offer("x", "-")
+			synctest.Wait()
+			for range 5 {
+				a.Offer("k", trace(fmt.Sprint(round)))
+			}
+			if s := a.Stats(); s.AcceptorQueue != 4 {
+				t.Errorf("round %d: queue = %d, want 1 in hand, 2 in the ring, 1 beside it", round, s.AcceptorQueue)
+			}
+			g.open()
+			synctest.Wait()
+		}
+		time.Sleep(500 * time.Millisecond)
+		if got, want := tasks(takeNow(t, a, 250, 0)), "x=--- k=000001111122222"; got != want {
+			t.Errorf("batch = %q, want %q", got, want)
+		}
+	})
+}
+
+// Offers that never pause must not keep a batch from being cut.
+func TestCutsUnderConstantLoad(t *testing.T) {
+	t.Parallel()
+	a := mustNew(t, options{Delay: time.Millisecond, QueueLen: 16})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = a.Run(ctx) }) // Nil, as TestEnd shows.
+	for p := range 4 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				a.Offer(fmt.Sprintf("%d-%d", p, i%50), "h")
+			}
+		})
+	}
+	for range 20 {
+		b, err := a.Take(ctx, 250, 0)
+		if err != nil {
+			t.Fatalf("Take: %v", err)
+		}
+		if err := a.Settle(b, slices.Repeat([]acceptor.Outcome{acceptor.Done()}, len(b.Items))); err != nil {
+			t.Fatalf("Settle: %v", err)
+		}
+	}
+	cancel()
+	wg.Wait()
+	checkLaw(t, a)
+}
+
+func mustNew(t testing.TB, opts options) *pipe {
+	t.Helper()
+	opts.Merge = mergeTraces
+	if opts.Render == nil {
+		opts.Render = func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" }
+	}
+	a, err := acceptor.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// Real goroutines, a small ring, cancelled takes, random outcomes: the law holds
+// whenever anybody looks, each action ends in exactly one place, and the actions
+// of one producer on one key stay in order.
+func TestConservationUnderConcurrency(t *testing.T) {
+	t.Parallel()
+	const producers, keys, actions = 4, 40, 4000
+	var (
+		mu    sync.Mutex
+		ended []trace // slots acknowledged or dropped
+	)
+	end := func(slot trace) {
+		mu.Lock()
+		defer mu.Unlock()
+		ended = append(ended, slot)
+	}
+	a := mustNew(t, options{
+		Delay: 2 * time.Millisecond, QueueLen: 32,
+		Limit: func() int { return 30 },
+		Render: func(key string, _ trace, wait time.Duration) (string, int, acceptor.Reason) {
+			if key == "k7" && wait > 3*time.Millisecond {
+				return "", 0, acceptor.Expired
+			}
+			return key, 10, ""
+		},
+		OnDrop: func(_ string, slot trace, _ acceptor.Reason) { end(slot) },
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var run, producing, taking sync.WaitGroup
+	run.Go(func() { _ = a.Run(ctx) }) // Nil, as TestEnd shows.
+	for p := range producers {
+		producing.Go(func() {
+			rnd := rand.New(rand.NewPCG(1, uint64(p)))
+			for i := range actions {
+				a.Offer(fmt.Sprintf("k%d", rnd.IntN(keys)), trace(fmt.Sprintf("%d-%d;", p, i)))
+				if s := a.Stats(); i%16 == 0 && s.Unaccounted() != 0 {
+					t.Errorf("%d actions are unaccounted for: %+v", s.Unaccounted(), s)
+				}
+			}
+		})
+	}
+	for w := range 3 {
+		taking.Go(func() {
+			rnd := rand.New(rand.NewPCG(2, uint64(w)))
+			for {
+				tctx, tcancel := context.WithTimeout(context.Background(), time.Duration(rnd.IntN(3000))*time.Microsecond)
+				b, err := a.Take(tctx, 1+rnd.IntN(8), rnd.IntN(60))
+				tcancel()
+				if err != nil {
+					if tctx.Err() == nil {
+						return // Closed.
+					}
+					continue
+				}
+				outcomes := make([]acceptor.Outcome, len(b.Items))
+				for i := range outcomes {
+					switch rnd.IntN(4) {
+					case 0:
+						outcomes[i] = acceptor.Drop(acceptor.Malformed)
+					case 1:
+						outcomes[i] = acceptor.Done()
+						end(b.Items[i].Slot)
+					default: // Retry is the zero Outcome.
+					}
+				}
+				if err := a.Settle(b, outcomes); err != nil {
+					t.Errorf("Settle: %v", err)
+				}
+			}
+		})
+	}
+	producing.Wait()
+	cancel()
+	run.Wait()
+	taking.Wait()
+	checkLaw(t, a)
+	if s := a.Stats(); s.Accepted != producers*actions || s.Pending()+s.InFlight != 0 {
+		t.Errorf("accepted %d, left %d, want %d, 0", s.Accepted, s.Pending()+s.InFlight, producers*actions)
+	}
+	seen := make(map[string]bool)
+	for _, slot := range ended {
+		for action := range strings.SplitSeq(strings.TrimSuffix(string(slot), ";"), ";") {
+			if seen[action] {
+				t.Errorf("action %s ended twice", action)
+			}
+			seen[action] = true
+		}
+	}
+	if len(seen) != producers*actions {
+		t.Errorf("%d actions ended, want %d", len(seen), producers*actions)
+	}
+}
+
+func TestOfferAllocatesNothing(t *testing.T) {
+	a := mustNew(t, options{QueueLen: 2000}) // Not run: nothing drains the ring.
+	if got := testing.AllocsPerRun(1000, func() { a.Offer("key", "h") }); got != 0 {
+		t.Errorf("allocations per Offer into the ring = %v, want 0", got)
+	}
+	a.Close(acceptor.Shutdown)
+}

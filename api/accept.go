@@ -1,0 +1,196 @@
+package api
+
+import (
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// header returns a header's lines as one list. name is in canonical form.
+func header(h http.Header, name string) string {
+	switch lines := h[name]; len(lines) {
+	case 0:
+		return ""
+	case 1:
+		return lines[0]
+	default:
+		return strings.Join(lines, ",")
+	}
+}
+
+// rank says how well an Accept header takes a media type: by quality, then by
+// how exactly it names it, then by its place.
+type rank struct {
+	quality  float64
+	specific int // 0: not at all, 1: */*, 2: application/*, 3: the type itself
+	place    int
+}
+
+func (r rank) acceptable() bool { return r.specific > 0 && r.quality > 0 }
+
+func (r rank) before(o rank) bool {
+	switch {
+	case r.acceptable() != o.acceptable():
+		return r.acceptable()
+	case r.quality != o.quality:
+		return r.quality > o.quality
+	case r.specific != o.specific:
+		return r.specific > o.specific
+	default:
+		return r.place < o.place
+	}
+}
+
+// ranks reads an Accept header. None, or an empty one, takes all.
+func ranks(accept string) (json, xml rank) {
+	if strings.TrimSpace(accept) == "" {
+		all := rank{quality: 1, specific: 1}
+		return all, all
+	}
+	for place := 0; accept != ""; place++ {
+		var item string
+		item, accept, _ = strings.Cut(accept, ",")
+		media, parameters, _ := strings.Cut(item, ";")
+		r := rank{quality: quality(parameters), place: place}
+		media = strings.TrimSpace(media)
+		switch {
+		case strings.EqualFold(media, "application/json"):
+			r.specific = 3
+			json.take(r)
+		case strings.EqualFold(media, "application/xml"):
+			r.specific = 3
+			xml.take(r)
+		case strings.EqualFold(media, "application/*"):
+			r.specific = 2
+			json.take(r)
+			xml.take(r)
+		case media == "*/*" || media == "*":
+			r.specific = 1
+			json.take(r)
+			xml.take(r)
+		}
+	}
+	return json, xml
+}
+
+// take keeps the most exact of the ranges that match a type, of two equal ones
+// the first.
+func (r *rank) take(o rank) {
+	if o.specific > r.specific {
+		*r = o
+	}
+}
+
+// quality reads the q among the parameters of a range: 1 if there is none, or
+// none that is a number from 0 to 1.
+func quality(parameters string) float64 {
+	for parameters != "" {
+		var p string
+		p, parameters, _ = strings.Cut(parameters, ";")
+		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "q") {
+			continue
+		}
+		if q, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil && q >= 0 && q <= 1 {
+			return q
+		}
+	}
+	return 1
+}
+
+// negotiate chooses the format of an answer that is one instance or a result:
+// the best that the Accept header takes, XML where it is all the same. ok is
+// false for 406.
+func negotiate(h http.Header) (f eureka.Format, ok bool) {
+	accept := header(h, "Accept")
+	switch accept {
+	case "application/json":
+		return eureka.JSON, true
+	case "application/xml", "*/*", "":
+		return eureka.XML, true
+	}
+	json, xml := ranks(accept)
+	if !json.acceptable() && !xml.acceptable() {
+		return eureka.XML, false
+	}
+	if json.before(xml) {
+		return eureka.JSON, true
+	}
+	return eureka.XML, true
+}
+
+// negotiateList chooses the form of a list: JSON where the Accept header
+// contains the text json and JSON is acceptable, else XML (Eureka's
+// ApplicationsResource). Eureka looks for the text alone, and may send JSON
+// that it calls XML.
+func negotiateList(h http.Header) (f eureka.Form, ok bool) {
+	if v := h["X-Eureka-Accept"]; len(v) > 0 {
+		f.Compact = strings.EqualFold(v[0], "compact")
+	}
+	accept := header(h, "Accept")
+	switch accept {
+	case "application/json":
+		return f, true
+	case "application/xml", "*/*", "":
+		f.Format = eureka.XML
+		return f, true
+	}
+	json, xml := ranks(accept)
+	switch {
+	case json.acceptable() && (!xml.acceptable() || strings.Contains(strings.ToLower(accept), "json")):
+		return f, true
+	case xml.acceptable():
+		f.Format = eureka.XML
+		return f, true
+	default:
+		return f, false
+	}
+}
+
+// takesGzip says whether an answer may be compressed.
+func takesGzip(h http.Header) bool {
+	list := header(h, "Accept-Encoding")
+	for list != "" {
+		var item string
+		item, list, _ = strings.Cut(list, ",")
+		coding, parameters, _ := strings.Cut(item, ";")
+		coding = strings.TrimSpace(coding)
+		if (strings.EqualFold(coding, "gzip") || strings.EqualFold(coding, "x-gzip")) && quality(parameters) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// bodyFormat reads a request's Content-Type: JSON or XML in a charset that
+// Eureka takes. ok is false for 415. latin1 says that the charset is ISO-8859-1.
+func bodyFormat(h http.Header) (f eureka.Format, latin1, ok bool) {
+	content := header(h, "Content-Type")
+	if content == "application/json" {
+		return eureka.JSON, false, true
+	}
+	media, parameters, err := mime.ParseMediaType(content)
+	if err != nil {
+		return eureka.JSON, false, false
+	}
+	switch media {
+	case "application/json":
+	case "application/xml":
+		f = eureka.XML
+	default:
+		return eureka.JSON, false, false
+	}
+	charset := parameters["charset"]
+	latin1 = strings.EqualFold(charset, "ISO-8859-1")
+	return f, latin1, charset == "" || latin1 || strings.EqualFold(charset, "UTF-8")
+}
+
+// isReplication says whether a request carries Eureka's mark of a peer: the
+// value is exactly true, in lower case.
+func isReplication(h http.Header) bool {
+	v := h["X-Netflix-Discovery-Replication"]
+	return len(v) > 0 && v[0] == "true"
+}

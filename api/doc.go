@@ -1,0 +1,18 @@
+// Package api is the HTTP side of a node: Eureka's REST under /eureka/ (Spring)
+// and /eureka/v2/ (Netflix), health, readiness, metrics and a page for people.
+//
+//	client ──HTTP──▶ Server ──▶ Handler ──parsePath──▶ operation
+//	                                                     │ writes: decode, Check, registry, answer at once
+//	                                                     │ lists:  listCache ──▶ registry, at a new generation only
+//	Java peer ──ReplicationList──▶ decode (strict) ──▶ Replicator (consumer, plugged in by node)
+//	load balancer, page ◀── Status (cluster, plugged in by node)
+//
+// Answers are Eureka's, to the status code. What differs on purpose: a status
+// that is no status is refused before anything is changed; a body says what it
+// is labelled as; single instances in XML tell their true status; compressed
+// requests are taken. Errors carry a short plain text, but that a 403, 404 and
+// 503 under /eureka/ has no body: Netflix's client takes whatever comes with a
+// 404 for an instance, and never registers again.
+//
+// A write never fails for its Accept header: only reads answer 406.
+package api

@@ -1,0 +1,225 @@
+package api
+
+import (
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// Handler serves one node's HTTP. It may be used from any goroutine, and starts
+// none.
+type Handler struct {
+	reg     *registry.Registry
+	opts    Options
+	log     *slog.Logger
+	metrics *metrics
+
+	apps, delta *listCache
+	batches     chan struct{} // a place for each ReplicationList held
+	gunzips     sync.Pool     // of *gzip.Reader
+	buffers     sync.Pool     // of *[]byte
+	scrape      http.Handler  // nil: not served
+	template    *template.Template
+}
+
+var _ http.Handler = (*Handler)(nil)
+
+// New returns a handler that serves reg. It fails on an option out of bounds and
+// on metrics that are registered already.
+func New(reg *registry.Registry, opts Options) (*Handler, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	t, err := parsePage()
+	if err != nil {
+		return nil, fmt.Errorf("api: page: %w", err)
+	}
+	m := newMetrics()
+	if opts.Metrics != nil {
+		if err := m.register(opts.Metrics); err != nil {
+			return nil, fmt.Errorf("api: %w", err)
+		}
+	}
+	h := &Handler{
+		reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
+		batches: make(chan struct{}, opts.MaxBatches), template: t,
+	}
+	h.apps = newListCache(reg.Generation, reg.Applications, opts.MaxAge, m.cache(getApps))
+	h.delta = newListCache(reg.Generation, reg.Delta, opts.MaxAge, m.cache(getDelta))
+	if opts.Gatherer != nil {
+		h.scrape = promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{})
+	}
+	return h, nil
+}
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	h.metrics.inFlight.Inc()
+	defer h.metrics.inFlight.Dec()
+	t := parsePath(r.URL.Path, r.URL.RawPath)
+	op := t.resource.operation(r.Method)
+	code := h.serve(w, r, t, op)
+	elapsed := time.Since(start)
+	h.metrics.done(op, code, elapsed)
+	if ctx := r.Context(); h.log.Enabled(ctx, slog.LevelDebug) {
+		h.log.LogAttrs(ctx, slog.LevelDebug, "request served", slog.String("action", op.String()),
+			slog.String("app", t.name), slog.String("instance", t.id), slog.Int("code", code),
+			slog.Duration("elapsed", elapsed))
+	}
+}
+
+// serve answers by operation and returns the status code that it sent.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op operation) int {
+	switch op {
+	case heartbeat:
+		return h.heartbeat(w, r, t)
+	case register:
+		return h.register(w, r, t)
+	case cancel:
+		return h.cancel(w, r, t)
+	case setStatus:
+		return h.setStatus(w, r, t)
+	case deleteStatus:
+		return h.deleteStatus(w, r, t)
+	case setMetadata:
+		return h.setMetadata(w, r, t)
+	case replicate:
+		return h.replicate(w, r)
+	case setASG:
+		return h.setASG(w, r)
+	case getApps:
+		return h.cached(w, r, h.apps)
+	case getDelta:
+		return h.cached(w, r, h.delta)
+	case getApp:
+		return h.app(w, r, t)
+	case getVIP:
+		return h.vip(w, r, t, h.reg.VIP)
+	case getSVIP:
+		return h.vip(w, r, t, h.reg.SVIP)
+	case getInstance:
+		i, ok := h.reg.Instance(registry.NewKey(t.name, t.id))
+		return h.instance(w, r, i, ok)
+	case getByID:
+		i, ok := h.reg.InstanceByID(t.id)
+		return h.instance(w, r, i, ok)
+	case getStatus:
+		return h.status(w, r)
+	case getOverrides:
+		return h.overrides(w)
+	case health:
+		return text(w, http.StatusOK, "ok")
+	case readiness:
+		return h.readiness(w)
+	case metricsPage:
+		return h.scraped(w, r)
+	case page:
+		return h.page(w)
+	case options:
+		w.Header().Set("Allow", t.resource.allow())
+		return empty(w, http.StatusOK)
+	case wrongMethod:
+		w.Header().Set("Allow", t.resource.allow())
+		return text(w, http.StatusMethodNotAllowed, "method not allowed")
+	case notFound, operations:
+	}
+	return empty(w, http.StatusNotFound)
+}
+
+// readiness answers a load balancer.
+func (h *Handler) readiness(w http.ResponseWriter) int {
+	ready := h.opts.Status.Readiness()
+	if !ready.Ready {
+		return text(w, http.StatusServiceUnavailable, ready.State)
+	}
+	return text(w, http.StatusOK, ready.State)
+}
+
+// scraped answers Prometheus.
+func (h *Handler) scraped(w http.ResponseWriter, r *http.Request) int {
+	if h.scrape == nil {
+		return empty(w, http.StatusNotFound)
+	}
+	c := codeWriter{ResponseWriter: w, code: http.StatusOK}
+	h.scrape.ServeHTTP(&c, r)
+	return c.code
+}
+
+// codeWriter remembers the status code that another handler sent.
+type codeWriter struct {
+	http.ResponseWriter
+	code int
+}
+
+func (c *codeWriter) WriteHeader(code int) {
+	c.code = code
+	c.ResponseWriter.WriteHeader(code)
+}
+
+// empty answers without a body.
+func empty(w http.ResponseWriter, code int) int {
+	w.WriteHeader(code)
+	return code
+}
+
+// text answers with a line for people. It never repeats what was asked.
+func text(w http.ResponseWriter, code int, s string) int {
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	return document(w, code, "text/plain; charset=utf-8", []byte(s))
+}
+
+// document answers with a body. Where it can't be written the client is gone;
+// there is nobody to tell.
+func document(w http.ResponseWriter, code int, contentType string, body []byte) int {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(code)
+	_, _ = w.Write(body) // see above
+	return code
+}
+
+// maxPooled is how large a buffer may be to be kept for the next answer, in
+// bytes.
+const maxPooled = 256 << 10
+
+// render answers with what append writes into a reused buffer.
+func (h *Handler) render(w http.ResponseWriter, code int, contentType string, appendTo func([]byte) []byte) int {
+	b, ok := h.buffers.Get().(*[]byte)
+	if !ok {
+		b = new([]byte)
+	}
+	*b = appendTo((*b)[:0])
+	document(w, code, contentType, *b)
+	if cap(*b) <= maxPooled {
+		h.buffers.Put(b)
+	}
+	return code
+}
+
+// instance answers with one instance, always in full: X-Eureka-Accept is for
+// lists.
+func (h *Handler) instance(w http.ResponseWriter, r *http.Request, i *eureka.InstanceInfo, ok bool) int {
+	f, acceptable := negotiate(r.Header)
+	switch {
+	case !acceptable:
+		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+	case !ok:
+		return empty(w, http.StatusNotFound)
+	}
+	return h.sendInstance(w, http.StatusOK, f, i)
+}
+
+func (h *Handler) sendInstance(w http.ResponseWriter, code int, f eureka.Format, i *eureka.InstanceInfo) int {
+	return h.render(w, code, f.ContentType(), func(b []byte) []byte { return f.AppendInstanceDocument(b, i) })
+}

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// refuseList answers where a list may not be read: with 403 while this node
+// doesn't know what its peers know, so that clients keep what they have.
+// code is 0 where it may.
+func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eureka.Form, code int) {
+	form, acceptable := negotiateList(r.Header)
+	switch {
+	case !acceptable:
+		return form, text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+	case !h.opts.Status.Readiness().Reads:
+		return form, empty(w, http.StatusForbidden)
+	}
+	return form, 0
+}
+
+// cached answers with all instances or the delta. regions= is ignored: there
+// are no remote regions, and Eureka skips those it doesn't know.
+func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) int {
+	form, code := h.refuseList(w, r)
+	if code != 0 {
+		return code
+	}
+	answer := c.get(form)
+	body := answer.body
+	header := w.Header()
+	if takesGzip(r.Header) {
+		body = answer.compressed(&c.gzips)
+		header.Set("Content-Encoding", "gzip")
+	}
+	return document(w, http.StatusOK, form.ContentType(), body)
+}
+
+// app answers with the instances of one application.
+func (h *Handler) app(w http.ResponseWriter, r *http.Request, t target) int {
+	form, code := h.refuseList(w, r)
+	if code != 0 {
+		return code
+	}
+	app, ok := h.reg.Application(t.name)
+	if !ok {
+		return empty(w, http.StatusNotFound)
+	}
+	return h.render(w, http.StatusOK, form.ContentType(), func(b []byte) []byte { return form.AppendApplicationDocument(b, app) })
+}
+
+// vip answers with the instances of a vip. None is an empty list, not a 404.
+func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, find func(string) eureka.Applications) int {
+	form, code := h.refuseList(w, r)
+	if code != 0 {
+		return code
+	}
+	list := find(t.name)
+	return h.render(w, http.StatusOK, form.ContentType(), func(b []byte) []byte { return form.AppendApplications(b, list) })
+}
+
+// overrides answers with all overrides by instance id, as Netflix's server does
+// (ServerInfoResource). Overrides belong to an application and an id here: of
+// two applications with one id the first by name is told.
+func (h *Handler) overrides(w http.ResponseWriter) int {
+	body := []byte{'{'}
+	told := make(map[string]bool)
+	list := h.reg.Applications()
+	for _, app := range list.Applications {
+		for _, i := range app.Instances {
+			id := i.ID()
+			if i.OverriddenStatus == eureka.StatusUnknown || told[id] {
+				continue
+			}
+			if len(told) > 0 {
+				body = append(body, ',')
+			}
+			told[id] = true
+			body = appendJSONString(body, id)
+			body = append(body, ':')
+			body = strconv.AppendQuote(body, string(i.OverriddenStatus))
+		}
+	}
+	return document(w, http.StatusOK, eureka.JSON.ContentType(), append(body, '}'))
+}

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// rejection says why a body was refused.
+type rejection uint8
+
+const (
+	malformed rejection = iota
+	invalid
+	tooLarge
+	badContentType
+	badCoding
+	busy
+	rejections // how many there are
+)
+
+func (r rejection) String() string {
+	return [rejections]string{"malformed", "invalid", "too_large", "content_type", "content_encoding", "busy"}[r]
+}
+
+// metrics are the handler's own. Labels come from closed sets.
+type metrics struct {
+	inFlight prometheus.Gauge
+	requests *prometheus.CounterVec
+	duration *prometheus.HistogramVec
+	refused  *prometheus.CounterVec
+	caches   *prometheus.CounterVec
+
+	// What a request counts, so that a heartbeat doesn't look up labels.
+	durations [operations]prometheus.Observer
+	codes     [operations][len(codes)]atomic.Pointer[prometheus.Counter]
+	reasons   [rejections]prometheus.Counter
+}
+
+// codes are the status codes that are counted each; the last stands for others.
+var codes = [...]int{200, 204, 400, 403, 404, 405, 406, 409, 413, 415, 500, 503, 0}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "registryd_api_requests_in_flight", Help: "Requests being answered.",
+		}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "registryd_api_requests_total", Help: "Requests answered, by what they asked for and by status code.",
+		}, []string{"route", "code"}),
+		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "registryd_api_request_duration_seconds", Help: "Time to answer a request.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+		}, []string{"route"}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "registryd_api_rejected_bodies_total", Help: "Request bodies refused, by reason.",
+		}, []string{"reason"}),
+		caches: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "registryd_api_list_cache_total", Help: "Lists read, by whether the encoded answer was at hand.",
+		}, []string{"list", "result"}),
+	}
+	for op := range operations {
+		m.durations[op] = m.duration.WithLabelValues(op.String())
+	}
+	for r := range rejections {
+		m.reasons[r] = m.refused.WithLabelValues(r.String())
+	}
+	return m
+}
+
+func (m *metrics) register(r prometheus.Registerer) error {
+	var errs []error
+	for _, c := range []prometheus.Collector{m.inFlight, m.requests, m.duration, m.refused, m.caches} {
+		if err := r.Register(c); err != nil {
+			errs = append(errs, fmt.Errorf("metrics: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// cache returns the counters of one list's cache.
+func (m *metrics) cache(op operation) cacheMetrics {
+	return cacheMetrics{hits: m.caches.WithLabelValues(op.String(), "hit"), misses: m.caches.WithLabelValues(op.String(), "miss")}
+}
+
+func (m *metrics) rejected(why rejection) { m.reasons[why].Inc() }
+
+// done counts a request that was answered.
+func (m *metrics) done(op operation, code int, elapsed time.Duration) {
+	i := codeIndex(code)
+	c := m.codes[op][i].Load()
+	if c == nil {
+		label := "other"
+		if codes[i] != 0 {
+			label = strconv.Itoa(codes[i])
+		}
+		made := m.requests.WithLabelValues(op.String(), label)
+		c = &made
+		m.codes[op][i].Store(c)
+	}
+	(*c).Inc()
+	m.durations[op].Observe(elapsed.Seconds())
+}
+
+// codeIndex returns the place of a status code in codes.
+func codeIndex(code int) int {
+	for i, c := range codes {
+		if c == code {
+			return i
+		}
+	}
+	return len(codes) - 1
+}

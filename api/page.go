@@ -1,0 +1,91 @@
+package api
+
+import (
+	"bytes"
+	_ "embed"
+	"html/template"
+	"net/http"
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+//go:embed page.html
+var pageText string
+
+// maxPageInstances bounds the instances that the page lists. It tells how many
+// more there are.
+const maxPageInstances = 1000
+
+// pageData is what the page shows.
+type pageData struct {
+	Node      Node
+	Readiness Readiness
+	Uptime    string
+	Hash      string
+	Total     int
+	Hidden    int // instances beyond maxPageInstances
+	Apps      []pageApp
+	Metrics   bool
+}
+
+type pageApp struct {
+	Name      string
+	Total     int
+	Instances []pageInstance
+}
+
+type pageInstance struct {
+	ID, Status, Address, Link string
+	Overridden                bool
+}
+
+// parsePage reads the page's template.
+func parsePage() (*template.Template, error) {
+	return template.New("page").Funcs(template.FuncMap{
+		"ago": func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+	}).Parse(pageText)
+}
+
+// page answers with a page for people. What instances say of themselves is text
+// to it: html/template escapes it, and takes no link but http, https and mailto.
+func (h *Handler) page(w http.ResponseWriter) int {
+	list := h.reg.Applications()
+	data := pageData{
+		Node: h.opts.Status.Node(), Readiness: h.opts.Status.Readiness(), Hash: list.HashCode, Metrics: h.scrape != nil,
+	}
+	if !data.Node.Started.IsZero() {
+		data.Uptime = uptimeText(time.Since(data.Node.Started))
+	}
+	room := maxPageInstances
+	for _, app := range list.Applications {
+		shown := pageApp{Name: app.Name, Total: len(app.Instances)}
+		data.Total += shown.Total
+		for _, i := range app.Instances[:min(room, len(app.Instances))] {
+			shown.Instances = append(shown.Instances, newPageInstance(i))
+		}
+		room -= len(shown.Instances)
+		data.Hidden += shown.Total - len(shown.Instances)
+		data.Apps = append(data.Apps, shown)
+	}
+	var out bytes.Buffer
+	if err := h.template.Execute(&out, data); err != nil {
+		h.log.Error("page not rendered", "err", err)
+		return text(w, http.StatusInternalServerError, "page not rendered")
+	}
+	header := w.Header()
+	header.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
+	header.Set("X-Content-Type-Options", "nosniff")
+	return document(w, http.StatusOK, "text/html; charset=utf-8", out.Bytes())
+}
+
+func newPageInstance(i *eureka.InstanceInfo) pageInstance {
+	shown := pageInstance{
+		ID: i.ID(), Status: string(i.Status), Address: i.IPAddr,
+		Overridden: i.OverriddenStatus != eureka.StatusUnknown,
+	}
+	if i.StatusPageURL != nil {
+		shown.Link = *i.StatusPageURL
+	}
+	return shown
+}

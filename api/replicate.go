@@ -1,0 +1,86 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"strconv"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// replicate applies a Java peer's batch (PeerReplicationResource). The path is
+// always replication, whatever the header says. 503 makes the peer wait a second
+// and send the batch again: while this node doesn't know what its peers know,
+// and while too many batches are held.
+func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
+	if h.opts.Replicate == nil {
+		return empty(w, http.StatusNotFound)
+	}
+	f, _, ok := bodyFormat(r.Header)
+	if !ok || f != eureka.JSON {
+		return h.rejected(w, http.StatusUnsupportedMediaType, badContentType)
+	}
+	answer, ok := negotiate(r.Header)
+	if !ok {
+		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+	}
+	if !h.opts.Status.Readiness().Reads {
+		return empty(w, http.StatusServiceUnavailable)
+	}
+	select {
+	case h.batches <- struct{}{}:
+		defer func() { <-h.batches }()
+	default:
+		h.metrics.rejected(busy)
+		return empty(w, http.StatusServiceUnavailable)
+	}
+	body, err := h.readBody(r, h.opts.MaxBatchBody)
+	if err != nil {
+		return h.refuseBody(w, f, err, h.opts.MaxBatchBody)
+	}
+	list, err := eureka.DecodeReplicationList(body, eureka.ListOptions{})
+	switch {
+	case errors.Is(err, eureka.ErrNoReplicationList):
+		h.metrics.rejected(malformed)
+		return text(w, http.StatusInternalServerError, err.Error())
+	case errors.Is(err, eureka.ErrTooManyItems):
+		h.metrics.rejected(tooLarge)
+		return text(w, http.StatusRequestEntityTooLarge, "replicationList: more than "+strconv.Itoa(eureka.DefaultMaxItems)+" items")
+	case err != nil:
+		return h.unparsable(w, f)
+	}
+	response := h.opts.Replicate(r.Context(), list)
+	return h.render(w, http.StatusOK, answer.ContentType(), func(b []byte) []byte {
+		if answer == eureka.XML {
+			return appendXMLResponse(b, response)
+		}
+		return eureka.AppendReplicationListResponse(b, response)
+	})
+}
+
+// Java's names for a response and a result, which its XML spells out.
+const (
+	xmlResponse = "com.netflix.eureka.cluster.protocol.ReplicationListResponse"
+	xmlResult   = "com.netflix.eureka.cluster.protocol.ReplicationInstanceResponse"
+)
+
+// appendXMLResponse writes a response as Java does for a peer that doesn't ask
+// for JSON.
+func appendXMLResponse(b []byte, response eureka.ReplicationListResponse) []byte {
+	b = append(b, "<"+xmlResponse+"><responseList>"...)
+	for i := range response {
+		b = append(b, "<"+xmlResult+"><statusCode>"...)
+		b = strconv.AppendInt(b, int64(response[i].StatusCode), 10)
+		b = append(b, "</statusCode>"...)
+		if entity := response[i].ResponseEntity; entity != nil {
+			instance := eureka.XML.AppendInstanceDocument(nil, entity)
+			instance = bytes.TrimSuffix(bytes.TrimPrefix(instance, []byte("<instance>")), []byte("</instance>"))
+			b = append(b, `<responseEntity class="instance">`...)
+			b = append(b, instance...)
+			b = append(b, "</responseEntity>"...)
+		}
+		b = append(b, "</"+xmlResult+">"...)
+	}
+	return append(b, "</responseList></"+xmlResponse+">"...)
+}

@@ -1,0 +1,145 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Bounds of a [Server], where ServerOptions leave them out.
+const (
+	DefaultReadHeaderTimeout = 5 * time.Second
+	DefaultReadTimeout       = 30 * time.Second // headers and body
+	DefaultWriteTimeout      = 60 * time.Second // from the headers' end to the answer's
+	// DefaultIdleTimeout is how long a connection is kept without a request:
+	// beyond Eureka's heartbeat of 30 s, so that clients keep theirs.
+	DefaultIdleTimeout = 90 * time.Second
+	// DefaultMaxHeaderBytes bounds the request line, and so metadata in a
+	// query, together with the headers.
+	DefaultMaxHeaderBytes = 64 << 10
+	// DefaultShutdownTimeout is how long requests under way may take at the end.
+	DefaultShutdownTimeout = 5 * time.Second
+)
+
+// ServerOptions of a [Server]. A zero field means its default.
+type ServerOptions struct {
+	ReadHeaderTimeout time.Duration
+	ReadTimeout       time.Duration
+	WriteTimeout      time.Duration
+	IdleTimeout       time.Duration
+	MaxHeaderBytes    int // bytes; net/http allows 4 KiB more
+	ShutdownTimeout   time.Duration
+	Logger            *slog.Logger
+}
+
+func (o *ServerOptions) setDefaults() error {
+	var errs []error
+	for _, d := range []struct {
+		name  string
+		field *time.Duration
+		value time.Duration
+	}{
+		{"read header timeout", &o.ReadHeaderTimeout, DefaultReadHeaderTimeout},
+		{"read timeout", &o.ReadTimeout, DefaultReadTimeout},
+		{"write timeout", &o.WriteTimeout, DefaultWriteTimeout},
+		{"idle timeout", &o.IdleTimeout, DefaultIdleTimeout},
+		{"shutdown timeout", &o.ShutdownTimeout, DefaultShutdownTimeout},
+	} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+		if *d.field < 0 {
+			errs = append(errs, fmt.Errorf("%s %v: less than 0", d.name, *d.field))
+		}
+	}
+	if o.MaxHeaderBytes == 0 {
+		o.MaxHeaderBytes = DefaultMaxHeaderBytes
+	}
+	if o.MaxHeaderBytes < 0 {
+		errs = append(errs, fmt.Errorf("max header bytes %d: less than 0", o.MaxHeaderBytes))
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return errors.Join(errs...)
+}
+
+// Server is a listener and what serves it. Its owner calls Run once, or Close.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+	shutdown time.Duration
+}
+
+// NewServer returns a server for a listener, which is its own from then on. It
+// does not accept yet: Run does.
+func NewServer(l net.Listener, h http.Handler, opts ServerOptions) (*Server, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	log := opts.Logger.With("component", "api")
+	return &Server{
+		listener: l, shutdown: opts.ShutdownTimeout,
+		http: &http.Server{
+			Handler:           h,
+			ReadHeaderTimeout: opts.ReadHeaderTimeout, ReadTimeout: opts.ReadTimeout,
+			WriteTimeout: opts.WriteTimeout, IdleTimeout: opts.IdleTimeout,
+			MaxHeaderBytes: opts.MaxHeaderBytes,
+			// Broken connections and such: nobody needs to act.
+			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		},
+	}, nil
+}
+
+// Listen is NewServer for a listener that it binds to addr, as in ":8761".
+func Listen(ctx context.Context, addr string, h http.Handler, opts ServerOptions) (*Server, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	s, err := NewServer(l, h, opts)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return s, nil
+}
+
+// Addr returns the address that the server listens at, with the port that was
+// chosen.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Run serves until ctx is done. Then it takes no more requests, lets those under
+// way end within the shutdown timeout, and returns nil. It returns an error when
+// serving fails, and when requests had to be cut off.
+func (s *Server) Run(ctx context.Context) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("api: serve: %w", err)
+	case <-ctx.Done():
+	}
+	// ctx is done, but the requests under way still have their time.
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.shutdown)
+	defer cancel()
+	err := s.http.Shutdown(grace)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("api: shutdown: %w", err), s.http.Close())
+	}
+	<-served
+	return err
+}
+
+// Close frees the address of a server that is not run. After Run it does
+// nothing.
+func (s *Server) Close() error {
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("api: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package api
+
+import (
+	"net/http"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// stat is one line of Eureka's status resource.
+type stat struct{ name, value string }
+
+// status answers with Eureka's status page (StatusResource, StatusInfo), in both
+// formats; Spring's server fails on JSON. The word isHeathly is Java's.
+func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
+	f, ok := negotiate(r.Header)
+	if !ok {
+		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+	}
+	node, ready := h.opts.Status.Node(), h.opts.Status.Readiness()
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	uptime := time.Duration(0)
+	if !node.Started.IsZero() {
+		uptime = time.Since(node.Started)
+	}
+	var registered, available, unavailable []string
+	for _, p := range node.Peers {
+		registered = append(registered, p.URL)
+		if p.Available {
+			available = append(available, p.URL)
+		} else {
+			unavailable = append(unavailable, p.URL)
+		}
+	}
+	general := []stat{
+		{"environment", node.Cluster},
+		{"num-of-cpus", strconv.Itoa(runtime.NumCPU())},
+		{"total-avail-memory", strconv.FormatUint(memory.Sys>>20, 10) + "mb"},
+		{"current-memory-usage", strconv.FormatUint(memory.HeapAlloc>>20, 10) + "mb"},
+		{"server-uptime", uptimeText(uptime)},
+	}
+	application := []stat{
+		{"registered-replicas", strings.Join(registered, ",")},
+		{"available-replicas", strings.Join(available, ",")},
+		{"unavailable-replicas", strings.Join(unavailable, ",")},
+	}
+	return h.render(w, http.StatusOK, f.ContentType(), func(b []byte) []byte {
+		if f == eureka.XML {
+			return appendXMLStatus(b, general, application, ready.Ready)
+		}
+		return appendJSONStatus(b, general, application, ready.Ready)
+	})
+}
+
+// xmlStatus is Java's name for the page, which its XML spells out.
+const xmlStatus = "com.netflix.eureka.util.StatusInfo"
+
+func appendXMLStatus(b []byte, general, application []stat, healthy bool) []byte {
+	b = append(b, "<"+xmlStatus+">"...)
+	b = appendXMLStats(b, "generalStats", general)
+	b = appendXMLStats(b, "applicationStats", application)
+	b = append(b, "<isHeathly>"...)
+	b = strconv.AppendBool(b, healthy)
+	return append(b, "</isHeathly></"+xmlStatus+">"...)
+}
+
+func appendXMLStats(b []byte, name string, stats []stat) []byte {
+	b = append(append(append(b, '<'), name...), '>')
+	for _, s := range stats {
+		b = append(b, "<entry><string>"...)
+		b = append(b, s.name...)
+		b = append(b, "</string><string>"...)
+		b = appendXMLText(b, s.value)
+		b = append(b, "</string></entry>"...)
+	}
+	return append(append(append(b, "</"...), name...), '>')
+}
+
+func appendJSONStatus(b []byte, general, application []stat, healthy bool) []byte {
+	b = append(b, `{"generalStats":`...)
+	b = appendJSONStats(b, general)
+	b = append(b, `,"applicationStats":`...)
+	b = appendJSONStats(b, application)
+	b = append(b, `,"isHeathly":`...)
+	b = strconv.AppendBool(b, healthy)
+	return append(b, '}')
+}
+
+func appendJSONStats(b []byte, stats []stat) []byte {
+	b = append(b, '{')
+	for i, s := range stats {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendJSONString(b, s.name)
+		b = append(b, ':')
+		b = appendJSONString(b, s.value)
+	}
+	return append(b, '}')
+}
+
+// uptimeText writes a time as Eureka does: days, then hours:minutes.
+func uptimeText(d time.Duration) string {
+	minutes := int64(d / time.Minute)
+	days, hours := minutes/(24*60), minutes/60%24
+	clock := []byte{'0' + byte(hours/10), '0' + byte(hours%10), ':', '0' + byte(minutes%60/10), '0' + byte(minutes%10)}
+	switch days {
+	case 0:
+		return string(clock)
+	case 1:
+		return "1 day " + string(clock)
+	default:
+		return strconv.FormatInt(days, 10) + " days " + string(clock)
+	}
+}

@@ -1,0 +1,252 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// What Eureka answers to a body that it can't read, by the format of the body.
+const (
+	unparsableJSON = `{"error": "cannot parse request body"}`
+	unparsableXML  = `<error><message>cannot parse request body</message></error>`
+)
+
+// heartbeat renews a lease (InstanceResource.renewLease). What the client says
+// of its status is ignored, and so is the body. It is the most frequent request
+// by far, so nothing here allocates.
+func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) int {
+	key := registry.NewKey(t.name, t.id)
+	lastDirty, ok := timestamp(r.URL.RawQuery)
+	if !ok {
+		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
+	}
+	var overridden eureka.Status
+	replication := isReplication(r.Header)
+	if replication {
+		v, _ := parameter(r.URL.RawQuery, "overriddenstatus")
+		overridden = eureka.Status(v)
+	}
+	reads := h.opts.Status.Readiness().Reads
+	outcome, ours := h.reg.Renew(key, lastDirty, overridden, replication)
+	switch outcome {
+	case registry.Conflict:
+		f, _ := negotiate(r.Header)
+		return h.sendInstance(w, http.StatusConflict, f, ours)
+	case registry.NotFound:
+		return h.missing(w, key, reads)
+	default:
+		return empty(w, http.StatusOK)
+	}
+}
+
+// register stores an instance (ApplicationResource.addInstance). Whether it was
+// new, or kept because the stored one is newer, the answer is 204.
+func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int {
+	f, latin1, ok := bodyFormat(r.Header)
+	if !ok {
+		return h.rejected(w, http.StatusUnsupportedMediaType, badContentType)
+	}
+	body, err := h.readBody(r, h.opts.MaxBody)
+	if err != nil {
+		return h.refuseBody(w, f, err, h.opts.MaxBody)
+	}
+	if latin1 {
+		body = fromLatin1(body)
+	}
+	info, err := eureka.DecodeInstance(f, body)
+	if err != nil {
+		return h.unparsable(w, f)
+	}
+	if err := info.Check(t.name); err != nil {
+		h.metrics.rejected(invalid)
+		f, _ := negotiate(r.Header)
+		return document(w, http.StatusBadRequest, f.ContentType(), []byte(err.Error()))
+	}
+	h.reg.Register(info, isReplication(r.Header))
+	return empty(w, http.StatusNoContent)
+}
+
+// cancel ends an instance (InstanceResource.cancelLease).
+func (h *Handler) cancel(w http.ResponseWriter, r *http.Request, t target) int {
+	key := registry.NewKey(t.name, t.id)
+	reads := h.opts.Status.Readiness().Reads
+	if !reads && !h.present(key) {
+		return empty(w, http.StatusServiceUnavailable) // and nothing is changed
+	}
+	return h.answer(w, key, h.reg.Cancel(key, isReplication(r.Header)), reads)
+}
+
+// setStatus overrides a status (InstanceResource.statusUpdate).
+func (h *Handler) setStatus(w http.ResponseWriter, r *http.Request, t target) int {
+	key := registry.NewKey(t.name, t.id)
+	value, _ := parameter(r.URL.RawQuery, "value")
+	status, ok := eureka.ParseStatus(value)
+	if !ok {
+		return h.badValue(w, key, "value: not one of UP, DOWN, STARTING, OUT_OF_SERVICE, UNKNOWN")
+	}
+	lastDirty, ok := timestamp(r.URL.RawQuery)
+	if !ok {
+		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
+	}
+	reads := h.opts.Status.Readiness().Reads
+	return h.answer(w, key, h.reg.SetStatus(key, status, lastDirty, isReplication(r.Header)), reads)
+}
+
+// deleteStatus removes an override (InstanceResource.deleteStatusUpdate). No
+// value is UNKNOWN, and heartbeats get 404 until the client registers again.
+func (h *Handler) deleteStatus(w http.ResponseWriter, r *http.Request, t target) int {
+	key := registry.NewKey(t.name, t.id)
+	status := eureka.StatusUnknown
+	if value, given := parameter(r.URL.RawQuery, "value"); given {
+		var ok bool
+		if status, ok = eureka.ParseStatus(value); !ok {
+			return h.badValue(w, key, "value: not one of UP, DOWN, STARTING, OUT_OF_SERVICE, UNKNOWN")
+		}
+	}
+	lastDirty, ok := timestamp(r.URL.RawQuery)
+	if !ok {
+		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
+	}
+	reads := h.opts.Status.Readiness().Reads
+	return h.answer(w, key, h.reg.DeleteStatusOverride(key, status, lastDirty, isReplication(r.Header)), reads)
+}
+
+// setMetadata merges the query into an instance's metadata
+// (InstanceResource.updateMetadata). The query's length is bounded by the
+// server's MaxHeaderBytes, what is merged by MaxBody; calls at the same time
+// may each pass and together exceed it.
+func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) int {
+	key := registry.NewKey(t.name, t.id)
+	reads := h.opts.Status.Readiness().Reads
+	stored, ok := h.reg.Instance(key)
+	if !ok {
+		return h.missing(w, key, reads)
+	}
+	pairs := make(map[string]string)
+	for query := r.URL.RawQuery; query != ""; {
+		k, v, rest, ok, more := nextPair(query)
+		if !more {
+			break
+		}
+		if !ok {
+			return text(w, http.StatusInternalServerError, "metadata: a key or value is not percent-encoded text")
+		}
+		if _, again := pairs[k]; !again {
+			pairs[k] = v
+		}
+		query = rest
+	}
+	if mergedSize(stored.Metadata, pairs) > h.opts.MaxBody {
+		return text(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("metadata: larger than %d bytes", h.opts.MaxBody))
+	}
+	return h.answer(w, key, h.reg.SetMetadata(key, pairs), reads)
+}
+
+// mergedSize returns the bytes of the keys and values that a merge leaves.
+func mergedSize(old, pairs map[string]string) int {
+	n := 0
+	for k, v := range pairs {
+		n += len(k) + len(v)
+	}
+	for k, v := range old {
+		if _, replaced := pairs[k]; !replaced {
+			n += len(k) + len(v)
+		}
+	}
+	return n
+}
+
+// setASG answers for auto-scaling groups as Eureka does outside of AWS: 400.
+func (h *Handler) setASG(w http.ResponseWriter, r *http.Request) int {
+	switch value, _ := parameter(r.URL.RawQuery, "value"); value {
+	case "ENABLED", "DISABLED":
+		return text(w, http.StatusBadRequest, "auto-scaling groups are served in AWS only")
+	}
+	return text(w, http.StatusInternalServerError, "value: not one of ENABLED, DISABLED")
+}
+
+// timestamp reads lastDirtyTimestamp from a query: NoTimestamp where there is
+// none; ok is false where it is no number.
+func timestamp(query string) (ms int64, ok bool) {
+	value, given := parameter(query, "lastDirtyTimestamp")
+	if !given {
+		return eureka.NoTimestamp, true
+	}
+	ms, err := strconv.ParseInt(value, 10, 64)
+	return ms, err == nil
+}
+
+// present says whether readers see the instance.
+func (h *Handler) present(key registry.Key) bool {
+	_, ok := h.reg.Instance(key)
+	return ok
+}
+
+// answer tells a client what came of its write.
+func (h *Handler) answer(w http.ResponseWriter, key registry.Key, outcome registry.Outcome, reads bool) int {
+	if outcome == registry.NotFound {
+		return h.missing(w, key, reads)
+	}
+	return empty(w, http.StatusOK)
+}
+
+// missing refuses a write to an instance that is not here, or that may not be
+// renewed. reads is what Status said before the registry was asked. While this
+// node doesn't know what its peers know an unknown instance may live: 503 sends
+// the client to the next server, where 404 would make it register again.
+// There is no body, see the package comment.
+func (h *Handler) missing(w http.ResponseWriter, key registry.Key, reads bool) int {
+	if !reads && !h.present(key) {
+		return empty(w, http.StatusServiceUnavailable)
+	}
+	return empty(w, http.StatusNotFound)
+}
+
+// badValue refuses a parameter with Eureka's 500, but an unknown instance first,
+// as Eureka does. Nothing has been changed.
+func (h *Handler) badValue(w http.ResponseWriter, key registry.Key, what string) int {
+	reads := h.opts.Status.Readiness().Reads
+	if !h.present(key) {
+		return h.missing(w, key, reads)
+	}
+	return text(w, http.StatusInternalServerError, what)
+}
+
+// refuseBody refuses a body that was not read.
+func (h *Handler) refuseBody(w http.ResponseWriter, f eureka.Format, err error, limit int) int {
+	switch {
+	case errors.Is(err, errTooLarge):
+		h.metrics.rejected(tooLarge)
+		// The rest of the body is not read: the connection can't be used again.
+		w.Header().Set("Connection", "close")
+		return text(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body: larger than %d bytes", limit))
+	case errors.Is(err, errCoding):
+		return h.rejected(w, http.StatusUnsupportedMediaType, badCoding)
+	default:
+		return h.unparsable(w, f)
+	}
+}
+
+// unparsable answers as Eureka does to a body that it can't decode.
+func (h *Handler) unparsable(w http.ResponseWriter, f eureka.Format) int {
+	h.metrics.rejected(malformed)
+	body := unparsableJSON
+	if f == eureka.XML {
+		body = unparsableXML
+	}
+	return document(w, http.StatusBadRequest, f.ContentType(), []byte(body))
+}
+
+// rejected refuses a body by its headers.
+func (h *Handler) rejected(w http.ResponseWriter, code int, why rejection) int {
+	h.metrics.rejected(why)
+	if why == badCoding {
+		return text(w, code, "content-encoding: not one of gzip, identity")
+	}
+	return text(w, code, "content-type: not application/json or application/xml in UTF-8 or ISO-8859-1")
+}

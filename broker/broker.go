@@ -1,0 +1,293 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Defaults and bounds of a Broker.
+const (
+	DefaultRequestTimeout = 2 * time.Second
+	DefaultMaxRequests    = 1024
+	DefaultVersion        = "0.1.0"
+
+	// Pending bounds what has come for one subscription and is not handled yet; beyond it NATS drops, which is counted
+	// as SlowConsumer. Handlers only enqueue, so it is for the moment in which the process stands still.
+	PendingMessages = 8192
+	PendingBytes    = 64 << 20
+)
+
+// semver is the grammar that NATS micro services ask of a version: numbers, then optional pre-release and build.
+var semver = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+
+// Options configures a Broker. Exactly one of Embedded, Access.Server and Access.URLs says where the broker is.
+type Options struct {
+	// Cluster and Node are this node's names. See ValidName and ValidNode.
+	Cluster string
+	Node    string
+
+	// Embedded starts a server that lives and dies with this Broker.
+	Embedded *ServerOptions
+
+	// Access reaches a server that somebody else runs.
+	Access Access
+
+	// Version is the node's version as a semantic version, for `nats micro ls`. Default DefaultVersion.
+	Version string
+
+	// RequestTimeout bounds a Request whose context has no deadline. Default DefaultRequestTimeout.
+	RequestTimeout time.Duration
+
+	// MaxRequests bounds the requests that wait for a reply. Default DefaultMaxRequests.
+	MaxRequests int
+
+	// Logger takes the lines of this package, as component "broker", and of an embedded server, as component "nats".
+	// Default: none.
+	Logger *slog.Logger
+}
+
+func (o Options) validate() error {
+	faults := o.Access.faults()
+	if !ValidName(o.Cluster) {
+		faults = append(faults, fmt.Errorf("cluster %q: %w", o.Cluster, ErrName))
+	}
+	if !ValidNode(o.Node) {
+		faults = append(faults, fmt.Errorf("node %q: %w", o.Node, ErrName))
+	}
+	places := 0
+	for _, given := range []bool{o.Embedded != nil, o.Access.Server != nil, len(o.Access.URLs) > 0} {
+		if given {
+			places++
+		}
+	}
+	if places != 1 {
+		faults = append(faults, fmt.Errorf("%w: %d of an embedded server, a running one and URLs, want one", ErrOptions, places))
+	}
+	if o.Version != "" && !semver.MatchString(o.Version) {
+		faults = append(faults, fmt.Errorf("%w: version %q is no semantic version", ErrOptions, o.Version))
+	}
+	if o.RequestTimeout < 0 || o.MaxRequests < 0 {
+		faults = append(faults, fmt.Errorf("%w: request time-out and max requests are not negative", ErrOptions))
+	}
+	return errors.Join(faults...)
+}
+
+// Broker is one node's connection. Its methods may be called from any goroutine.
+type Broker struct {
+	subjects Subjects
+	node     string
+	version  string
+	timeout  time.Duration
+	log      *slog.Logger
+
+	server *Server // The embedded one, if it is this Broker's own.
+	link   *link
+	inbox  *inbox
+	counts counters
+
+	closeOnce sync.Once
+	closeErr  error
+
+	mu       sync.Mutex
+	services map[*Service]struct{}
+	subs     map[*Subscription]struct{}
+	closed   bool
+}
+
+// Start starts the embedded server, if one is asked for, and connects. ctx bounds the start only.
+//
+// A broker that can't be reached is not an error: Start answers after about a second at the most, Connected says false,
+// and the connection is tried for ever. Errors are ErrName, ErrOptions, ErrExposed, or why the embedded server did not
+// start.
+func Start(ctx context.Context, options Options) (*Broker, error) {
+	if err := options.validate(); err != nil {
+		return nil, err
+	}
+	subjects, err := NewSubjects(options.Cluster)
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		subjects: subjects,
+		node:     options.Node,
+		version:  cmp.Or(options.Version, DefaultVersion),
+		timeout:  cmp.Or(options.RequestTimeout, DefaultRequestTimeout),
+		log:      component(options.Logger, "broker"),
+		services: map[*Service]struct{}{},
+		subs:     map[*Subscription]struct{}{},
+	}
+	b.inbox = newInbox(subjects.ReplyPrefix(b.node), cmp.Or(options.MaxRequests, DefaultMaxRequests), b.log)
+	access := options.Access
+	if options.Embedded != nil {
+		embedded := *options.Embedded
+		embedded.Name = cmp.Or(embedded.Name, b.node)
+		embedded.Logger = cmp.Or(embedded.Logger, options.Logger)
+		if b.server, err = StartServer(ctx, embedded); err != nil {
+			return nil, err
+		}
+		access.Server = b.server
+	}
+	if err := b.connect(ctx, access); err != nil {
+		if b.server != nil {
+			b.server.Shutdown()
+		}
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Broker) connect(ctx context.Context, access Access) error {
+	prefix := b.subjects.ReplyPrefix(b.node)
+	// Replies to what was asked before may come after a reconnect, or never: the owner sends again either way.
+	lost := func() { b.inbox.failAll(ErrDisconnected) }
+	var err error
+	b.link, err = connect(ctx, access, b.log, lost,
+		nats.Name("registryd "+b.node), nats.CustomInboxPrefix(prefix))
+	if err != nil {
+		return err
+	}
+	sub, err := b.link.nc.Subscribe(prefix+".>", b.inbox.receive)
+	if err == nil {
+		err = sub.SetPendingLimits(PendingMessages, PendingBytes)
+	}
+	if err != nil {
+		_ = b.link.close(ctx) // The subscription's error is the one to tell.
+		return fmt.Errorf("subscribe to replies: %w", err)
+	}
+	b.link.settle()
+	return nil
+}
+
+// Subjects returns the subjects of the node's cluster.
+func (b *Broker) Subjects() Subjects { return b.subjects }
+
+// Node returns the node's name.
+func (b *Broker) Node() string { return b.node }
+
+// Server returns the embedded server that this Broker started, or nil.
+func (b *Broker) Server() *Server { return b.server }
+
+// Connected tells whether there is a connection. A stopped broker is noticed within three seconds, a closed socket at
+// once.
+func (b *Broker) Connected() bool { return b.link.connected.Load() }
+
+// MaxPayload returns the greatest size of one message with its headers, in bytes, as the broker last said;
+// DefaultMaxPayload before the first connect.
+func (b *Broker) MaxPayload() int { return int(b.link.maxPayload.Load()) }
+
+// Request sends body to whoever serves the subject, and returns the body of the reply.
+//
+// The error matches one of ErrDisconnected, ErrAbsent, ErrTimeout, ErrBusy, ErrMalformed, ErrRemote, ErrVersion,
+// ErrTooLarge, ErrTooMany and ErrClosed, or is the cause of a cancelled ctx. After ErrTimeout, ErrDisconnected, ErrClosed
+// or a cancelled ctx the peer may have applied the request.
+//
+// Request keeps no reference to body once it returns. Two requests of one goroutine reach the peer in their order.
+func (b *Broker) Request(ctx context.Context, subject string, header Header, body []byte) ([]byte, error) {
+	reply, err := b.request(ctx, subject, header, body)
+	b.counts.request(err)
+	if err != nil {
+		return nil, fmt.Errorf("request on %q: %w", subject, err)
+	}
+	return reply, nil
+}
+
+func (b *Broker) request(ctx context.Context, subject string, header Header, body []byte) ([]byte, error) {
+	if err := b.link.usable(); err != nil {
+		return nil, err
+	}
+	if _, limited := ctx.Deadline(); !limited {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, b.timeout)
+		defer cancel()
+	}
+	if ctx.Err() != nil {
+		return nil, contextError(ctx)
+	}
+	msg := &nats.Msg{Subject: subject, Reply: b.link.nc.NewInbox(), Header: header.wire(), Data: body}
+	done, err := b.inbox.expect(msg.Reply)
+	if err != nil {
+		return nil, err
+	}
+	defer b.inbox.forget(msg.Reply)
+	if err := b.link.send(msg); err != nil {
+		return nil, err
+	}
+	select {
+	case result := <-done:
+		return result.body, result.err
+	case <-ctx.Done():
+	}
+	b.inbox.forget(msg.Reply)
+	select {
+	case result := <-done: // It came at the last moment.
+		return result.body, result.err
+	default:
+		return nil, contextError(ctx)
+	}
+}
+
+// contextError tells a deadline, which is ErrTimeout, from a caller that gave up.
+func contextError(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ErrTimeout
+	}
+	return context.Cause(ctx)
+}
+
+func (b *Broker) isOpen() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return ErrClosed
+	}
+	return nil
+}
+
+// Close stops the services and subscriptions, sends what is written, ends the connection, and then the embedded server,
+// if it is this Broker's. Requests that wait fail with ErrClosed. All that is bounded by ctx: when it ends, the rest is
+// cut off, and Close says so in its error. It waits for handlers that run, so it isn't for a handler to call. Later calls
+// return what the first one did.
+func (b *Broker) Close(ctx context.Context) error {
+	b.closeOnce.Do(func() { b.closeErr = b.shutdown(ctx) })
+	return b.closeErr
+}
+
+func (b *Broker) shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	b.closed = true
+	services, subs := b.services, b.subs
+	b.services, b.subs = map[*Service]struct{}{}, map[*Subscription]struct{}{}
+	b.mu.Unlock()
+	b.inbox.close()
+	var faults []error
+	for service := range services {
+		faults = append(faults, service.Stop(ctx))
+	}
+	for sub := range subs {
+		sub.Unsubscribe()
+		faults = append(faults, wait(ctx, sub.gate.close(), sub.subject))
+	}
+	faults = append(faults, b.link.close(ctx))
+	if b.server != nil {
+		b.server.Shutdown()
+	}
+	return errors.Join(faults...)
+}
+
+// wait waits for the callbacks of subject to end, as long as ctx allows.
+func wait(ctx context.Context, done <-chan struct{}, subject string) error {
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("handler of %q still runs: %w", subject, context.Cause(ctx))
+	}
+}

@@ -1,0 +1,214 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+// ServiceName is the name of the NATS micro service that every node is an instance of.
+const ServiceName = "registryd"
+
+// Handler takes a request. It runs on the connection's own goroutine for its endpoint, so it only enqueues: while it
+// runs, no other request comes in. The answer may be given later, from any goroutine.
+type Handler func(*Request)
+
+// Handlers are what a service does. A nil one has no endpoint.
+type Handlers struct {
+	Batch Handler // registry.<cluster>.peer.<me>.batch.<from>
+	Sync  Handler // registry.<cluster>.peer.<me>.sync.<from>
+}
+
+// Service is this node as an instance of the NATS micro service "registryd": `nats micro ls` lists it.
+type Service struct {
+	broker  *Broker
+	gate    gate
+	service micro.Service
+}
+
+// Serve begins to take requests. Every instance gets every request, also another of the same node's name, because there
+// is no queue group: two nodes of one name have to find each other out, not to share the work.
+//
+// A request without Registry-Version, or of another version than ProtocolVersion, is answered CodeMalformed.
+func (b *Broker) Serve(handlers Handlers) (*Service, error) {
+	if err := b.isOpen(); err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	s := &Service{broker: b}
+	service, err := micro.AddService(b.link.nc, micro.Config{
+		Name:               ServiceName,
+		Version:            b.version,
+		Description:        "registry node: takes replication batches of its peers",
+		Metadata:           map[string]string{"node": b.node, "cluster": b.subjects.cluster},
+		QueueGroupDisabled: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serve: %w", err)
+	}
+	s.service = service
+	for _, endpoint := range []struct {
+		name    string
+		subject string
+		parse   func(string) (to, from string, ok bool)
+		handler Handler
+	}{
+		{"batch", b.subjects.Batch(b.node, "*"), b.subjects.ParseBatch, handlers.Batch},
+		{"sync", b.subjects.Sync(b.node, "*"), b.subjects.ParseSync, handlers.Sync},
+	} {
+		if endpoint.handler == nil {
+			continue
+		}
+		handle := func(req micro.Request) { s.handle(req, endpoint.parse, endpoint.handler) }
+		err := service.AddEndpoint(endpoint.name, micro.HandlerFunc(handle),
+			micro.WithEndpointSubject(endpoint.subject),
+			micro.WithEndpointQueueGroupDisabled(),
+			micro.WithEndpointPendingLimits(PendingMessages, PendingBytes))
+		if err != nil {
+			_ = service.Stop() // The endpoint's error is the one to tell.
+			return nil, fmt.Errorf("serve %s: %w", endpoint.name, err)
+		}
+	}
+	b.mu.Lock()
+	closed := b.closed
+	if !closed {
+		b.services[s] = struct{}{}
+	}
+	b.mu.Unlock()
+	if closed {
+		s.gate.close()
+		_ = service.Stop() // The connection is ending, and its subscriptions with it.
+		return nil, fmt.Errorf("serve: %w", ErrClosed)
+	}
+	b.link.settle()
+	return s, nil
+}
+
+// handle turns one message into a Request, or answers it itself.
+func (s *Service) handle(req micro.Request, parse func(string) (to, from string, ok bool), handler Handler) {
+	counts := &s.broker.counts
+	headers := req.Headers()
+	r := &Request{
+		Batch:       headers.Get(HeaderBatch),
+		Traceparent: headers.Get(HeaderTraceparent),
+		Body:        req.Data(),
+		Received:    time.Now(),
+		broker:      s.broker,
+		reply:       req.Reply(),
+	}
+	var from bool
+	_, r.From, from = parse(req.Subject())
+	version := headers.Get(HeaderVersion)
+	fault := ""
+	switch {
+	case version != strconv.Itoa(ProtocolVersion):
+		fault = fmt.Sprintf("%s is %q, want %d", HeaderVersion, cut(version, maxVersionText), ProtocolVersion)
+	case !from:
+		fault = "the subject names no sender"
+	case len(r.Batch) > MaxHeader:
+		fault = fmt.Sprintf("%s has %d bytes, at most %d", HeaderBatch, len(r.Batch), MaxHeader)
+	}
+	switch {
+	case r.reply == "":
+		counts.rejected.Add(1) // Nobody could learn what became of it.
+	case fault != "":
+		counts.rejected.Add(1)
+		r.Batch = cut(r.Batch, MaxHeader)
+		s.refuse(req, r, CodeMalformed, fault)
+	case !s.gate.enter():
+		counts.stopping.Add(1)
+		s.refuse(req, r, CodeBusy, "the node is stopping")
+	default:
+		counts.served.Add(1)
+		handler(r)
+		s.gate.leave()
+	}
+}
+
+// refuse answers inside the handler's call, so that the micro service's own statistics show the error.
+func (s *Service) refuse(req micro.Request, r *Request, code int, text string) {
+	header := micro.Headers(Header{Batch: r.Batch}.wire())
+	if err := req.Error(strconv.Itoa(code), text, nil, micro.WithHeaders(header)); err != nil {
+		s.broker.counts.respondError.Add(1)
+	}
+}
+
+// Stop ends the service: no handler starts after it, what comes still is answered CodeBusy, and once the broker has heard
+// of it the node is absent. It waits for a handler that runs, as long as ctx allows. It may be called more than once.
+func (s *Service) Stop(ctx context.Context) error {
+	done := s.gate.close()
+	err := s.service.Stop()
+	s.broker.mu.Lock()
+	delete(s.broker.services, s)
+	s.broker.mu.Unlock()
+	s.broker.link.settle()
+	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		err = fmt.Errorf("stop service: %w", err)
+	} else {
+		err = nil
+	}
+	return errors.Join(err, wait(ctx, done, ServiceName))
+}
+
+// Request is one request of a peer. It is answered once, by Respond or Fail, from any goroutine. One that is never
+// answered costs its sender the time-out.
+type Request struct {
+	From        string // The sending node, from the subject.
+	Batch       string // Registry-Batch, at most MaxHeader bytes; empty if the sender gave none.
+	Traceparent string
+	Body        []byte // The handler's own.
+	Received    time.Time
+
+	broker   *Broker
+	reply    string
+	answered atomic.Bool
+}
+
+// Respond answers with body. Errors are ErrTooLarge, after which a smaller answer or Fail may follow, ErrDisconnected and
+// ErrClosed, after which the sender asks again, and ErrAnswered.
+func (r *Request) Respond(body []byte) error {
+	return r.answer(&nats.Msg{Header: Header{Batch: r.Batch}.wire(), Data: body}, &r.broker.counts.responded)
+}
+
+// Fail answers with an error: CodeMalformed is not sent again, CodeBusy is, after a wait. Of text, at most 512 bytes
+// are sent, on one line. Errors are those of Respond.
+func (r *Request) Fail(code int, text string) error {
+	header := Header{Batch: r.Batch}.wire()
+	header[HeaderErrorCode] = []string{strconv.Itoa(code)}
+	header[HeaderError] = []string{oneLine(cut(text, maxErrorText))}
+	return r.answer(&nats.Msg{Header: header}, &r.broker.counts.failed)
+}
+
+func (r *Request) answer(msg *nats.Msg, count *atomic.Uint64) error {
+	if !r.answered.CompareAndSwap(false, true) {
+		return ErrAnswered
+	}
+	msg.Subject = r.reply
+	err := r.broker.link.send(msg)
+	if err != nil {
+		r.answered.Store(false)
+		r.broker.counts.respondError.Add(1)
+		return fmt.Errorf("answer %q: %w", r.From, err)
+	}
+	count.Add(1)
+	return nil
+}
+
+// oneLine keeps a text inside its header; an empty one would be no error at all.
+func oneLine(text string) string {
+	out := []byte(text)
+	for i, c := range out {
+		if c < ' ' {
+			out[i] = ' '
+		}
+	}
+	if len(out) == 0 {
+		return "no reason given"
+	}
+	return string(out)
+}

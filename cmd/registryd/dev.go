@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/registryd/registryd/dev"
+	"github.com/registryd/registryd/node"
+)
+
+func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	fs := newFlagSet("dev", "a cluster in one process, with one embedded broker", stdout)
+	var o dev.Options
+	fs.IntVar(&o.Nodes, "nodes", 3, "`NUMBER` of nodes")
+	fs.StringVar(&o.Listen, "listen", "127.0.0.1:"+eurekaPort, "`HOST:PORT` of the first node; the others take the next ports")
+	fs.StringVar(&o.Embedded.Listen, "embedded-listen", defaultEmbedded, "`HOST:PORT` where the broker listens; the default gives way to a free port when it is taken")
+	fs.IntVar(&o.Instances, "instances", 50, "`NUMBER` of demo instances")
+	fs.StringVar(&o.Node.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
+	logs := addLogFlags(fs, "info")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	logger, err := logs.logger(stderr)
+	if err != nil {
+		return err
+	}
+	o.Logger, o.Node.Version = logger, version()
+	o.Embedded.ListenFallback = !isSet(fs, "embedded-listen")
+	c, err := dev.Start(ctx, o)
+	switch {
+	case errors.Is(err, node.ErrOptions):
+		return usagef("%v", err)
+	case err != nil:
+		return err
+	}
+	welcome(stdout, c, o)
+	select {
+	case <-ctx.Done():
+	case <-c.Done():
+	}
+	return c.Close()
+}
+
+// welcome says where everything is, and what to try.
+func welcome(w io.Writer, c *dev.Cluster, o dev.Options) {
+	fmt.Fprintf(w, "\nregistryd %s: cluster %q of %d nodes", o.Node.Version, o.Node.Cluster, o.Nodes)
+	if o.Instances > 0 {
+		fmt.Fprintf(w, ", with %d demo instances", o.Instances)
+	}
+	fmt.Fprintf(w, "\n\n")
+	for _, n := range c.Nodes() {
+		fmt.Fprintf(w, "  %-8s %s\n", n.Name(), n.URL())
+	}
+	broker := "nats://" + c.BrokerAddress()
+	fmt.Fprintf(w, "  %-8s %s\n\nTry:\n", "broker", broker)
+	first, last := c.Nodes()[0], c.Nodes()[len(c.Nodes())-1]
+	again := ""
+	if c.BrokerAddress() != defaultEmbedded {
+		again = " --nats " + broker
+	}
+	fmt.Fprintf(w, `  registryd tail%s
+        replication as it happens (from the sources: go run ./cmd/registryd tail%s)
+  curl -H 'Accept: application/json' %sapps
+        all instances, as any Eureka client gets them
+  curl -X PUT '%sapps/ORDERS/demo-1/status?value=OUT_OF_SERVICE'
+        override a status on one node ...
+  curl -H 'Accept: application/json' %sapps/ORDERS/demo-1
+        ... and see it on another within a second
+  an Eureka client with eureka.client.serviceUrl.defaultZone=%s
+
+Stop with Ctrl-C.
+`, again, again, first.URL(), first.URL(), last.URL(), first.URL())
+}

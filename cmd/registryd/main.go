@@ -1,0 +1,108 @@
+// Command registryd is a service registry for Eureka clients, whose nodes
+// replicate through a batching pipeline over NATS.
+//
+//	flags > REGISTRYD_… > --config file > defaults ──▶ node.Options ──▶ node
+//
+// Exit codes: 0 after a clean stop, 1 after a failure, 2 for bad usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+)
+
+const usage = `registryd is a service registry for Eureka clients.
+
+Usage:
+  registryd [serve] [flags]   one node
+  registryd dev [flags]       a cluster in one process, with demo instances
+  registryd tail [flags]      replication as it happens, one line a task
+  registryd version           the version of this program
+
+registryd COMMAND --help lists a command's flags.
+`
+
+// errUsage marks errors of usage: one line, exit 2.
+var errUsage = errors.New("usage")
+
+func usagef(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program but for its process: tests call it.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := dispatch(ctx, args, stdout, stderr)
+	switch {
+	case err == nil || errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.Is(err, errUsage):
+		fmt.Fprintln(stderr, "registryd:", oneLine(strings.TrimPrefix(err.Error(), errUsage.Error()+": ")))
+		return 2
+	default:
+		fmt.Fprintln(stderr, "registryd:", oneLine(err.Error()))
+		return 1
+	}
+}
+
+// oneLine joins the lines of errors that came together.
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+}
+
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	command := "serve"
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		command, args = args[0], args[1:]
+	}
+	if command == "serve" && len(args) == 1 && (args[0] == "-h" || args[0] == "--help" || args[0] == "-help") {
+		fmt.Fprint(stdout, usage)
+	}
+	switch command {
+	case "serve":
+		return serve(ctx, args, stdout, stderr)
+	case "dev":
+		return runDev(ctx, args, stdout, stderr)
+	case "tail":
+		return runTail(ctx, args, stdout, stderr)
+	case "version":
+		fmt.Fprintln(stdout, "registryd", version())
+		return nil
+	case "help":
+		fmt.Fprint(stdout, usage)
+		return nil
+	default:
+		return usagef("unknown command %q; see registryd help", command)
+	}
+}
+
+// version is the module's version as built, with the commit where Go knows it.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	if v == "" {
+		v = "(devel)"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return v + " " + s.Value[:12]
+		}
+	}
+	return v
+}

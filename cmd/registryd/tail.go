@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/node"
+	"github.com/registryd/registryd/tail"
+)
+
+// tailCloseTimeout bounds the end of the connection.
+const tailCloseTimeout = 2 * time.Second
+
+func runTail(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	fs := newFlagSet("tail", "replication as it happens, one line a task, with its result", stdout)
+	nats := addNATSFlags(fs, "the NATS to listen on, also an embedded broker's (default nats://"+defaultEmbedded+")")
+	cluster := fs.String("cluster", node.DefaultCluster, "`NAME` of the cluster")
+	only := fs.String("node", "", "only batches from or to this `NODE`")
+	asJSON := fs.Bool("json", false, "an object per line")
+	logs := addLogFlags(fs, "warn")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	logger, err := logs.logger(stderr)
+	if err != nil {
+		return err
+	}
+	access, given, err := nats.access()
+	if err != nil {
+		return err
+	}
+	if !given {
+		access.URLs = []string{"nats://" + defaultEmbedded}
+	}
+	if !broker.ValidName(*cluster) {
+		return usagef("--cluster %.80q: %v", *cluster, broker.ErrName)
+	}
+	if *only != "" && !broker.ValidNode(*only) {
+		return usagef("--node %.80q: %v", *only, broker.ErrName)
+	}
+	source := watchSource{broker.WatchOptions{Access: access, Cluster: *cluster, Node: *only, Logger: logger}}
+	t, err := tail.New(source, stdout, tail.Options{
+		JSON: *asJSON, Node: *only, Color: isTerminal(stdout), Logger: logger,
+	})
+	if err != nil {
+		return usagef("%v", err)
+	}
+	if !*asJSON {
+		fmt.Fprintf(stderr, "tailing cluster %s on %s; stop with Ctrl-C\n", *cluster, access.URLs[0])
+	}
+	counts, err := t.Run(ctx)
+	if counts.Foreign > 0 {
+		fmt.Fprintf(stderr, "%d messages could not be read\n", counts.Foreign)
+	}
+	return err
+}
+
+// isTerminal says whether w shows text to a person.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// watchSource lets tail see what a broker's watcher hears.
+type watchSource struct{ opts broker.WatchOptions }
+
+// Watch implements tail.Source.
+func (s watchSource) Watch(ctx context.Context, deliver func(tail.Message)) (err error) {
+	subjects, err := broker.NewSubjects(s.opts.Cluster)
+	if err != nil {
+		return err
+	}
+	w, err := broker.Watch(ctx, s.opts)
+	if err != nil {
+		return usagef("%v", err)
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), tailCloseTimeout)
+		defer cancel()
+		if cerr := w.Close(closing); err == nil {
+			err = cerr
+		}
+		if n := w.Stats().Dropped; n > 0 && s.opts.Logger != nil {
+			s.opts.Logger.Warn("tail was too slow and missed messages", "component", "tail", "dropped", n)
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m, open := <-w.Messages():
+			if !open {
+				return nil
+			}
+			if msg, ok := tailMessage(subjects, m); ok {
+				deliver(msg)
+			}
+		}
+	}
+}
+
+// tailMessage says what a message is to tail.
+func tailMessage(subjects broker.Subjects, m broker.Message) (tail.Message, bool) {
+	out := tail.Message{
+		Subject: m.Subject, Reply: m.Reply, Batch: m.Get(broker.HeaderBatch), Body: m.Body, Time: m.Received,
+		ErrorCode: m.Get(broker.HeaderErrorCode), Error: m.Get(broker.HeaderError),
+	}
+	if to, from, ok := subjects.ParseBatch(m.Subject); ok {
+		out.Kind, out.From, out.To = tail.Request, from, to
+		return out, true
+	}
+	if _, ok := subjects.ParseReply(m.Subject); ok && m.Ours() {
+		out.Kind = tail.Reply
+		return out, true
+	}
+	return out, false // a stream's acknowledgement, say
+}

@@ -1,0 +1,271 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/registry"
+)
+
+// ErrOptions is wrapped in the errors of Start that are faults of its options.
+var ErrOptions = errors.New("options")
+
+// Node is a running node. Its methods may be called from any goroutine.
+type Node struct {
+	opts    Options
+	log     *slog.Logger
+	started time.Time
+
+	metrics  *prometheus.Registry
+	registry *registry.Registry
+	broker   *broker.Broker
+	cluster  *cluster.Cluster
+	consumer *consumer.Consumer
+	url      string
+
+	// steps undo what Start has done, last first.
+	steps []step
+
+	ending    chan struct{} // closed when the node can't go on, or Close was called
+	endOnce   sync.Once
+	cause     error // why it can't go on; set before ending is closed
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// step is one part to stop. It must return when its context ends.
+type step struct {
+	name string
+	stop func(context.Context) error
+}
+
+// Start starts a node: broker, HTTP server, cluster. It returns once the node is
+// ready, which is when it has heard a peer or waited 250 ms for one; a broker
+// that can't be reached delays nothing. ctx bounds the start only: Close stops
+// the node.
+//
+// Errors: ErrOptions, wrapped with what is wrong; cluster.ErrNameTaken; an
+// address that can't be listened on. Nothing is left running then.
+func Start(ctx context.Context, opts Options) (*Node, error) {
+	if err := opts.setDefaults(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	n := &Node{opts: opts, started: time.Now(), ending: make(chan struct{}), metrics: prometheus.NewRegistry()}
+	if err := n.start(ctx); err != nil {
+		n.end(err)
+		return nil, n.Close()
+	}
+	return n, nil
+}
+
+// start builds the parts from the innermost outwards, and opens the doors last.
+func (n *Node) start(ctx context.Context) error {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", n.opts.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	n.onStop("listener", func(context.Context) error {
+		if err := listener.Close(); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	n.opts.addressed(listener.Addr())
+	n.url = n.opts.Advertise
+	n.log = n.opts.Logger.With("node", n.opts.Name)
+
+	n.metrics.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+	)
+	if err := n.startBroker(ctx); err != nil {
+		return err
+	}
+	if err := n.build(); err != nil {
+		return err
+	}
+	n.startTimers()
+	if err := n.startConsumer(); err != nil {
+		return err
+	}
+	n.startCluster()
+	if err := n.startHTTP(listener); err != nil {
+		return err
+	}
+	select {
+	case <-n.cluster.Ready():
+		return nil
+	case <-n.ending:
+		return n.cause
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (n *Node) startBroker(ctx context.Context) error {
+	opts := broker.Options{Cluster: n.opts.Cluster, Node: n.opts.Name, Access: n.opts.Broker, Logger: n.log}
+	if n.opts.Broker.Server == nil && len(n.opts.Broker.URLs) == 0 {
+		embedded := n.opts.Embedded
+		embedded.Logger = n.log
+		opts.Embedded = &embedded
+	}
+	var err error
+	n.broker, err = broker.Start(ctx, opts)
+	switch {
+	case errors.Is(err, broker.ErrExposed) || errors.Is(err, broker.ErrOptions) || errors.Is(err, broker.ErrName):
+		return fmt.Errorf("%w: broker: %w", ErrOptions, err)
+	case err != nil:
+		return fmt.Errorf("broker: %w", err)
+	}
+	n.onStop("broker", n.broker.Close)
+	return n.metrics.Register(newBrokerMetrics(n.broker))
+}
+
+// build makes the parts that start no goroutine.
+func (n *Node) build() error {
+	var err error
+	if n.cluster, err = cluster.New(transport{n.broker}, cluster.Options{
+		Node: n.opts.Name, URL: n.url, Version: n.opts.Version,
+		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, Logger: n.log, Metrics: n.metrics,
+	}); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	if n.registry, err = registry.New(registry.Options{
+		Sink: n.cluster, DeltaRetention: n.opts.DeltaRetention, Metrics: n.metrics,
+	}); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	n.cluster.Attach(n.registry)
+	n.consumer, err = consumer.New(n.registry, consumer.Options{
+		MaxReply: n.broker.MaxPayload, Logger: n.log, Metrics: n.metrics,
+	})
+	return err
+}
+
+// startTimers runs the registry's periodic work.
+func (n *Node) startTimers() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	every := func(interval time.Duration, work func()) {
+		running.Go(func() {
+			tick := time.NewTicker(interval)
+			defer tick.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-tick.C:
+					work()
+				}
+			}
+		})
+	}
+	every(n.opts.EvictionInterval, func() {
+		if evicted := n.registry.Evict(); evicted > 0 {
+			n.log.Info("leases expired", "component", "registry", "evicted", evicted)
+		}
+	})
+	every(min(deltaSweepInterval, n.opts.EvictionInterval), func() { n.registry.SweepDelta() })
+	n.onStop("timers", func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	})
+}
+
+// startConsumer begins to take batches, and presence with them.
+func (n *Node) startConsumer() error {
+	n.onStop("consumer", func(context.Context) error {
+		n.consumer.Close()
+		return nil
+	})
+	service, err := n.broker.Serve(broker.Handlers{Batch: func(r *broker.Request) {
+		n.consumer.Deliver(consumer.Request{From: r.From, Batch: r.Batch, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
+	}})
+	if err != nil {
+		return fmt.Errorf("serve batches: %w", err)
+	}
+	n.onStop("service", service.Stop)
+	subjects := n.broker.Subjects()
+	for subject, handle := range map[string]func(broker.Message){
+		subjects.AllPresence(): func(m broker.Message) {
+			if from, ok := subjects.ParsePresence(m.Subject); ok && m.Ours() {
+				n.cluster.HandlePresence(from, m.Body)
+			}
+		},
+		subjects.PresenceAsk(): func(broker.Message) { n.cluster.HandleAsk() },
+	} {
+		sub, err := n.broker.Subscribe(subject, handle)
+		if err != nil {
+			return fmt.Errorf("subscribe to presence: %w", err)
+		}
+		n.onStop("presence", func(context.Context) error {
+			sub.Unsubscribe()
+			return nil
+		})
+	}
+	return nil
+}
+
+// startHTTP opens the door to clients.
+func (n *Node) startHTTP(listener net.Listener) error {
+	handler, err := api.New(n.registry, api.Options{
+		Replicate: n.replicate, Status: status{n}, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	server, err := api.NewServer(listener, handler, api.ServerOptions{Logger: n.log})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		err := server.Run(ctx)
+		served <- err
+		if err != nil {
+			n.end(fmt.Errorf("http: %w", err))
+		}
+	}()
+	n.onStop("http", func(context.Context) error {
+		cancel()
+		return <-served // within the server's own bound
+	})
+	return nil
+}
+
+// startCluster announces the node.
+func (n *Node) startCluster() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		err := n.cluster.Run(ctx)
+		done <- err
+		if err != nil {
+			n.end(err)
+		}
+	}()
+	n.onStop("cluster", func(ctx context.Context) error {
+		cancel()
+		select {
+		case err := <-done:
+			return err
+		case <-ctx.Done():
+			return fmt.Errorf("pipelines not drained: %w", context.Cause(ctx))
+		}
+	})
+}

@@ -1,0 +1,134 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+
+	"github.com/registryd/registryd/broker"
+)
+
+// The defaults of Options that are this package's own.
+const (
+	DefaultListen           = "127.0.0.1:0"
+	DefaultCluster          = "default"
+	DefaultEvictionInterval = 60 * time.Second // Eureka's evictionIntervalTimerInMs
+	DefaultShutdownTimeout  = 15 * time.Second
+	// deltaSweepInterval is Eureka's deltaRetentionTimerIntervalInMs.
+	deltaSweepInterval = 30 * time.Second
+)
+
+// Options of a [Node]. The zero value is a node alone, with an embedded broker
+// that only it can reach, on a free port.
+type Options struct {
+	// Name is the node's name in the cluster, [A-Za-z0-9_-]{1,64} but not
+	// "ask". Default: "node" and the port of Listen.
+	Name string
+	// Cluster names the cluster; nodes of one name on one broker are peers.
+	// Default DefaultCluster.
+	Cluster string
+	// Version of the program, told to peers and readers. Default "dev".
+	Version string
+
+	// Listen is the host:port of the HTTP server; port 0 is any free one.
+	// Default DefaultListen.
+	Listen string
+	// Advertise is the service URL told to peers and readers, such as
+	// http://host:8761/eureka/. Default: made of the address listened on.
+	Advertise string
+
+	// Broker says how to reach a broker that somebody else runs: an embedded
+	// one of this process, or URLs. Without either, an embedded one is started
+	// as Embedded says, and lives and dies with the node.
+	Broker   broker.Access
+	Embedded broker.ServerOptions
+
+	// BatchDelay is how long a change waits for others before its batch is
+	// sent, BatchSize how many go into one. Default Eureka's 500 ms and 250.
+	BatchDelay time.Duration
+	BatchSize  int
+
+	// EvictionInterval is the time between two eviction passes. Default
+	// DefaultEvictionInterval.
+	EvictionInterval time.Duration
+	// DeltaRetention is how long a change stays in the delta. Default Eureka's
+	// 180 s.
+	DeltaRetention time.Duration
+	// ShutdownTimeout bounds Close as a whole. Default DefaultShutdownTimeout.
+	ShutdownTimeout time.Duration
+
+	// Logger takes all lines. Default: none.
+	Logger *slog.Logger
+}
+
+// setDefaults fills in what doesn't depend on the address listened on, and
+// reports every fault at once.
+func (o *Options) setDefaults() error {
+	if o.Cluster == "" {
+		o.Cluster = DefaultCluster
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	if o.Listen == "" {
+		o.Listen = DefaultListen
+	}
+	if o.EvictionInterval == 0 {
+		o.EvictionInterval = DefaultEvictionInterval
+	}
+	if o.ShutdownTimeout == 0 {
+		o.ShutdownTimeout = DefaultShutdownTimeout
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	var errs []error
+	if o.Name != "" && !broker.ValidNode(o.Name) {
+		errs = append(errs, fmt.Errorf("name %.80q: %w", o.Name, broker.ErrName))
+	}
+	if !broker.ValidName(o.Cluster) {
+		errs = append(errs, fmt.Errorf("cluster %.80q: %w", o.Cluster, broker.ErrName))
+	}
+	if o.Advertise != "" {
+		if u, err := url.Parse(o.Advertise); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			errs = append(errs, fmt.Errorf("advertise %.200q: not an http or https URL", o.Advertise))
+		}
+	}
+	for _, d := range []struct {
+		name string
+		d    time.Duration
+	}{
+		{"batch delay", o.BatchDelay},
+		{"eviction interval", o.EvictionInterval},
+		{"delta retention", o.DeltaRetention},
+		{"shutdown timeout", o.ShutdownTimeout},
+	} {
+		if d.d < 0 {
+			errs = append(errs, fmt.Errorf("%s %v: negative", d.name, d.d))
+		}
+	}
+	if o.BatchSize < 0 {
+		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
+	}
+	return errors.Join(errs...)
+}
+
+// addressed fills in what depends on the address listened on.
+func (o *Options) addressed(at net.Addr) {
+	host, port, err := net.SplitHostPort(at.String())
+	if err != nil {
+		host, port = "127.0.0.1", "0"
+	}
+	if o.Name == "" {
+		o.Name = "node-" + port
+	}
+	if o.Advertise == "" {
+		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+			host = "localhost"
+		}
+		o.Advertise = "http://" + net.JoinHostPort(host, port) + "/eureka/"
+	}
+}

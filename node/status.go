@@ -1,0 +1,55 @@
+package node
+
+import (
+	"context"
+
+	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/eureka"
+)
+
+// status tells the HTTP side how the node is.
+type status struct{ n *Node }
+
+var _ api.Status = status{}
+
+// Readiness implements api.Status. A node without its broker replicates nothing
+// but serves its clients: it is ready, and says that it is degraded.
+func (s status) Readiness() api.Readiness {
+	select {
+	case <-s.n.ending:
+		return api.Readiness{State: "stopping", Reads: true}
+	default:
+	}
+	select {
+	case <-s.n.cluster.Ready():
+	default:
+		return api.Readiness{State: string(cluster.Syncing)}
+	}
+	if !s.n.broker.Connected() {
+		return api.Readiness{State: "degraded: not connected to a broker", Ready: true, Reads: true}
+	}
+	return api.Readiness{State: string(cluster.Ready), Ready: true, Reads: true}
+}
+
+// Node implements api.Status.
+func (s status) Node() api.Node {
+	n := s.n
+	out := api.Node{
+		Name: n.opts.Name, Cluster: n.opts.Cluster, Version: n.opts.Version, URL: n.url, Started: n.started,
+	}
+	for _, p := range n.cluster.Peers() {
+		out.Peers = append(out.Peers, api.Peer{
+			Name: p.Name, URL: p.URL, State: string(p.Status), Version: p.Version,
+			Available: p.Status == cluster.Reachable && p.Batcher.Waiting == "",
+			Pending:   p.Acceptor.Pending(), InFlight: p.Acceptor.InFlight,
+			Lag: p.Acceptor.OldestAge, Seen: p.Silent,
+		})
+	}
+	return out
+}
+
+// replicate is the door of Java peers.
+func (n *Node) replicate(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
+	return n.consumer.Apply(list)
+}

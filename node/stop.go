@@ -1,0 +1,65 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Name returns the node's name.
+func (n *Node) Name() string { return n.opts.Name }
+
+// URL returns the service URL that clients are to be given.
+func (n *Node) URL() string { return n.url }
+
+// BrokerAddress returns the host:port where others may join the node's embedded
+// broker, "" without one or where it doesn't listen.
+func (n *Node) BrokerAddress() string {
+	if s := n.broker.Server(); s != nil {
+		return s.Address()
+	}
+	return ""
+}
+
+// Done is closed when the node can't go on; Close then returns why.
+func (n *Node) Done() <-chan struct{} { return n.ending }
+
+// end makes Done tell that the node can't go on.
+func (n *Node) end(cause error) {
+	n.endOnce.Do(func() {
+		n.cause = cause
+		close(n.ending)
+	})
+}
+
+// Close stops the node: it turns unready, takes no more requests, applies what
+// peers have sent, says goodbye, drains its pipelines, and ends its broker. All
+// of it is bounded by Options.ShutdownTimeout; what could not be sent is counted
+// and logged. It returns why the node could not go on, if that is why it is
+// closed, and what failed on the way. Later calls return the same.
+func (n *Node) Close() error {
+	n.closeOnce.Do(func() {
+		n.end(nil)
+		ctx, cancel := context.WithTimeout(context.Background(), n.opts.ShutdownTimeout)
+		defer cancel()
+		n.closeErr = errors.Join(n.cause, n.unwind(ctx))
+	})
+	return n.closeErr
+}
+
+func (n *Node) onStop(name string, stop func(context.Context) error) {
+	n.steps = append(n.steps, step{name, stop})
+}
+
+// unwind takes all steps, last first, also after one has failed.
+func (n *Node) unwind(ctx context.Context) error {
+	var errs []error
+	for len(n.steps) > 0 {
+		last := n.steps[len(n.steps)-1]
+		n.steps = n.steps[:len(n.steps)-1]
+		if err := last.stop(ctx); err != nil && (n.cause == nil || !errors.Is(n.cause, err)) {
+			errs = append(errs, fmt.Errorf("stop %s: %w", last.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -162,8 +162,8 @@ func parseActionType(s string) ActionType {
 	}
 }
 
-// dataCenter makes a data centre of what a document told: its class, its name
-// (given: whether it had one) and its metadata, nil when it had none.
+// dataCenter makes a data centre of what a document told: class, name and
+// metadata, each empty or nil when it told none.
 func dataCenter(class, name string, metadata map[string]string) (DataCenterInfo, error) {
 	switch {
 	case class == classAmazon:

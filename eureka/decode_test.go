@@ -152,6 +152,7 @@ func TestDecodeInstanceRefuses(t *testing.T) {
 		{"not UTF-8 in a key", JSON, inst("\"\xff\":1"), "UTF-8"},
 		{"half a surrogate pair", JSON, inst(`"sid":"\ud800"`), "surrogate"},
 		{"not UTF-8 in XML", XML, xinst("<sid>\xff</sid>"), "UTF-8"},
+		{"not UTF-8 in a comment", XML, xinst("<!--\xff-->"), "UTF-8"},
 		{"a control character in XML", XML, xinst("<sid>&#1;</sid>"), ""},
 		{"a bomb of objects", JSON, inst(`"x":` + nest(`{"a":`, `}`, 1000)), "nested deeper than 64"},
 		{"a bomb of arrays", JSON, inst(`"x":` + nest(`[`, `]`, 100_000)), "nested deeper than 64"},
@@ -285,6 +286,7 @@ func TestDecodeApplicationsTolerates(t *testing.T) {
 		{"application missing", JSON, `{"applications":{"versions__delta":"1","apps__hashcode":"UP_1_"}}`, func(a *Applications) { a.Applications = nil }},
 		{"application null", JSON, list(`null`), func(a *Applications) { a.Applications = nil }},
 		{"application empty", JSON, list(`[]`), func(a *Applications) { a.Applications = nil }},
+		{"nulls in arrays", JSON, list(`[null,{"name":"A","instance":[null,` + one + `}]}]`), func(*Applications) {}},
 		{"instance empty", JSON, app(`[]`), func(a *Applications) { a.Applications[0].Instances = nil }},
 		{"both spellings", JSON, app(`[` + one + `,"overriddenstatus":"DOWN","overriddenStatus":"UNKNOWN"}]`), func(*Applications) {}},
 		{"unknown status", JSON, app(`[` + one + `,"status":"BROKEN"}]`), func(a *Applications) { a.Applications[0].Instances[0].Status = StatusUnknown }},
@@ -425,6 +427,23 @@ func TestContentType(t *testing.T) {
 		if got := form.ContentType(); got != want {
 			t.Errorf("%+v: got %q, want %q", form, got, want)
 		}
+	}
+}
+
+// Decoding leaves the body alone: the API may keep it.
+func TestBodyStays(t *testing.T) {
+	body := inst(`"metadata":{"a\u0062":"\ud83d\ude00"},"x":[1,{"y":null}],"vipAddress":"v"`)
+	before := string(body)
+	i, err := DecodeInstance(JSON, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(body) != before {
+		t.Errorf("got %s, want %s", body, before)
+	}
+	clear(body)
+	if *i.VIPAddress != "v" || i.Metadata["ab"] != "\U0001f600" {
+		t.Errorf("the instance changed with the body: %s", show(i))
 	}
 }
 

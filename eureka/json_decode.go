@@ -97,7 +97,7 @@ func (r *jsonReader) application() Application {
 		case "instance":
 			a.Instances = nil
 			r.list(func() {
-				if i := r.instance(false); i != nil {
+				if i := r.instance(false); i != nil { // nil after a failure
 					a.Instances = append(a.Instances, i)
 				}
 			})

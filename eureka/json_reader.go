@@ -131,13 +131,17 @@ func (r *jsonReader) member() ([]byte, bool) {
 	return name, r.err == nil
 }
 
-// list calls read for each element of an array. One object stands for an array
-// that holds it, and null for an empty one.
+// list calls read for each element of an array that isn't null. One object
+// stands for an array that holds it, and null for an empty one.
 func (r *jsonReader) list(read func()) {
 	switch r.kind() {
 	case jsontext.KindBeginArray:
 		r.open()
 		for r.err == nil && r.kind() != jsontext.KindEndArray {
+			if r.kind() == jsontext.KindNull {
+				r.token()
+				continue
+			}
 			read()
 		}
 		r.token()

@@ -245,6 +245,13 @@ func TestBadItems(t *testing.T) {
 			t.Errorf("got %s, %v", show(l), err)
 		}
 	})
+	t.Run("a live one has no ldt", func(t *testing.T) {
+		body := []byte(ReplicationListHead + `{"id":"i","registryd":{"ldt":7,` + state[1:] + `}` + ReplicationListTail)
+		l, err := DecodeReplicationList(body, ListOptions{NATS: true})
+		if err != nil || len(l) != 1 || l[0].State == nil || l[0].State.LastDirty != 0 {
+			t.Errorf("got %s, %v", show(l), err)
+		}
+	})
 	t.Run("lower-case app", func(t *testing.T) {
 		l, err := DecodeReplicationList([]byte(`{"replicationList":[{"appName":"rep"}]}`), ListOptions{})
 		if err != nil || l[0].AppName != "REP" || l[0].Action != "" {

@@ -329,16 +329,17 @@ func TestEntities(t *testing.T) {
 	results := eureka.ReplicationListResponse{
 		{StatusCode: 409, ResponseEntity: info, State: alive},
 		{StatusCode: 409, State: dead},
+		{StatusCode: 409, State: alive},
 		{StatusCode: 409},
 		{StatusCode: 200},
 	}
 	var items []eureka.Item
-	for _, id := range []string{"copy", "dead", "none", "fine"} {
+	for _, id := range []string{"copy", "dead", "too big", "none", "fine"} {
 		items = append(items, item(eureka.ActionHeartbeat, id, 1))
 	}
 	recs, _ := run(t, Options{}, request("r", items...),
 		Message{Kind: Reply, Subject: "r", Body: eureka.AppendReplicationListResponse(nil, results)})
-	want := []string{"instance", "tombstone", "none", ""}
+	want := []string{"instance", "tombstone", "none", "none", ""}
 	if len(recs) != len(want) {
 		t.Fatalf("got %d lines, want %d", len(recs), len(want))
 	}

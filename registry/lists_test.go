@@ -1,0 +1,616 @@
+package registry_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// crowd does random things to a few instances of a few applications, as
+// clients and peers do.
+type crowd struct {
+	rnd   *rand.Rand
+	c     *clock
+	r     *registry.Registry
+	other *registry.Registry // a peer that took part of the same, to join from
+}
+
+func newCrowd(tb testing.TB, seed uint64) *crowd {
+	c := newClock()
+	r, _ := newRegistry(tb, c)
+	other, _ := newRegistry(tb, c)
+	return &crowd{rand.New(rand.NewPCG(seed, 0)), c, r, other}
+}
+
+// key returns one of the crowd; ids repeat over applications.
+func (cr *crowd) key() registry.Key {
+	return registry.NewKey(pick(cr.rnd, []string{"orders", "STOCK", "Mail", "a"}), "i-"+strconv.Itoa(cr.rnd.IntN(6)))
+}
+
+func (cr *crowd) info(key registry.Key) *eureka.InstanceInfo {
+	i := instance(key.App, key.ID, pick(cr.rnd, statuses()), cr.c.Now().UnixMilli()-cr.rnd.Int64N(2000))
+	i.HostName = "host-" + strconv.Itoa(cr.rnd.IntN(3))
+	if cr.rnd.IntN(8) == 0 {
+		i.OverriddenStatus = pick(cr.rnd, statuses())
+	}
+	if cr.rnd.IntN(3) > 0 {
+		i.VIPAddress = new(pick(cr.rnd, []string{"", "v1", "v1,v2", "v2,v1,v3", "v11", "v1,v1"}))
+	}
+	if cr.rnd.IntN(3) > 0 {
+		i.SecureVIPAddress = new(pick(cr.rnd, []string{"s1", "s2,s1"}))
+	}
+	return i
+}
+
+// step does one thing and says what.
+func (cr *crowd) step() string {
+	key := cr.key()
+	r := cr.r
+	remote := cr.rnd.IntN(4) == 0 // Happens at the peer first.
+	if remote {
+		r = cr.other
+	}
+	var what string
+	switch n := cr.rnd.IntN(20); {
+	case n < 6:
+		what = "register"
+		r.Register(cr.info(key), cr.rnd.IntN(5) == 0)
+	case n < 9:
+		what = "renew"
+		r.Renew(key, pick(cr.rnd, []int64{eureka.NoTimestamp, start, cr.c.Now().UnixMilli()}), "", cr.rnd.IntN(5) == 0)
+	case n < 11:
+		what = "cancel"
+		r.Cancel(key, cr.rnd.IntN(5) == 0)
+	case n < 14:
+		what = "statusUpdate"
+		r.SetStatus(key, pick(cr.rnd, statuses()), cr.c.Now().UnixMilli()-1000, cr.rnd.IntN(5) == 0)
+	case n < 16:
+		what = "deleteStatusOverride"
+		r.DeleteStatusOverride(key, pick(cr.rnd, statuses()), eureka.NoTimestamp, cr.rnd.IntN(5) == 0)
+	case n < 18:
+		what = "metadata"
+		r.SetMetadata(key, map[string]string{"zone": strconv.Itoa(cr.rnd.IntN(3))})
+	default:
+		remote = true
+		what = "nothing"
+	}
+	if remote {
+		if e, evicted, ok := cr.other.Entry(key); ok && !evicted {
+			carried := pick(cr.rnd, []registry.Bits{0, registry.Overridden, whole, whole})
+			what += fmt.Sprintf(" at a peer, joined with %v", carried)
+			cr.r.Join(key, joining{e, carried}.sent(), carried)
+		}
+	}
+	return what + " " + key.String()
+}
+
+func find(as eureka.Applications, key registry.Key) *eureka.InstanceInfo {
+	for _, a := range as.Applications {
+		for _, i := range a.Instances {
+			if a.Name == key.App && i.ID() == key.ID {
+				return i
+			}
+		}
+	}
+	return nil
+}
+
+// checkLists compares every kind of list with what the full list says, and
+// that with its order and hash code.
+func checkLists(r *registry.Registry) error {
+	all := r.Applications()
+	if all.Version != "1" {
+		return fmt.Errorf("full list has version %q, want 1", all.Version)
+	}
+	if want := recount(instances(all)); all.HashCode != want {
+		return fmt.Errorf("hash code %q, counted %q", all.HashCode, want)
+	}
+	if err := checkOrder(all); err != nil {
+		return err
+	}
+	byID := map[string]*eureka.InstanceInfo{}
+	for _, a := range all.Applications {
+		one, ok := r.Application(strings.ToLower(a.Name))
+		if !ok || one.Name != a.Name || !sameInstances(one.Instances, a.Instances, visible) {
+			return fmt.Errorf("application %s: %v, %t, differs from the list's", a.Name, one, ok)
+		}
+		for _, i := range a.Instances {
+			got, ok := r.Instance(registry.NewKey(a.Name, i.ID()))
+			if !ok || !sameInstances([]*eureka.InstanceInfo{got}, []*eureka.InstanceInfo{i}, visible) {
+				return fmt.Errorf("instance %s/%s: %+v, %t, differs from the list's %+v", a.Name, i.ID(), got, ok, i)
+			}
+			if byID[i.ID()] == nil {
+				byID[i.ID()] = i
+			}
+		}
+	}
+	if _, ok := r.Application("nobody"); ok {
+		return fmt.Errorf("there is an application without instances")
+	}
+	for n := range 6 {
+		id := "i-" + strconv.Itoa(n)
+		got, ok := r.InstanceByID(id)
+		if want := byID[id]; ok != (want != nil) || ok && !sameInstances([]*eureka.InstanceInfo{got}, []*eureka.InstanceInfo{want}, visible) {
+			return fmt.Errorf("instance by id %s: %+v, %t, want %+v", id, got, ok, want)
+		}
+	}
+	for _, v := range []string{"v1", "v2", "v3", "v11", "v", "v1,v2", "s1"} {
+		err := checkVIP(r.VIP(v), instances(all), v, func(i *eureka.InstanceInfo) *string { return i.VIPAddress })
+		if err != nil {
+			return fmt.Errorf("vip %s: %w", v, err)
+		}
+	}
+	for _, v := range []string{"s1", "s2", "v1"} {
+		err := checkVIP(r.SVIP(v), instances(all), v, func(i *eureka.InstanceInfo) *string { return i.SecureVIPAddress })
+		if err != nil {
+			return fmt.Errorf("secure vip %s: %w", v, err)
+		}
+	}
+	return nil
+}
+
+func checkVIP(got eureka.Applications, all []*eureka.InstanceInfo, vip string, of func(*eureka.InstanceInfo) *string) error {
+	var want []*eureka.InstanceInfo
+	for _, i := range all {
+		if v := of(i); v != nil && slices.Contains(strings.Split(*v, ","), vip) {
+			want = append(want, i)
+		}
+	}
+	if !sameInstances(instances(got), want, visible) {
+		return fmt.Errorf("%d instances, want %d", len(instances(got)), len(want))
+	}
+	if got.HashCode != recount(want) {
+		return fmt.Errorf("hash code %q, want that of its own instances, %q", got.HashCode, recount(want))
+	}
+	if got.Version != "-1" {
+		return fmt.Errorf("version %q, want -1", got.Version)
+	}
+	return checkOrder(got)
+}
+
+func checkOrder(as eureka.Applications) error {
+	for n, a := range as.Applications {
+		if len(a.Instances) == 0 {
+			return fmt.Errorf("application %s is listed without instances", a.Name)
+		}
+		if n > 0 && as.Applications[n-1].Name >= a.Name {
+			return fmt.Errorf("application %s behind %s", a.Name, as.Applications[n-1].Name)
+		}
+		for m, i := range a.Instances {
+			if i.App != a.Name {
+				return fmt.Errorf("instance of %s under %s", i.App, a.Name)
+			}
+			if m > 0 && a.Instances[m-1].ID() >= i.ID() {
+				return fmt.Errorf("instance %s behind %s", i.ID(), a.Instances[m-1].ID())
+			}
+		}
+	}
+	return nil
+}
+
+func TestListsAgree(t *testing.T) {
+	t.Parallel()
+	cr := newCrowd(t, randomSeed(t))
+	for n := range 1500 * *effortFlag {
+		what := cr.step()
+		cr.c.Add(time.Duration(cr.rnd.IntN(10_000)) * time.Millisecond)
+		if cr.rnd.IntN(10) == 0 {
+			what += ", evict"
+			cr.r.Evict()
+		}
+		if err := checkLists(cr.r); err != nil {
+			t.Fatalf("step %d, %s: %v", n, what, err)
+		}
+	}
+}
+
+// follower is an Eureka client's copy of the list: fetched once, then kept up
+// with deltas.
+type follower struct {
+	apps map[registry.Key]*eureka.InstanceInfo
+}
+
+func (f *follower) fetch(as eureka.Applications) {
+	f.apps = map[registry.Key]*eureka.InstanceInfo{}
+	for _, a := range as.Applications {
+		for _, i := range a.Instances {
+			f.apps[registry.NewKey(a.Name, i.ID())] = i
+		}
+	}
+}
+
+func (f *follower) apply(delta eureka.Applications) error {
+	for _, a := range delta.Applications {
+		for _, i := range a.Instances {
+			key := registry.NewKey(a.Name, i.ID())
+			switch i.ActionType {
+			case eureka.Added, eureka.Modified:
+				f.apps[key] = i
+			case eureka.Deleted:
+				delete(f.apps, key)
+			default:
+				return fmt.Errorf("%s with action type %q", key, i.ActionType)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *follower) instances() []*eureka.InstanceInfo {
+	keys := slices.SortedFunc(maps.Keys(f.apps), func(a, b registry.Key) int {
+		return strings.Compare(a.App+"\x00"+a.ID, b.App+"\x00"+b.ID)
+	})
+	var all []*eureka.InstanceInfo
+	for _, k := range keys {
+		all = append(all, f.apps[k])
+	}
+	return all
+}
+
+// A client that only ever applies deltas has the server's list, with its hash
+// code, after each of 10,000 changes: not one full fetch.
+func TestDeltaFollower(t *testing.T) {
+	t.Parallel()
+	cr := newCrowd(t, randomSeed(t))
+	for range 30 {
+		cr.step()
+	}
+	var f follower
+	f.fetch(cr.r.Applications())
+	version := 0
+	for n := range 10_000 {
+		what := cr.step()
+		if cr.rnd.IntN(40) == 0 {
+			cr.c.Add(time.Duration(cr.rnd.IntN(30_000)) * time.Millisecond)
+			cr.r.SweepDelta()
+		}
+		if cr.rnd.IntN(100) == 0 {
+			what += ", evict"
+			cr.r.Evict()
+		}
+		delta := cr.r.Delta()
+		if v, err := strconv.Atoi(delta.Version); err != nil || n > 0 && v != version+1 {
+			t.Fatalf("change %d: delta has version %q after %d", n, delta.Version, version)
+		} else {
+			version = v
+		}
+		if err := checkOrder(delta); err != nil {
+			t.Fatalf("change %d, %s: delta: %v", n, what, err)
+		}
+		if err := f.apply(delta); err != nil {
+			t.Fatalf("change %d, %s: delta: %v", n, what, err)
+		}
+		have, full := f.instances(), cr.r.Applications()
+		if got := recount(have); got != delta.HashCode || got != full.HashCode {
+			t.Fatalf("change %d, %s: client has %q, delta says %q, list %q: a full fetch", n, what, got, delta.HashCode, full.HashCode)
+		}
+		if !sameInstances(have, instances(full), visible) {
+			t.Fatalf("change %d, %s: client's list differs at an equal hash code", n, what)
+		}
+	}
+}
+
+// A client that fetches every 30 s, and at times misses some fetches, keeps up
+// as long as no fetch is further from the last than the retention.
+func TestDeltaFollowerWithinRetention(t *testing.T) {
+	t.Parallel()
+	cr := newCrowd(t, randomSeed(t))
+	var f follower
+	f.fetch(cr.r.Applications())
+	for n := range 300 * *effortFlag {
+		for passed, gap := 0, cr.rnd.IntN(179); passed < gap; passed++ {
+			cr.c.Add(time.Second)
+			if cr.rnd.IntN(3) == 0 {
+				cr.step()
+			}
+			switch {
+			case passed%30 == 29:
+				cr.r.SweepDelta()
+			case passed%60 == 1:
+				cr.r.Evict()
+			}
+		}
+		if err := f.apply(cr.r.Delta()); err != nil {
+			t.Fatal(err)
+		}
+		if !sameInstances(f.instances(), instances(cr.r.Applications()), visible) {
+			t.Fatalf("fetch %d: the client's list differs", n)
+		}
+	}
+}
+
+func TestDeltaRetention(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name      string
+		retention time.Duration
+		after     time.Duration
+		in        bool
+	}{
+		{"default, 179,999 ms", 0, 179_999 * time.Millisecond, true},
+		{"default, 180,000 ms", 0, 180_000 * time.Millisecond, true},
+		{"default, past 180 s", 0, 180_001 * time.Millisecond, false},
+		{"1 s, 999 ms", time.Second, 999 * time.Millisecond, true},
+		{"1 s, past it", time.Second, 1001 * time.Millisecond, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newClock()
+			r, err := registry.New(registry.Options{Now: c.Now, DeltaRetention: tt.retention})
+			if err != nil {
+				t.Fatal(err)
+			}
+			key := registry.NewKey("ORDERS", "i-1")
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			c.Add(tt.after)
+			r.Renew(key, start, "", false) // Never enters the delta.
+			if got, want := r.SweepDelta(), map[bool]int{false: 1}[tt.in]; got != want {
+				t.Errorf("swept %d, want %d", got, want)
+			}
+			if got := len(instances(r.Delta())); got != map[bool]int{true: 1}[tt.in] {
+				t.Errorf("%d instances in the delta, want it in: %t", got, tt.in)
+			}
+			if got := len(instances(r.Applications())); got != 1 {
+				t.Errorf("%d instances in the list, want 1", got)
+			}
+		})
+	}
+}
+
+func TestOptionsOutOfBounds(t *testing.T) {
+	t.Parallel()
+	for _, d := range []time.Duration{-time.Second, time.Millisecond, time.Second - 1} {
+		if _, err := registry.New(registry.Options{DeltaRetention: d}); err == nil {
+			t.Errorf("New took a delta retention of %v", d)
+		}
+	}
+}
+
+// Each instance is in the delta once, in its present state, as long as its
+// last change is not older than the retention.
+func TestDeltaEntries(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	r, _ := newRegistry(t, c)
+	key := registry.NewKey("ORDERS", "i-1")
+	steps := []struct {
+		name   string
+		do     func()
+		action eureka.ActionType
+		status eureka.Status
+	}{
+		{"register", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
+		{"statusUpdate", func() { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false) }, eureka.Modified, eureka.StatusDown},
+		{"deleteStatusOverride", func() { r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, false) }, eureka.Modified, eureka.StatusUp},
+		{"metadata", func() { r.SetMetadata(key, map[string]string{"a": "b"}) }, eureka.Added, eureka.StatusUp},
+		{"register again", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
+		{"cancel", func() { r.Cancel(key, false) }, eureka.Deleted, eureka.StatusUp},
+		{"register after the cancel", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
+		{"evict", func() { c.Add(91 * time.Second); r.Evict() }, eureka.Deleted, eureka.StatusUp},
+	}
+	for _, s := range steps {
+		c.Add(170 * time.Second) // The one before is still in, and must not show twice.
+		r.Renew(key, start, "", false)
+		s.do()
+		delta := instances(r.Delta())
+		if len(delta) != 1 {
+			t.Fatalf("%s: %d instances in the delta, want 1", s.name, len(delta))
+		}
+		i := delta[0]
+		if i.ActionType != s.action || i.LastUpdatedTimestamp != c.Now().UnixMilli() {
+			t.Errorf("%s: %s at %s, want %s now", s.name, i.ActionType, ms(i.LastUpdatedTimestamp), s.action)
+		}
+		if i.Status != s.status || i.ID() != "i-1" || i.App != "ORDERS" || i.HostName == "" {
+			t.Errorf("%s: %+v, want status %s and the client's data", s.name, i, s.status)
+		}
+		if s.action == eureka.Deleted && i.LeaseInfo.EvictionTimestamp != c.Now().UnixMilli() {
+			t.Errorf("%s: evictionTimestamp %s, want now", s.name, ms(i.LeaseInfo.EvictionTimestamp))
+		}
+		r.SweepDelta()
+		if got := len(instances(r.Delta())); got != 1 {
+			t.Errorf("%s: after the sweep %d instances, want 1", s.name, got)
+		}
+	}
+	c.Add(180_001 * time.Millisecond)
+	if r.SweepDelta(); len(instances(r.Delta())) != 0 {
+		t.Error("the last change is still in the delta past the retention")
+	}
+}
+
+// Generation changes if and only if a reader sees a change.
+func TestGenerationCountsWhatReadersSee(t *testing.T) {
+	t.Parallel()
+	cr := newCrowd(t, randomSeed(t))
+	for n := range 5000 * *effortFlag {
+		before, generation := cr.r.Applications(), cr.r.Generation()
+		cr.c.Add(time.Duration(1+cr.rnd.IntN(3000)) * time.Millisecond)
+		what := ""
+		switch cr.rnd.IntN(20) {
+		case 0:
+			what = "evict"
+			cr.r.Evict()
+		default:
+			what = cr.step()
+		}
+		saw := !sameInstances(instances(before), instances(cr.r.Applications()), visible)
+		if changed := cr.r.Generation() != generation; changed != saw {
+			t.Fatalf("step %d, %s: generation changed = %t, a reader sees a change = %t", n, what, changed, saw)
+		}
+	}
+}
+
+func TestGenerationStays(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	r, _ := newRegistry(t, c)
+	key, gone := registry.NewKey("ORDERS", "i-1"), registry.NewKey("ORDERS", "i-2")
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+	r.SetMetadata(key, map[string]string{"a": "b"})
+	r.Register(instance("ORDERS", "i-2", eureka.StatusUp, start), false)
+	r.Cancel(gone, false)
+	for name, do := range map[string]func(){
+		"renew":                       func() { r.Renew(key, start, "", false) },
+		"renew, caller newer":         func() { r.Renew(key, start+1, "", false) },
+		"renew, unknown":              func() { r.Renew(gone, start, "", false) },
+		"same status":                 func() { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, false) },
+		"no override to remove":       func() { r.DeleteStatusOverride(key, eureka.StatusDown, eureka.NoTimestamp, false) },
+		"same metadata":               func() { r.SetMetadata(key, map[string]string{"a": "b"}) },
+		"older register":              func() { r.Register(instance("ORDERS", "i-1", eureka.StatusDown, start-1), false) },
+		"cancel of a cancelled one":   func() { r.Cancel(gone, false) },
+		"nothing to evict":            func() { r.Evict() },
+		"delta":                       func() { r.Delta() },
+		"nothing to sweep":            func() { r.SweepDelta() },
+		"join of what is known":       func() { e, _, _ := r.Entry(key); r.Join(key, e, whole) },
+		"heartbeat of what is known":  func() { e, _, _ := r.Entry(key); r.Join(key, joining{e, 0}.sent(), 0) },
+		"replica's unwanted register": func() { r.Register(instance("ORDERS", "i-2", eureka.StatusUp, start), true) },
+	} {
+		c.Add(time.Second)
+		before := r.Generation()
+		if do(); r.Generation() != before {
+			t.Errorf("%s: generation went from %d to %d", name, before, r.Generation())
+		}
+	}
+}
+
+// What readers got is never changed afterwards, nor is what was handed in.
+func TestReadersKeepWhatTheyGot(t *testing.T) {
+	t.Parallel()
+	type kept struct {
+		what      string
+		got, copy []*eureka.InstanceInfo
+	}
+	cr := newCrowd(t, randomSeed(t))
+	exact := func(i *eureka.InstanceInfo) *eureka.InstanceInfo { return i }
+	var all []kept
+	keep := func(what string, got []*eureka.InstanceInfo) {
+		cp := make([]*eureka.InstanceInfo, len(got))
+		for n, i := range got {
+			cp[n] = clone(i)
+		}
+		all = append(all, kept{what, slices.Clip(got), cp})
+	}
+	for n := range 400 {
+		what := fmt.Sprintf("step %d, %s", n, cr.step())
+		cr.c.Add(time.Duration(cr.rnd.IntN(5000)) * time.Millisecond)
+		if n%10 == 0 {
+			cr.r.Evict()
+			cr.r.SweepDelta()
+		}
+		key := cr.key()
+		given := cr.info(key)
+		keep(what+", register", []*eureka.InstanceInfo{given})
+		cr.r.Register(given, false)
+		cr.r.SetMetadata(key, map[string]string{"n": strconv.Itoa(n)})
+		switch n % 5 {
+		case 0:
+			as := cr.r.Applications()
+			keep(what+", list", instances(as))
+			for _, a := range as.Applications {
+				keep(what+", application of the list", a.Instances)
+			}
+		case 1:
+			keep(what+", delta", instances(cr.r.Delta()))
+		case 2:
+			keep(what+", vip", instances(cr.r.VIP("v1")))
+		case 3:
+			if i, ok := cr.r.Instance(key); ok {
+				keep(what+", instance", []*eureka.InstanceInfo{i})
+			}
+			a, _ := cr.r.Application(key.App)
+			keep(what+", application", a.Instances)
+		case 4:
+			if e, _, ok := cr.r.Entry(key); ok && e.Record.Live {
+				keep(what+", entry", []*eureka.InstanceInfo{e.Record.Info})
+			}
+		}
+	}
+	for _, k := range all {
+		if !sameInstances(k.got, k.copy, exact) {
+			t.Fatalf("%s: what was got has changed since", k.what)
+		}
+	}
+}
+
+func TestAllTellsAPeer(t *testing.T) {
+	t.Parallel()
+	cr := newCrowd(t, randomSeed(t))
+	for n := range 500 {
+		cr.step()
+		cr.c.Add(time.Duration(cr.rnd.IntN(20)) * time.Second)
+		if cr.rnd.IntN(10) == 0 {
+			cr.r.Evict()
+		}
+		present := map[registry.Key]bool{}
+		for _, i := range instances(cr.r.Applications()) {
+			present[registry.NewKey(i.App, i.ID())] = true
+		}
+		for key, bits := range cr.r.All() {
+			e, evicted, ok := cr.r.Entry(key)
+			retired := e.Age > 2*e.Record.Duration+5*time.Minute
+			if want := map[bool]registry.Bits{true: registry.Registered, false: registry.Cancelled}[e.Record.Live]; !ok || evicted && e.Record.Live || retired || bits != want {
+				t.Fatalf("step %d: All gives %v with %v: evicted %t, retired %t, %s", n, key, bits, evicted, retired, text(e))
+			}
+			delete(present, key)
+		}
+		for key := range present {
+			e, _, _ := cr.r.Entry(key)
+			if e.Age <= 2*e.Record.Duration+5*time.Minute {
+				t.Fatalf("step %d: All leaves out %v, which readers see", n, key)
+			}
+		}
+	}
+	for range cr.r.All() {
+		cr.r.Evict() // No lock is held here.
+		break
+	}
+}
+
+// The table of what happens to a slot.
+func TestBitsMerge(t *testing.T) {
+	t.Parallel()
+	const (
+		h, r, o, c = registry.Renewed, registry.Registered, registry.Overridden, registry.Cancelled
+	)
+	for _, tt := range []struct{ b, newer, want registry.Bits }{
+		{0, h, h}, {0, r, r}, {0, o, o}, {0, c, c}, {0, r | o, r | o},
+		{h, h, h}, {h, c, c},
+		{r, h, r}, {r, r, r}, {r, o, r | o}, {r, c, c}, {r, r | o, r | o},
+		{o, h, o}, {o, r, r | o}, {o, o, o}, {o, c, c}, {o, r | o, r | o},
+		{r | o, h, r | o}, {r | o, r, r | o}, {r | o, o, r | o}, {r | o, c, c},
+		{c, h, c}, {c, r, c | r}, {c, o, c | o}, {c, c, c}, {c, r | o, c | r | o},
+		{c | r, h, c | r}, {c | r, r, c | r}, {c | r, o, c | r | o}, {c | r, c, c},
+		{c | r | o, h, c | r | o}, {c | r | o, c, c},
+	} {
+		if got := tt.b.Merge(tt.newer); got != tt.want {
+			t.Errorf("{%v}.Merge({%v}) = {%v}, want {%v}", tt.b, tt.newer, got, tt.want)
+		}
+	}
+	// A renewal before another action may stay or not: it is not looked at.
+	for _, newer := range []registry.Bits{r, o, r | o} {
+		if got := h.Merge(newer); got&^h != newer {
+			t.Errorf("{H}.Merge({%v}) = {%v}", newer, got)
+		}
+	}
+	for bits, want := range map[registry.Bits]string{h: "H", r: "R", o: "O", c: "C"} {
+		if got := bits.String(); got != want {
+			t.Errorf("bits %d are spelled %q, want %q", bits, got, want)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	if got, want := registry.NewKey("orders", "I-1"), (registry.Key{App: "ORDERS", ID: "I-1"}); got != want {
+		t.Errorf("NewKey = %+v, want %+v", got, want)
+	}
+	if got := registry.NewKey("Orders", "a:b/c").String(); got != "ORDERS/a:b/c" {
+		t.Errorf("String = %q", got)
+	}
+}

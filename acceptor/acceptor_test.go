@@ -112,6 +112,24 @@ func checkLaw(t *testing.T, a *pipe) {
 	}
 }
 
+// recorder keeps what OnDrop is told, as "key=slot reason".
+type recorder struct {
+	mu   sync.Mutex
+	told []string
+}
+
+func (r *recorder) OnDrop(key string, slot trace, reason acceptor.Reason) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.told = append(r.told, fmt.Sprintf("%s=%s %s", key, slot, reason))
+}
+
+func (r *recorder) all() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.told)
+}
+
 // taking is a Take under way.
 type taking struct {
 	cancel context.CancelFunc
@@ -429,10 +447,8 @@ func TestRenderDrops(t *testing.T) {
 	}
 	t.Run("counted under their reasons", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			var told []string
-			a := start(t, options{Render: expiring, OnDrop: func(key string, slot trace, r acceptor.Reason) {
-				told = append(told, fmt.Sprintf("%s=%s %s", key, slot, r))
-			}})
+			var dropped recorder
+			a := start(t, options{Render: expiring, OnDrop: dropped.OnDrop})
 			a.Offer("heartbeat-old", "h")
 			time.Sleep(time.Millisecond)
 			a.Offer("heartbeat-new", "h")
@@ -451,8 +467,8 @@ func TestRenderDrops(t *testing.T) {
 				}
 			}
 			want := []string{"heartbeat-old=h expired", "gone=r evicted", "odd=r other"}
-			if !slices.Equal(told, want) {
-				t.Errorf("OnDrop was told %q, want %q", told, want)
+			if got := dropped.all(); !slices.Equal(got, want) {
+				t.Errorf("OnDrop was told %q, want %q", got, want)
 			}
 		})
 	})
@@ -488,14 +504,9 @@ func TestRenderDrops(t *testing.T) {
 func TestOverflow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		limit := 3
-		var told []string
-		a := start(t, options{
-			Limit: func() int { return limit },
-			OnDrop: func(key string, slot trace, r acceptor.Reason) {
-				told = append(told, fmt.Sprintf("%s=%s %s", key, slot, r))
-			},
-		})
+		g := &gate{limit: 3}
+		var dropped recorder
+		a := start(t, options{Limit: g.Limit, OnDrop: dropped.OnDrop})
 		offer := func(key string, slot trace) {
 			a.Offer(key, slot)
 			synctest.Wait()
@@ -504,21 +515,22 @@ func TestOverflow(t *testing.T) {
 		offer("b", "2")
 		offer("c", "3")
 		offer("a", "4") // A known key needs no room.
-		if len(told) != 0 {
-			t.Fatalf("dropped at the limit: %q", told)
+		if got := dropped.all(); len(got) != 0 {
+			t.Fatalf("dropped at the limit: %q", got)
 		}
 		offer("d", "5")
-		if want := []string{"a=14 overflowed"}; !slices.Equal(told, want) {
-			t.Fatalf("dropped = %q, want %q", told, want)
+		if got, want := dropped.all(), []string{"a=14 overflowed"}; !slices.Equal(got, want) {
+			t.Fatalf("dropped = %q, want %q", got, want)
 		}
-		limit = 4
+		g.set(4)
 		offer("e", "6")
-		limit = 2 // A registry that shrank.
+		g.set(2) // A registry that shrank.
 		offer("f", "7")
-		if want := []string{"a=14 overflowed", "b=2 overflowed", "c=3 overflowed", "d=5 overflowed"}; !slices.Equal(told, want) {
-			t.Errorf("dropped = %q, want %q", told, want)
+		want := []string{"a=14 overflowed", "b=2 overflowed", "c=3 overflowed", "d=5 overflowed"}
+		if got := dropped.all(); !slices.Equal(got, want) {
+			t.Errorf("dropped = %q, want %q", got, want)
 		}
-		limit = 0 // Counts as 1.
+		g.set(0) // Counts as 1.
 		offer("g", "8")
 		s := a.Stats()
 		if s.ProcessingOrder != 1 || s.Dropped[acceptor.Overflowed] != 6 {

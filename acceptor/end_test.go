@@ -3,8 +3,10 @@ package acceptor_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,22 +30,22 @@ func TestNewValidates(t *testing.T) {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		var told []string
+		var dropped recorder
 		a, err := acceptor.New(options{
 			Merge:  mergeTraces,
 			Render: func(key string, slot trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
-			OnDrop: func(key string, _ trace, r acceptor.Reason) { told = append(told, key+" "+string(r)) },
+			OnDrop: dropped.OnDrop,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		var wg sync.WaitGroup
-		ended := false
+		var ended atomic.Bool
 		wg.Go(func() {
 			if err := a.Run(t.Context()); err != nil {
 				t.Errorf("Run: %v", err)
 			}
-			ended = true
+			ended.Store(true)
 		})
 		a.Offer("a", "1")
 		a.Offer("b", "2")
@@ -52,11 +54,11 @@ func TestDrain(t *testing.T) {
 		a.Offer("late", "3")
 		first := takeNow(t, a, 1, 0) // Due at once.
 		settleAll(t, a, takeNow(t, a, 1, 0), acceptor.Done())
-		if ended {
+		if ended.Load() {
 			t.Fatal("Run returned with a batch in flight")
 		}
 		settleAll(t, a, first, acceptor.Retry())
-		if ended {
+		if ended.Load() {
 			t.Fatal("Run returned with a slot to be retried")
 		}
 		again := takeNow(t, a, 1, 0)
@@ -74,8 +76,8 @@ func TestDrain(t *testing.T) {
 		if !tk.isDone() || !errors.Is(tk.err, acceptor.ErrClosed) {
 			t.Errorf("Take after the end = %v, want ErrClosed", tk.err)
 		}
-		if len(told) != 1 || told[0] != "late shutdown" {
-			t.Errorf("OnDrop was told %q, want late shutdown", told)
+		if got, want := dropped.all(), []string{"late=3 shutdown"}; !slices.Equal(got, want) {
+			t.Errorf("OnDrop was told %q, want %q", got, want)
 		}
 		if s := a.Stats(); s.Accepted != 3 || s.Acknowledged != 2 || s.Dropped[acceptor.Shutdown] != 1 || s.Unaccounted() != 0 {
 			t.Errorf("stats = %+v, want 3 accepted, 2 acknowledged, 1 dropped at shutdown", s)
@@ -108,16 +110,11 @@ func TestEnd(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var mu sync.Mutex
-				told := make(map[string]acceptor.Reason)
+				var dropped recorder
 				a, err := acceptor.New(options{
 					Merge:  mergeTraces,
 					Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
-					OnDrop: func(key string, slot trace, r acceptor.Reason) {
-						mu.Lock()
-						defer mu.Unlock()
-						told[key+"="+string(slot)] = r
-					},
+					OnDrop: dropped.OnDrop,
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -160,13 +157,15 @@ func TestEnd(t *testing.T) {
 				if s.Accepted != 6 || s.Merged != 1 || s.Acknowledged != 1 || s.Dropped[tc.want] != 4 || s.InFlight != 0 || s.Retried != 0 || s.Unaccounted() != 0 {
 					t.Errorf("at last: %+v, want 6 accepted, 1 merged, 1 acknowledged, 4 dropped as %s", s, tc.want)
 				}
-				for _, slot := range []string{"flying=2", "pending=34", "queued=5", "late=6"} {
-					if told[slot] != tc.want {
-						t.Errorf("OnDrop was told %q of %s, want %q", told[slot], slot, tc.want)
-					}
+				var want []string
+				for _, slot := range []string{"queued=5", "pending=34", "late=6", "flying=2"} {
+					want = append(want, slot+" "+string(tc.want))
 				}
-				if len(told) != 4 {
-					t.Errorf("OnDrop was told %v, want four slots", told)
+				got := dropped.all()
+				slices.Sort(got)
+				slices.Sort(want)
+				if !slices.Equal(got, want) {
+					t.Errorf("OnDrop was told %q, want %q", got, want)
 				}
 			})
 		})

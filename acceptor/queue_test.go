@@ -2,6 +2,7 @@ package acceptor_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -206,8 +207,8 @@ func TestConservationUnderConcurrency(t *testing.T) {
 				b, err := a.Take(tctx, 1+rnd.IntN(8), rnd.IntN(60))
 				tcancel()
 				if err != nil {
-					if tctx.Err() == nil {
-						return // Closed.
+					if errors.Is(err, acceptor.ErrClosed) {
+						return
 					}
 					continue
 				}

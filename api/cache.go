@@ -67,7 +67,12 @@ func (c *listCache) slot(f eureka.Form) *listSlot {
 
 // get returns an answer that is right at a moment within the call.
 func (c *listCache) get(f eureka.Form) *listAnswer {
-	slot, arrived, generation := c.slot(f), time.Now(), c.generation()
+	return c.since(f, time.Now(), c.generation())
+}
+
+// since returns an answer for a request that arrived at a time and generation.
+func (c *listCache) since(f eureka.Form, arrived time.Time, generation uint64) *listAnswer {
+	slot := c.slot(f)
 	if a := slot.newest.Load(); c.serves(a, generation, arrived) {
 		c.hits.Inc()
 		return a

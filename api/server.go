@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Bounds of a [Server], where ServerOptions leave them out.
@@ -21,6 +23,9 @@ const (
 	// DefaultMaxHeaderBytes bounds the request line, and so metadata in a
 	// query, together with the headers.
 	DefaultMaxHeaderBytes = 64 << 10
+	// DefaultMaxConnections is how many connections are open at a time; others
+	// wait to be accepted. A client of Eureka keeps one or two.
+	DefaultMaxConnections = 32 << 10
 	// DefaultShutdownTimeout is how long requests under way may take at the end.
 	DefaultShutdownTimeout = 5 * time.Second
 )
@@ -32,8 +37,10 @@ type ServerOptions struct {
 	WriteTimeout      time.Duration
 	IdleTimeout       time.Duration
 	MaxHeaderBytes    int // bytes; net/http allows 4 KiB more
+	MaxConnections    int
 	ShutdownTimeout   time.Duration
 	Logger            *slog.Logger
+	Metrics           prometheus.Registerer // nil: nowhere
 }
 
 func (o *ServerOptions) setDefaults() error {
@@ -59,8 +66,14 @@ func (o *ServerOptions) setDefaults() error {
 	if o.MaxHeaderBytes == 0 {
 		o.MaxHeaderBytes = DefaultMaxHeaderBytes
 	}
+	if o.MaxConnections == 0 {
+		o.MaxConnections = DefaultMaxConnections
+	}
 	if o.MaxHeaderBytes < 0 {
 		errs = append(errs, fmt.Errorf("max header bytes %d: less than 0", o.MaxHeaderBytes))
+	}
+	if o.MaxConnections < 0 {
+		errs = append(errs, fmt.Errorf("max connections %d: less than 0", o.MaxConnections))
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -70,7 +83,7 @@ func (o *ServerOptions) setDefaults() error {
 
 // Server is a listener and what serves it. Its owner calls Run once, or Close.
 type Server struct {
-	listener net.Listener
+	listener *boundedListener
 	http     *http.Server
 	shutdown time.Duration
 }
@@ -81,9 +94,18 @@ func NewServer(l net.Listener, h http.Handler, opts ServerOptions) (*Server, err
 	if err := opts.setDefaults(); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
+	bounded := newBoundedListener(l, opts.MaxConnections)
+	if opts.Metrics != nil {
+		err := opts.Metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "registryd_api_connections", Help: "Connections open, and the one being waited for.",
+		}, func() float64 { return float64(bounded.open()) }))
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("api: metrics: %w", err), l.Close())
+		}
+	}
 	log := opts.Logger.With("component", "api")
 	return &Server{
-		listener: l, shutdown: opts.ShutdownTimeout,
+		listener: bounded, shutdown: opts.ShutdownTimeout,
 		http: &http.Server{
 			Handler:           h,
 			ReadHeaderTimeout: opts.ReadHeaderTimeout, ReadTimeout: opts.ReadTimeout,

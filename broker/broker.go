@@ -268,11 +268,17 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	b.mu.Unlock()
 	b.inbox.close()
 	var faults []error
+	// Shut all gates before waiting at any. The micro services end with their connection.
 	for service := range services {
-		faults = append(faults, service.Stop(ctx))
+		service.gate.close()
 	}
 	for sub := range subs {
-		sub.Unsubscribe()
+		sub.gate.close()
+	}
+	for service := range services {
+		faults = append(faults, wait(ctx, service.gate.close(), ServiceName))
+	}
+	for sub := range subs {
 		faults = append(faults, wait(ctx, sub.gate.close(), sub.subject))
 	}
 	faults = append(faults, b.link.close(ctx))

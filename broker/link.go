@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -27,7 +28,6 @@ const (
 	writeTimeout  = 2 * time.Second // A write to a broker that doesn't read.
 	reconnectWait = 250 * time.Millisecond
 	reconnectRand = 250 * time.Millisecond
-	drainTimeout  = 5 * time.Second
 	flushTimeout  = time.Second
 
 	maxNamedErrors = 64 // Texts of errors that are logged once each; more are only counted.
@@ -118,7 +118,7 @@ func checkCreds(file string) error {
 
 func (a Access) options() ([]nats.Option, error) {
 	if a.Server != nil {
-		options := []nats.Option{nats.InProcessServer(a.Server.server), nats.IgnoreDiscoveredServers()}
+		options := []nats.Option{nats.IgnoreDiscoveredServers()}
 		if a.Server.token != "" {
 			options = append(options, nats.Token(a.Server.token))
 		}
@@ -158,15 +158,17 @@ type link struct {
 
 	connects    atomic.Uint64
 	disconnects atomic.Uint64
-	failures    atomic.Uint64 // Attempts that failed.
 	slow        atomic.Uint64 // Times that a subscription began to drop messages.
 	refused     atomic.Uint64 // Errors that the broker sent, such as a missing permission.
 
 	firstUp chan struct{} // Closed at the first connect.
 	closed  chan struct{} // Closed when the connection has ended for good.
 
+	said atomic.Bool               // That the broker is unreachable, since the connection was last up.
+	last atomic.Pointer[nats.Conn] // nc, for delay, once it was up.
+
 	// Owned by the connection's callback goroutine.
-	tried uint64 // Attempts since the connection was last up.
+	tried uint64 // Attempts when the connection was last up.
 	named map[string]struct{}
 	once  sync.Once
 }
@@ -183,6 +185,9 @@ func connect(ctx context.Context, access Access, log *slog.Logger, onDown func()
 		firstUp: make(chan struct{}), closed: make(chan struct{}), named: map[string]struct{}{},
 	}
 	l.maxPayload.Store(DefaultMaxPayload)
+	if access.Server != nil {
+		options = append(options, nats.InProcessServer(&inProcess{access.Server, l.dialer}))
+	}
 	options = append(options,
 		nats.SetCustomDialer(l.dialer),
 		nats.SkipHostLookup(), // The dialer looks names up, within its time-out.
@@ -190,12 +195,10 @@ func connect(ctx context.Context, access Access, log *slog.Logger, onDown func()
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // Credentials may be put right while the node runs.
 		nats.ReconnectBufSize(-1),   // A batch that waits in the client is neither sent nor refused.
-		nats.ReconnectWait(reconnectWait),
-		nats.ReconnectJitter(reconnectRand, reconnectRand),
+		nats.CustomReconnectDelay(l.delay),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
 		nats.FlusherTimeout(writeTimeout),
-		nats.DrainTimeout(drainTimeout),
 		nats.ConnectHandler(l.up),
 		nats.ReconnectHandler(l.up),
 		nats.DisconnectErrHandler(l.down),
@@ -221,10 +224,13 @@ func connect(ctx context.Context, access Access, log *slog.Logger, onDown func()
 
 func (l *link) up(nc *nats.Conn) {
 	l.maxPayload.Store(nc.MaxPayload())
+	l.last.Store(nc)
+	l.said.Store(false)
 	l.connected.Store(true)
+	attempts := l.dialer.attempts.Load()
 	l.log.Info("connected to broker", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName(),
-		"connects", l.connects.Add(1), "failed_attempts", l.tried)
-	l.tried = 0
+		"connects", l.connects.Add(1), "attempts", attempts-l.tried)
+	l.tried = attempts
 	l.once.Do(func() { close(l.firstUp) })
 }
 
@@ -240,12 +246,29 @@ func (l *link) down(_ *nats.Conn, err error) {
 	l.log.Warn("connection to broker lost, reconnecting for ever", "disconnects", count, "err", err)
 }
 
-func (l *link) failed(_ *nats.Conn, err error) {
-	l.failures.Add(1)
-	l.tried++
-	if l.tried == 1 && !l.closing.Load() {
+// failed hears of dials that fail, and of the first connect of all.
+func (l *link) failed(_ *nats.Conn, err error) { l.unreachable(err) }
+
+// delay says how long to wait before all servers are tried once more. It is also the only one to hear of servers that
+// answer the dial and then refuse, for instance the credentials.
+func (l *link) delay(round int) time.Duration {
+	if nc := l.last.Load(); nc != nil && round > 1 {
+		l.unreachable(nc.LastError())
+	}
+	return reconnectWait + rand.N(reconnectRand)
+}
+
+// unreachable says so once until the connection is up again; the counters tell the rest.
+func (l *link) unreachable(err error) {
+	if !l.closing.Load() && l.said.CompareAndSwap(false, true) {
 		l.log.Warn("broker unreachable, trying again for ever", "err", err)
 	}
+}
+
+// failures returns how many attempts to connect have failed. One that is under way counts until it succeeds.
+func (l *link) failures() uint64 {
+	connects := l.connects.Load()
+	return max(l.dialer.attempts.Load(), connects) - connects
 }
 
 func (l *link) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
@@ -322,37 +345,50 @@ func wireSize(msg *nats.Msg) int {
 	return size
 }
 
-// settle waits until the broker has taken what was subscribed so far, if there is one.
+// settle waits until the broker has taken what was subscribed and published so far, if there is one.
 func (l *link) settle() {
 	if l.usable() == nil {
 		// The error means that the connection went, and then a reconnect subscribes again.
-		_ = l.nc.FlushTimeout(flushTimeout)
+		_ = l.flush(context.Background())
 	}
 }
 
-// close sends what is written, lets the callbacks finish what has come, and ends the connection; when ctx ends, at once.
+// flush goes once to the broker and back. The client's own FlushTimeout, and so its Drain, takes its timer from a pool
+// that all connections of the process share, which tests in several testing/synctest bubbles don't survive.
+func (l *link) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	return l.nc.FlushWithContext(ctx)
+}
+
+// close sends what is written and ends the connection. The owner has shut its gates before, so what comes still would
+// find nobody. The error says that the broker did not take what was written, in ctx or flushTimeout. Against a broker
+// that has stopped reading it takes the write time-out too.
 func (l *link) close(ctx context.Context) error {
+	var err error
+	if l.usable() == nil {
+		// A connection that is lost just now is no fault of the close.
+		if err = l.flush(ctx); errors.Is(err, nats.ErrConnectionClosed) || !l.connected.Load() {
+			err = nil
+		}
+	}
 	l.closing.Store(true)
 	l.dialer.close()
-	if err := l.nc.Drain(); err != nil {
-		l.nc.Close()
-	}
-	select {
-	case <-l.closed:
-		return nil
-	case <-ctx.Done():
-	}
 	l.nc.Close()
 	<-l.closed
-	return fmt.Errorf("drain the broker connection: %w", context.Cause(ctx))
+	if err != nil {
+		return fmt.Errorf("flush the broker connection: %w", err)
+	}
+	return nil
 }
 
 // dialer makes the NATS client's dials end: each after dialTimeout, all of them after startBudget while Start waits, and
 // at once when the link is closed. The client dials with its lock held.
 type dialer struct {
-	ctx    context.Context //nolint:containedctx // The link's life; Dial has no context of its own.
-	cancel context.CancelFunc
-	start  atomic.Pointer[context.Context]
+	ctx      context.Context //nolint:containedctx // The link's life; Dial has no context of its own.
+	cancel   context.CancelFunc
+	start    atomic.Pointer[context.Context]
+	attempts atomic.Uint64
 }
 
 func newDialer() *dialer {
@@ -372,6 +408,7 @@ func (d *dialer) starting(ctx context.Context) context.CancelFunc {
 
 // Dial implements nats.CustomDialer.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
+	d.attempts.Add(1)
 	ctx, cancel := context.WithTimeout(d.ctx, dialTimeout)
 	defer cancel()
 	if start := d.start.Load(); start != nil {
@@ -382,3 +419,15 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 }
 
 func (d *dialer) close() { d.cancel() }
+
+// inProcess connects to a server of this process, and counts like a dial.
+type inProcess struct {
+	server *Server
+	dialer *dialer
+}
+
+// InProcessConn implements nats.InProcessConnProvider.
+func (p *inProcess) InProcessConn() (net.Conn, error) {
+	p.dialer.attempts.Add(1)
+	return p.server.server.InProcessConn()
+}

@@ -17,6 +17,7 @@ import (
 )
 
 func TestStartUnreachable(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
 	address := natstest.FreeAddress(t)
 	start := time.Now()
 	a := natstest.Start(t, broker.Options{Node: "a", Access: broker.Access{URLs: []string{"nats://" + address}}})
@@ -59,6 +60,7 @@ func TestStartUnreachable(t *testing.T) {
 }
 
 func TestBlackHole(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
 	// A listener that accepts and says nothing.
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,6 +81,7 @@ func TestBlackHole(t *testing.T) {
 }
 
 func TestBrokerRestart(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
 	address := natstest.FreeAddress(t)
 	first := natstest.At(t, address)
 	access := broker.Access{URLs: []string{"nats://" + address}}
@@ -132,6 +135,7 @@ func TestBrokerRestart(t *testing.T) {
 // A broker that has stopped without closing its sockets (a stopped process, a cut cable) is noticed by the pings, and
 // holds nobody for longer than the write time-out, even with full buffers.
 func TestStalledBroker(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
 	server := natstest.TCP(t)
 	proxy := newProxy(t, server.Address())
 	a := natstest.Start(t, broker.Options{Node: "a", Access: broker.Access{URLs: []string{proxy.address()}}})

@@ -12,7 +12,7 @@ type Stats struct {
 
 	Connects       uint64
 	Disconnects    uint64
-	FailedConnects uint64 // Attempts that failed.
+	FailedConnects uint64 // Attempts that failed, one for each server tried; one under way counts until it succeeds.
 	BrokerErrors   uint64 // Errors that the broker sent, such as a missing permission.
 	SlowConsumer   uint64 // Times that a subscription of ours began to drop messages.
 
@@ -115,7 +115,7 @@ func (b *Broker) Stats() Stats {
 		Connected:      b.Connected(),
 		Connects:       b.link.connects.Load(),
 		Disconnects:    b.link.disconnects.Load(),
-		FailedConnects: b.link.failures.Load(),
+		FailedConnects: b.link.failures(),
 		BrokerErrors:   b.link.refused.Load(),
 		SlowConsumer:   b.link.slow.Load(),
 		Waiting:        b.inbox.size(),

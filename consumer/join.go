@@ -22,7 +22,7 @@ type tally struct {
 // beyond is answered without its copy.
 func (c *Consumer) joinAll(list eureka.ReplicationList) ([]byte, tally) {
 	var t tally
-	room := c.opts.MaxReply() * 3 / 4
+	room, full := c.opts.MaxReply()*3/4, false
 	dst := append([]byte(nil), eureka.ReplicationListResponseHead...)
 	for i := range list {
 		res, err := c.join(&list[i])
@@ -37,7 +37,8 @@ func (c *Consumer) joinAll(list eureka.ReplicationList) ([]byte, tally) {
 		}
 		start, rest := len(dst), (len(list)-i-1)*bareResult
 		dst = eureka.AppendResult(dst, &res)
-		if res.State != nil && len(dst)+rest > room {
+		if res.State != nil && (full || len(dst)+rest > room) {
+			full = true
 			dst = eureka.AppendResult(dst[:start], &eureka.Result{StatusCode: res.StatusCode})
 			c.metrics.bareConflicts.Inc()
 		}

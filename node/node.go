@@ -33,6 +33,7 @@ type Node struct {
 	broker   *broker.Broker
 	cluster  *cluster.Cluster
 	consumer *consumer.Consumer
+	evictor  *registry.Evictor
 	url      string
 
 	// steps undo what Start has done, last first.
@@ -144,7 +145,13 @@ func (n *Node) build() error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if n.registry, err = registry.New(registry.Options{
-		Sink: n.cluster, DeltaRetention: n.opts.DeltaRetention, Metrics: n.metrics,
+		Sink: n.cluster, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat, Metrics: n.metrics,
+	}); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	if n.evictor, err = registry.NewEvictor(n.registry, registry.EvictorOptions{
+		Interval: n.opts.EvictionInterval, NoSelfPreservation: n.opts.NoSelfPreservation, Threshold: n.opts.RenewalThreshold,
+		Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -174,8 +181,14 @@ func (n *Node) startTimers() {
 		})
 	}
 	every(n.opts.EvictionInterval, func() {
-		if evicted := n.registry.Evict(); evicted > 0 {
+		was := n.evictor.SelfPreservation()
+		if evicted := n.evictor.Pass(); evicted > 0 {
 			n.log.Info("leases expired", "component", "registry", "evicted", evicted)
+		}
+		if is := n.evictor.SelfPreservation(); is != was {
+			leases := n.registry.Leases()
+			n.log.Warn("self-preservation changed", "component", "registry", "on", is,
+				"renewals", leases.Renewals, "expected", leases.Expected)
 		}
 	})
 	every(min(deltaSweepInterval, n.opts.EvictionInterval), func() { n.registry.SweepDelta() })

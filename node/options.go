@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/registry"
 )
 
 // The defaults of Options that are this package's own.
 const (
 	DefaultListen           = "127.0.0.1:0"
 	DefaultCluster          = "default"
-	DefaultEvictionInterval = 60 * time.Second // Eureka's evictionIntervalTimerInMs
+	DefaultEvictionInterval = registry.DefaultEvictionInterval
 	DefaultShutdownTimeout  = 15 * time.Second
 	// deltaSweepInterval is Eureka's deltaRetentionTimerIntervalInMs.
 	deltaSweepInterval = 30 * time.Second
@@ -54,6 +55,13 @@ type Options struct {
 	// EvictionInterval is the time between two eviction passes. Default
 	// DefaultEvictionInterval.
 	EvictionInterval time.Duration
+	// NoSelfPreservation evicts expired leases also while fewer are renewed
+	// than RenewalThreshold asks for, a share of what the leases' own intervals
+	// let expect; above 0, at most 1. Default Eureka's 0.85.
+	NoSelfPreservation bool
+	RenewalThreshold   float64
+	// LeaseCompat says how long a lease lives; default registry.Exact.
+	LeaseCompat registry.LeaseCompat
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's
 	// 180 s.
 	DeltaRetention time.Duration

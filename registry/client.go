@@ -23,7 +23,7 @@ import (
 // the instance is refused: a Java peer has not heard of that cancel.
 func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stored bool) {
 	key := NewKey(info.App, info.ID())
-	rec := Record{Live: true, Base: info.Status, LastDirty: info.LastDirtyTimestamp, Duration: leaseDuration(info)}
+	rec := Record{Live: true, Base: info.Status, LastDirty: info.LastDirtyTimestamp}
 	wall, lease := r.clock()
 	if rec.LastDirty == eureka.NoTimestamp {
 		rec.LastDirty = wall
@@ -34,7 +34,9 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	own.Metadata = canonicalMetadata(own.Metadata)
 	own.DataCenterInfo.Metadata = canonicalMetadata(own.DataCenterInfo.Metadata)
 	own.LastDirtyTimestamp = rec.LastDirty
-	rec.Info = &own
+	own.LeaseInfo.RenewalIntervalInSecs = leaseSeconds(own.LeaseInfo.RenewalIntervalInSecs, eureka.DefaultRenewalInterval)
+	own.LeaseInfo.DurationInSecs = leaseSeconds(own.LeaseInfo.DurationInSecs, eureka.DefaultDuration)
+	rec.Info, rec.Duration = &own, leaseDuration(&own)
 
 	r.mu.Lock()
 	e := r.lookup(key)
@@ -45,6 +47,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	if bits, keep := r.keeps(e, rec.LastDirty, isReplication); keep {
 		if was {
 			e.renew(lease)
+			e.renewedYet.Store(false)
 			e.registered = wall
 			r.refresh(e, was, eureka.Added, wall, lease)
 		}
@@ -56,6 +59,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 		return false
 	}
 	bits := Registered
+	unknown := e.known() == 0
 	if s := info.OverriddenStatus; s != eureka.StatusUnknown && s != "" && !e.override.Set {
 		e.override = Override{Version: e.known() + 1, Set: true, Status: s}
 		bits |= Overridden
@@ -63,7 +67,11 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	if !isReplication && served(rec.Base) && was && !e.override.Set && served(e.visible) {
 		rec.Base = e.visible // LeaseExistsRule
 	}
-	rec.Version = e.next(wall, rec.LastDirty, isReplication)
+	rec.Version = e.next(wall, isReplication)
+	if unknown && isReplication {
+		// Nodes that a Java peer told the same thing give it the same version.
+		rec.Version = max(rec.LastDirty, rec.Version)
+	}
 	rec.Hash = HashRecord(&rec)
 	if !was {
 		e.serviceUp = 0
@@ -71,6 +79,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	e.record, e.evicted = rec, false
 	e.registered = wall
 	e.renew(lease)
+	e.renewedYet.Store(false)
 	r.refresh(e, was, eureka.Added, wall, lease)
 	r.mu.Unlock()
 	r.stats.registers.Add(1)
@@ -96,16 +105,12 @@ func (r *Registry) keeps(e *entry, lastDirty int64, isReplication bool) (Bits, b
 
 // next returns the version of a new record or override: this node's time, but
 // above all that the entry has seen. What a Java peer tells gets no time of
-// ours, so that nodes told the same thing give it the same version.
-func (e *entry) next(wall, lastDirty int64, isReplication bool) int64 {
-	switch known := e.known(); {
-	case !isReplication:
-		return max(wall, known+1)
-	case known == 0:
-		return max(lastDirty, 1)
-	default:
-		return known + 1
+// ours.
+func (e *entry) next(wall int64, isReplication bool) int64 {
+	if isReplication {
+		return e.known() + 1
 	}
+	return max(wall, e.known()+1)
 }
 
 // Renew renews a lease (InstanceResource.renewLease). lastDirty is what the
@@ -126,8 +131,10 @@ func (r *Registry) Renew(key Key, lastDirty int64, overridden eureka.Status, isR
 		return NotFound, nil
 	}
 	e.renew(lease)
+	e.renewedYet.Store(true)
 	stored, view := e.record.LastDirty, e.view
 	r.mu.RUnlock()
+	r.meter.add(lease)
 	r.stats.renewals.Add(1)
 	r.sink.Changed(Change{Key: key, Bits: Renewed, IsReplication: isReplication})
 	switch {
@@ -158,7 +165,7 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 		return NotFound
 	}
 	was := e.isPresent()
-	v := e.next(wall, e.record.LastDirty, isReplication)
+	v := e.next(wall, isReplication)
 	e.record = Record{Version: v, LastDirty: e.record.LastDirty, Base: eureka.StatusUnknown, Duration: e.record.Duration}
 	e.record.Hash = HashRecord(&e.record)
 	e.override = Override{Version: v, Status: eureka.StatusUnknown}
@@ -187,6 +194,7 @@ func (r *Registry) SetStatus(key Key, status eureka.Status, lastDirty int64, isR
 	}
 	bits := Renewed
 	e.renew(lease)
+	e.renewedYet.Store(true)
 	if e.visible != status {
 		bits = r.setOverride(e, Override{Set: true, Status: status}, lastDirty, isReplication, wall, lease)
 	}
@@ -208,6 +216,7 @@ func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty
 	}
 	bits := Renewed
 	e.renew(lease)
+	e.renewedYet.Store(true)
 	if e.override.Set {
 		bits = r.setOverride(e, Override{Status: status}, lastDirty, isReplication, wall, lease)
 	}
@@ -241,7 +250,7 @@ func (r *Registry) setOverride(e *entry, o Override, lastDirty int64, isReplicat
 		e.record.Version = e.known() + 1
 		e.record.Hash = HashRecord(&e.record)
 	}
-	o.Version = e.next(wall, lastDirty, isReplication)
+	o.Version = e.next(wall, isReplication)
 	e.override = o
 	r.stats.overrides.Add(1)
 	r.refresh(e, true, eureka.Modified, wall, lease)

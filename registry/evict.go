@@ -1,31 +1,135 @@
 package registry
 
-import "github.com/registryd/registryd/eureka"
+import (
+	"slices"
+	"time"
 
-// Evict hides the instances whose leases have expired and forgets what is
-// retired. An eviction is this node's alone: record and override stay as they
-// are, nothing is replicated, and a heartbeat's register or a peer with a lease
-// that still runs brings the instance back. The owner calls it every 60 s,
-// Eureka's evictionIntervalTimerInMs. It returns how many it evicted.
+	"github.com/registryd/registryd/eureka"
+)
+
+// Evict hides every instance whose lease has expired, and forgets what is
+// retired: eviction in its plain form. An [Evictor] does it by Eureka's policy.
+// It returns how many it evicted.
+//
+// An eviction is this node's alone: record and override stay as they are,
+// nothing is replicated, and a heartbeat's register or a peer with a lease that
+// still runs brings the instance back.
 func (r *Registry) Evict() int {
+	evicted := r.EvictExpired(r.Expired(0))
+	r.Forget()
+	return evicted
+}
+
+// Expired returns the instances that readers see and whose leases expired more
+// than late ago.
+func (r *Registry) Expired(late time.Duration) []Key {
+	_, lease := r.clock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []Key
+	for _, a := range r.sorted {
+		for _, e := range a.present {
+			if r.expired(e, lease-late.Milliseconds()) {
+				out = append(out, e.key())
+			}
+		}
+	}
+	return out
+}
+
+// EvictExpired evicts those of the keys whose leases are expired now: a lease
+// may have been renewed since [Registry.Expired] found it. It returns how many
+// it evicted.
+func (r *Registry) EvictExpired(keys []Key) int {
 	wall, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	evicted := 0
-	for _, a := range r.apps {
-		for _, e := range a.entries {
-			switch {
-			case e.isPresent():
-				if r.expired(e, lease) {
-					e.evicted = true
-					r.refresh(e, true, eureka.Deleted, wall, lease)
-					evicted++
-				}
-			case retired(e.renewed.Load(), e.record.Duration, lease):
-				r.remove(e)
-			}
+	for _, key := range keys {
+		if e := r.lookupPresent(key); e != nil && r.expired(e, lease) {
+			e.evicted = true
+			r.lost = append(r.lost, lostLease{e, lease})
+			r.refresh(e, true, eureka.Deleted, wall, lease)
+			evicted++
 		}
 	}
 	r.stats.evictions.Add(uint64(evicted))
 	return evicted
+}
+
+// Forget deletes tombstones and evicted entries that are retired: two durations
+// and five minutes after the last renewal no peer sends or takes them any more.
+// It returns how many there were.
+func (r *Registry) Forget() int {
+	_, lease := r.clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = slices.DeleteFunc(r.lost, func(l lostLease) bool { return !l.counts(lease) })
+	forgotten := 0
+	for _, a := range r.apps {
+		for _, e := range a.entries {
+			if !e.isPresent() && retired(e.renewed.Load(), e.record.Duration, lease) {
+				r.remove(e)
+				forgotten++
+			}
+		}
+	}
+	return forgotten
+}
+
+// lostFor is how long an evicted lease still counts as expected. Else each
+// eviction would lower the threshold of self-preservation for the next, and a
+// partition would empty the registry in steps; Eureka's does. It is Eureka's
+// renewalThresholdUpdateIntervalMs, after which its threshold is computed anew.
+const lostFor = 15 * time.Minute
+
+// lostLease is a lease that was evicted, also after its entry is forgotten.
+type lostLease struct {
+	entry *entry
+	at    int64 // lease clock, ms
+}
+
+// counts says whether the lease still counts as expected: it was evicted lately
+// and has not come back.
+func (l lostLease) counts(lease int64) bool {
+	return l.entry.record.Live && l.entry.evicted && lease-l.at < lostFor.Milliseconds()
+}
+
+// Leases tells how many renewals there should be, and how many there are.
+type Leases struct {
+	Present  int     // instances that readers see
+	Expected float64 // renewals per minute, by the intervals of the leases themselves
+	Renewals float64 // in the last minute, from clients and peers
+	Measured bool    // the node has been up for the minute that Renewals needs
+}
+
+// Leases returns the state of the leases now.
+func (r *Registry) Leases() Leases {
+	_, lease := r.clock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := Leases{
+		Present: r.present, Renewals: r.meter.perMinute(lease),
+		Measured: lease-r.upSince >= time.Minute.Milliseconds(),
+	}
+	for _, a := range r.sorted {
+		for _, e := range a.present {
+			out.Expected += perMinute(e.record.Info)
+		}
+	}
+	for _, l := range r.lost {
+		if l.counts(lease) {
+			out.Expected += perMinute(l.entry.record.Info)
+		}
+	}
+	return out
+}
+
+// perMinute is how often an instance renews.
+func perMinute(i *eureka.InstanceInfo) float64 {
+	interval := i.LeaseInfo.RenewalIntervalInSecs
+	if interval <= 0 {
+		interval = eureka.DefaultRenewalInterval
+	}
+	return 60 / float64(interval)
 }

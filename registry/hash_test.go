@@ -327,3 +327,25 @@ func TestStoredRecordSurvivesTravel(t *testing.T) {
 		})
 	}
 }
+
+// A caller in this process may leave the lease out, as decoding never does.
+func TestRegisterWithoutLease(t *testing.T) {
+	t.Parallel()
+	for _, given := range []eureka.LeaseInfo{{}, {DurationInSecs: -1, RenewalIntervalInSecs: -1}} {
+		r, _ := newRegistry(t, newClock())
+		i := instance("ORDERS", "i-1", eureka.StatusUp, start)
+		i.LeaseInfo = given
+		r.Register(i, false)
+		e, _, _ := r.Entry(registry.NewKey("ORDERS", "i-1"))
+		if e.Record.Duration != 90*time.Second {
+			t.Errorf("%+v: duration %v, want Eureka's default of 90 s", given, e.Record.Duration)
+		}
+		info, err := eureka.DecodeInstance(eureka.JSON, eureka.JSON.AppendInstanceDocument(nil, e.Record.Info))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := registry.FromState(e.State(0), info); err != nil {
+			t.Errorf("%+v: a peer refuses it: %v", given, err)
+		}
+	}
+}

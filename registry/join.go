@@ -16,10 +16,10 @@ import (
 // Overridden the override, neither just the lease. The lease joins whenever the
 // key is known.
 //
-// NotFound: the peer's record (or, where it sent neither part, its override) is
-// greater than ours and it did not send it. Conflict: one of ours is greater;
-// the entry returned is ours, for the peer to join. Nothing that Join does is
-// sent on.
+// NotFound: the peer's record (or, where it sent neither part, its override)
+// would win over ours and it did not send it. Conflict: one of ours wins; the
+// entry returned is ours, for the peer to join. Nothing that Join does is sent
+// on.
 func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	wall, lease := r.clock()
 	renewed := lease - in.Age.Milliseconds()
@@ -32,17 +32,25 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	case e == nil && !withRecord:
 		r.mu.Unlock()
 		return NotFound, Entry{}
-	case e == nil && declined(&in, lease, renewed):
+	case e == nil && r.declines(&in, lease, renewed):
 		r.mu.Unlock()
 		r.stats.joinsDeclined.Add(1)
 		return OK, Entry{}
 	case e == nil:
 		e = r.create(key)
+	case withRecord && retiredTombstone(&in, lease, renewed) && in.Record.After(&e.record):
+		r.mu.Unlock()
+		r.stats.joinsDeclined.Add(1)
+		return OK, Entry{}
 	}
 	was, seen := e.isPresent(), e.visible
 	action := eureka.Modified
 	changed := false
 	e.renew(renewed)
+	if carried == 0 { // a heartbeat
+		e.renewedYet.Store(true)
+		r.meter.add(lease)
+	}
 	if withRecord && in.Record.After(&e.record) {
 		if in.Record.Live && !was {
 			e.registered, e.serviceUp = wall, 0
@@ -82,21 +90,26 @@ func (r *Registry) refreshJoined(e *entry, was bool, seen eureka.Status, action 
 	r.refresh(e, was, action, wall, lease)
 }
 
-// declined says whether an entry that is unknown here is not worth taking: a
+// declines says whether an entry that is unknown here is not worth taking: a
 // live one whose lease has run out would come back from a node that did not
 // evict it, a retired tombstone would be handed to and fro for ever.
-func declined(in *Entry, lease, renewed int64) bool {
+func (r *Registry) declines(in *Entry, lease, renewed int64) bool {
 	if in.Record.Live {
-		return renewed+in.Record.term().Milliseconds() < lease
+		return max(renewed, r.upSince)+in.Record.term().Milliseconds() < lease
 	}
-	return retired(renewed, in.Record.Duration, lease)
+	return retiredTombstone(in, lease, renewed)
+}
+
+// retiredTombstone says whether in is a cancel that everybody may have forgotten.
+func retiredTombstone(in *Entry, lease, renewed int64) bool {
+	return !in.Record.Live && retired(renewed, in.Record.Duration, lease)
 }
 
 // answer compares after the join. Its outcome is the item's result.
 func answer(e *entry, in *Entry, withRecord, withOverride bool, lease int64) (Outcome, Entry) {
 	switch {
-	case !withRecord && in.Record.Version > e.record.Version,
-		!withOverride && in.Override.Version > e.override.Version:
+	case !withRecord && in.Record.After(&e.record),
+		!withOverride && in.Override.After(&e.override):
 		return NotFound, Entry{}
 	case e.record.After(&in.Record), e.override.After(&in.Override):
 		return Conflict, e.copy(lease)

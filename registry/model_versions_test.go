@@ -333,13 +333,13 @@ func (m *versions) compare(r *registry.Registry, key registry.Key, leases bool) 
 
 func TestVersionsOfClientsActions(t *testing.T) {
 	t.Parallel()
-	checkHistories(t, 5000, 16, versionAction, func(h []action) error { return sameVersions(t, h, true) })
+	checkHistories(t, 3500, 16, versionAction, func(h []action) error { return sameVersions(t, h, true) })
 }
 
 // v = max(now, known + 1), whatever the clock does.
 func TestVersionsUnderCrookedClocks(t *testing.T) {
 	t.Parallel()
-	checkHistories(t, 3000, 16, crookedAction, func(h []action) error { return sameVersions(t, h, false) })
+	checkHistories(t, 2000, 16, crookedAction, func(h []action) error { return sameVersions(t, h, false) })
 }
 
 // A node's parts never go back, also under crooked clocks and with tombstones.

@@ -40,11 +40,13 @@ func withRenewal(view *eureka.InstanceInfo, renewed int64) *eureka.InstanceInfo 
 // timestamps of leases.
 func (r *Registry) Generation() uint64 { return r.generation.Load() }
 
-// Instance returns one instance, if readers see it.
+// Instance returns one instance, if readers see it. While leases may be evicted
+// one whose lease has expired is not found, even if lists still have it, as in
+// Eureka (getInstanceByAppAndId).
 func (r *Registry) Instance(key Key) (*eureka.InstanceInfo, bool) {
 	r.mu.RLock()
 	e := r.lookupPresent(key)
-	if e == nil {
+	if e == nil || r.isDue(e) {
 		r.mu.RUnlock()
 		return nil, false
 	}
@@ -53,12 +55,21 @@ func (r *Registry) Instance(key Key) (*eureka.InstanceInfo, bool) {
 	return s.instance(), true
 }
 
+// isDue says whether the next pass may evict e.
+func (r *Registry) isDue(e *entry) bool {
+	if !r.evicting.Load() {
+		return false
+	}
+	_, lease := r.clock()
+	return r.expired(e, lease)
+}
+
 // InstanceByID returns an instance of this id, whatever its application: of
 // several the one whose application's name sorts first.
 func (r *Registry) InstanceByID(id string) (*eureka.InstanceInfo, bool) {
 	r.mu.RLock()
 	for _, a := range r.sorted {
-		if e := a.entries[id]; e != nil && e.isPresent() {
+		if e := a.entries[id]; e != nil && e.isPresent() && !r.isDue(e) {
 			s := e.seen()
 			r.mu.RUnlock()
 			return s.instance(), true

@@ -25,6 +25,8 @@ type Options struct {
 	// DeltaRetention is how long a change stays in the delta, at least a
 	// second. Default [DefaultDeltaRetention].
 	DeltaRetention time.Duration
+	// LeaseCompat says how long a lease lives; default Exact.
+	LeaseCompat LeaseCompat
 	// Now tells the time; default time.Now. Versions go by its wall clock,
 	// leases by its monotonic reading where it has one, so that setting the
 	// machine's clock expires nobody.
@@ -43,11 +45,26 @@ func (o *Options) setDefaults() error {
 	if o.Sink == nil {
 		o.Sink = nobody{}
 	}
+	if o.LeaseCompat > Netflix {
+		return fmt.Errorf("lease compat %d: neither Exact nor Netflix", o.LeaseCompat)
+	}
 	if o.DeltaRetention < time.Second {
 		return fmt.Errorf("delta retention %v: less than 1s", o.DeltaRetention)
 	}
 	return nil
 }
+
+// LeaseCompat says how long a lease lives after its renewal.
+type LeaseCompat uint8
+
+const (
+	// Exact: as long as its duration says, but at least 5 s beyond its renewal
+	// interval.
+	Exact LeaseCompat = iota
+	// Netflix: twice its duration once it was renewed, as in Eureka, where a
+	// renewal adds the duration and the check for expiry adds it again.
+	Netflix
+)
 
 type nobody struct{}
 
@@ -66,6 +83,7 @@ const (
 // Registry holds the instances of one node.
 type Registry struct {
 	sink      Sink
+	compat    LeaseCompat
 	now       func() time.Time
 	retention int64 // ms
 	start     time.Time
@@ -81,13 +99,18 @@ type Registry struct {
 	entries int                 // all of them, with tombstones and evicted ones
 	delta   deltaList           // what changed, each entry once
 	upSince int64               // lease clock, ms
+	lost    []lostLease         // by eviction, lately
 
 	// generation counts what readers can see: an answer made at one
 	// generation is the right answer as long as it stands.
 	generation   atomic.Uint64
 	deltaVersion atomic.Int64
 
+	// evicting is true while an Evictor may evict what has expired.
+	evicting atomic.Bool
+
 	stats counters
+	meter meter // of renewals
 }
 
 // application is the instances of one application name.
@@ -108,8 +131,10 @@ type entry struct {
 
 	// Local, never merged.
 	evicted    bool
-	registered int64 // wall clock, ms
-	serviceUp  int64 // wall clock, ms; 0: never UP
+	evictedAt  int64       // lease clock, ms
+	renewedYet atomic.Bool // since its registration, see Netflix
+	registered int64       // wall clock, ms
+	serviceUp  int64       // wall clock, ms; 0: never UP
 	visible    eureka.Status
 	// view is what readers get; while a deletion is in the delta, the last
 	// one; nil for a tombstone that has left it.
@@ -135,7 +160,7 @@ func New(opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry: the clock says %v: not after 1970", start)
 	}
 	r := &Registry{
-		sink: opts.Sink, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(),
+		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(),
 		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
 		apps: make(map[string]*application),
 	}
@@ -275,7 +300,16 @@ func leaseDuration(i *eureka.InstanceInfo) time.Duration {
 	return seconds(i.LeaseInfo.DurationInSecs)
 }
 
-// seconds converts without overflow; Eureka's numbers are 32 bits wide.
+// leaseSeconds is what a registration's lease says, or Eureka's default where it
+// says nothing, within Eureka's 32 bits.
+func leaseSeconds(n, fallback int) int {
+	if n <= 0 {
+		return fallback
+	}
+	return min(n, math.MaxInt32)
+}
+
+// seconds converts without overflow.
 func seconds(n int) time.Duration {
 	return time.Duration(min(max(n, 0), math.MaxInt32)) * time.Second
 }
@@ -294,7 +328,13 @@ func (rec *Record) term() time.Duration {
 
 // expired says whether the lease of e has run out.
 func (r *Registry) expired(e *entry, lease int64) bool {
-	return max(e.renewed.Load(), r.upSince)+e.record.term().Milliseconds() < lease
+	term := e.record.term()
+	if r.compat == Netflix {
+		if term = e.record.Duration; e.renewedYet.Load() {
+			term = 2 * e.record.Duration
+		}
+	}
+	return max(e.renewed.Load(), r.upSince)+term.Milliseconds() < lease
 }
 
 // retirement is what a lease's duration, doubled, is prolonged by before an

@@ -210,10 +210,12 @@ func shortDuration(known bool, d time.Duration) string {
 	switch {
 	case !known:
 		return "-"
-	case d < 100*time.Millisecond:
-		return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + "ms"
-	case d < 10*time.Second:
+	case d < 10*time.Second && (d%time.Millisecond == 0 || d >= 100*time.Millisecond):
 		return strconv.FormatInt(d.Milliseconds(), 10) + "ms"
+	case d < time.Millisecond:
+		return strconv.FormatInt(d.Microseconds(), 10) + "µs"
+	case d < 10*time.Second:
+		return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', 1, 64) + "ms"
 	default:
 		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
 	}

@@ -31,7 +31,7 @@ func TestText(t *testing.T) {
 	want := [][]string{
 		{"18:04:05.123", "node-1 → node-2", "Register", "DEMO/demo-17", "200 ok", "batch 019a…c3f2 1/2", "waited 502ms", "rtt 1.3ms"},
 		{"18:04:05.123", "node-1 → node-2", "Heartbeat", "DEMO/demo-18", "404 not found", "batch 019a…c3f2 2/2", "waited 12.3s", "rtt 1.3ms"},
-		{"18:04:05.123", "node-1 → node-2", "StatusUpdate", "DEMO/demo-20", "503 busy", "batch batc…full 1/1", "waited 99.0ms", "rtt 0.0ms", "queue is full"},
+		{"18:04:05.123", "node-1 → node-2", "StatusUpdate", "DEMO/demo-20", "503 busy", "batch batc…full 1/1", "waited 99ms", "rtt 0ms", "queue is full"},
 		{"18:04:05.123", "node-1 → node-2", "-", "DEMO/demo-19", "unanswered", "batch - 1/1", "waited -", "rtt -"},
 	}
 	if len(lines) != len(want) {
@@ -138,10 +138,15 @@ func TestShortDuration(t *testing.T) {
 		d    time.Duration
 		want string
 	}{
-		{0, "0.0ms"},
+		{0, "0ms"},
+		{42 * time.Microsecond, "42µs"},
+		{999 * time.Microsecond, "999µs"},
+		{time.Millisecond, "1ms"},
 		{1300 * time.Microsecond, "1.3ms"},
 		{99_900 * time.Microsecond, "99.9ms"},
+		{99 * time.Millisecond, "99ms"},
 		{100 * time.Millisecond, "100ms"},
+		{123_456 * time.Microsecond, "123ms"},
 		{9999 * time.Millisecond, "9999ms"},
 		{10 * time.Second, "10.0s"},
 		{90 * time.Second, "90.0s"},

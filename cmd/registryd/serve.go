@@ -63,6 +63,9 @@ func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error)
 	fs.IntVar(&o.BatchSize, "batch-size", batcher.DefaultSize, "`TASKS` per batch, at most")
 	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval, "time between two eviction passes")
 	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention, "how long a change stays in the delta")
+	preserve := fs.Bool("self-preservation", true, "evict nothing while fewer leases are renewed than --renewal-threshold asks for")
+	fs.Float64Var(&o.RenewalThreshold, "renewal-threshold", registry.DefaultRenewalThreshold, "`SHARE` of the expected renewals below which nothing is evicted")
+	compat := fs.String("lease-compat", "exact", "how long a lease lives, `exact` or netflix: its duration, or twice that once renewed")
 	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	fs.StringVar(&o.Embedded.Listen, "embedded-listen", defaultEmbedded, "`HOST:PORT` where the embedded broker listens; the default gives way to a free port when it is taken")
 	routeListen := fs.String("embedded-route-listen", "", "`HOST:PORT` where embedded brokers of other nodes join this one")
@@ -81,6 +84,18 @@ func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error)
 			return o, usagef("--%s %s: must be above 0", name, fs.Lookup(name).Value)
 		}
 	}
+	if o.RenewalThreshold <= 0 || o.RenewalThreshold > 1 {
+		return o, usagef("--renewal-threshold %v: must be above 0 and at most 1", o.RenewalThreshold)
+	}
+	switch *compat {
+	case "exact":
+		o.LeaseCompat = registry.Exact
+	case "netflix":
+		o.LeaseCompat = registry.Netflix
+	default:
+		return o, usagef("--lease-compat %q: not exact or netflix", *compat)
+	}
+	o.NoSelfPreservation = !*preserve
 	o.Version = version()
 	if o.Name == "" {
 		if o.Name, err = defaultName(o.Listen); err != nil {

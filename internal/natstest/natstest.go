@@ -9,6 +9,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -23,9 +24,20 @@ const Cluster = "test"
 
 // Bubble starts a server without a socket. Inside a testing/synctest bubble, start it and everything that connects to it
 // inside.
+//
+// The NATS client keeps timers in a pool that all connections of the process share, and a timer of one bubble must not
+// get into another. Bubble empties the pool, so tests with bubbles must not run in parallel with other tests on NATS.
 func Bubble(tb testing.TB) *broker.Server {
 	tb.Helper()
+	emptyPools()
+	tb.Cleanup(emptyPools) // Runs after the server and all connections have ended.
 	return start(tb, broker.ServerOptions{})
+}
+
+// emptyPools makes every sync.Pool forget: one collection moves what it holds aside, the next one drops it.
+func emptyPools() {
+	runtime.GC()
+	runtime.GC()
 }
 
 // TCP starts a server on a free port of 127.0.0.1.

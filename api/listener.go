@@ -1,0 +1,67 @@
+package api
+
+import (
+	"net"
+	"sync"
+)
+
+// boundedListener accepts no more connections than it has places: others wait in
+// the kernel's queue until one is closed.
+type boundedListener struct {
+	net.Listener
+	places chan struct{}
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newBoundedListener(l net.Listener, bound int) *boundedListener {
+	return &boundedListener{Listener: l, places: make(chan struct{}, bound), closed: make(chan struct{})}
+}
+
+// Accept waits for a place, then for a connection.
+func (l *boundedListener) Accept() (net.Conn, error) {
+	select {
+	case l.places <- struct{}{}:
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := l.Listener.Accept()
+	if err != nil {
+		<-l.places
+		return nil, err
+	}
+	return &placedConn{Conn: c, leave: func() { <-l.places }}, nil
+}
+
+// Close ends the waiting of Accept too.
+func (l *boundedListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return l.Listener.Close()
+}
+
+// open returns how many connections there are. One is counted while Accept
+// waits for it.
+func (l *boundedListener) open() int { return len(l.places) }
+
+// placedConn gives its place back when it is closed.
+type placedConn struct {
+	net.Conn
+	once  sync.Once
+	leave func()
+}
+
+func (c *placedConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.leave)
+	return err
+}
+
+// CloseWrite ends sending alone. net/http asks for it where it refuses a request
+// that it has not read whole: closing at once would reset the connection, and
+// the client would lose the answer.
+func (c *placedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}

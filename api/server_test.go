@@ -1,0 +1,235 @@
+package api_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/registryd/registryd/api"
+)
+
+// running is a server and what ends it.
+type running struct {
+	*api.Server
+	url  string
+	stop context.CancelFunc
+	done chan error
+}
+
+// serve runs a server until the test ends, or stop is called.
+func serve(t *testing.T, h http.Handler, opts api.ServerOptions) *running {
+	t.Helper()
+	s, err := api.Listen(t.Context(), "127.0.0.1:0", h, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	r := &running{Server: s, url: "http://" + s.Addr().String(), stop: stop, done: make(chan error, 1)}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.done <- s.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		<-ended
+	})
+	return r
+}
+
+// do sends a request by a connection of its own.
+func do(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Close = true
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = answer.Body.Close() }() // it was read
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(text)
+}
+
+func TestServer(t *testing.T) {
+	n := newNode(t, api.Options{})
+	s := serve(t, n, api.ServerOptions{})
+	if a, _ := do(t, "POST", s.url+"/eureka/apps/ORDERS", registration("ORDERS", "a/b:1", ""), "Content-Type", jsonType); a.StatusCode != 204 {
+		t.Fatalf("register: status %d", a.StatusCode)
+	}
+	if a, body := do(t, "PUT", s.url+"/eureka/apps/ORDERS/a%2Fb%3A1", "{}", "Content-Type", jsonType); a.StatusCode != 200 || body != "" {
+		t.Errorf("heartbeat: status %d, body %q", a.StatusCode, body)
+	}
+	get, body := do(t, "GET", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
+	head, none := do(t, "HEAD", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
+	if head.StatusCode != 200 || none != "" || head.ContentLength != get.ContentLength || head.ContentLength != int64(len(body)) {
+		t.Errorf("HEAD: status %d, %d bytes told, body %q; GET told %d and sent %d", head.StatusCode, head.ContentLength, none, get.ContentLength, len(body))
+	}
+	if a, body := do(t, "HEAD", s.url+"/eureka/apps/NONE", ""); a.StatusCode != 404 || body != "" {
+		t.Errorf("HEAD of none: status %d, body %q", a.StatusCode, body)
+	}
+	if a, body := do(t, "POST", s.url+"/eureka/apps/ORDERS", strings.Repeat("x", api.DefaultMaxBody+1), "Content-Type", jsonType); a.StatusCode != 413 || !strings.Contains(body, "262144") {
+		t.Errorf("too large: status %d, body %q", a.StatusCode, body)
+	}
+	long := "/eureka/apps/ORDERS/id/metadata?k=" + strings.Repeat("x", api.DefaultMaxHeaderBytes+8<<10)
+	if a, _ := do(t, "PUT", s.url+long, ""); a.StatusCode != 431 {
+		t.Errorf("long query: status %d, want 431", a.StatusCode)
+	}
+	s.stop()
+	if err := <-s.done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("Close after Run: %v", err)
+	}
+}
+
+// TestShutdownLetsRequestsEnd stops a server with a request under way.
+func TestShutdownLetsRequestsEnd(t *testing.T) {
+	in, out := make(chan struct{}), make(chan struct{})
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(in)
+		<-out
+		_, _ = io.WriteString(w, "done") // the client tells
+	}), api.ServerOptions{})
+	answer := make(chan string, 1)
+	go func() {
+		_, body := do(t, "GET", s.url, "")
+		answer <- body
+	}()
+	<-in
+	s.stop()
+	for { // until nobody is let in
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			break
+		}
+		_ = c.Close() // not needed
+	}
+	close(out)
+	if got := <-answer; got != "done" {
+		t.Errorf("answer %q, want done", got)
+	}
+	if err := <-s.done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestShutdownTimeout(t *testing.T) {
+	in, out := make(chan struct{}), make(chan struct{})
+	defer close(out)
+	s := serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(in)
+		<-out
+	}), api.ServerOptions{ShutdownTimeout: 20 * time.Millisecond})
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }() // the server closes it
+	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-in
+	s.stop()
+	if err := <-s.done; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Run: %v, want a deadline exceeded", err)
+	}
+}
+
+// TestSlowHeaders: a client that doesn't finish its request is cut off.
+func TestSlowHeaders(t *testing.T) {
+	s := serve(t, newNode(t, api.Options{}), api.ServerOptions{ReadHeaderTimeout: 20 * time.Millisecond})
+	c, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }() // the server closes it
+	if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: h\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadAll(c); err != nil {
+		t.Errorf("read: %v, want the end", err)
+	}
+}
+
+// TestMaxConnections opens one more than are served: it waits for its turn.
+func TestMaxConnections(t *testing.T) {
+	metrics := prometheus.NewRegistry()
+	s := serve(t, newNode(t, api.Options{}), api.ServerOptions{MaxConnections: 2, Metrics: metrics})
+	connect := func() net.Conn {
+		t.Helper()
+		c, err := net.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() }) // it may be closed
+		if _, err := fmt.Fprint(c, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	answered := func(c net.Conn) {
+		t.Helper()
+		line, err := bufio.NewReader(c).ReadString('\n')
+		if err != nil || line != "HTTP/1.1 200 OK\r\n" {
+			t.Fatalf("answer %q, %v", line, err)
+		}
+	}
+	first, second := connect(), connect()
+	answered(first)
+	answered(second)
+	third := connect()
+	if err := third.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := third.Read(make([]byte, 1)); err == nil {
+		t.Fatalf("%d bytes on a connection beyond the bound", b)
+	}
+	if err := errors.Join(third.SetReadDeadline(time.Time{}), first.Close()); err != nil {
+		t.Fatal(err)
+	}
+	answered(third)
+	s.stop()
+	if err := <-s.done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestListenRefuses(t *testing.T) {
+	h := newNode(t, api.Options{})
+	_, err := api.Listen(t.Context(), "127.0.0.1:0", h, api.ServerOptions{ReadTimeout: -1, MaxHeaderBytes: -2, MaxConnections: -3})
+	for _, want := range []string{"read timeout -1ns", "max header bytes -2", "max connections -3"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v lacks %q", err, want)
+		}
+	}
+	s, err := api.Listen(t.Context(), "127.0.0.1:0", h, api.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := api.Listen(t.Context(), s.Addr().String(), h, api.ServerOptions{}); err == nil {
+		t.Error("an address taken twice, and no error")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}

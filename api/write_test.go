@@ -1,0 +1,434 @@
+package api_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+const (
+	replicationHeader = "X-Netflix-Discovery-Replication"
+	orders1           = "/eureka/apps/ORDERS/orders-1"
+)
+
+func TestHeartbeat(t *testing.T) {
+	for _, c := range []struct {
+		name, query string
+		headers     []string
+		code        int
+		body        string // a part; "": no body
+		status      eureka.Status
+	}{
+		{"plain", "", nil, 200, "", eureka.StatusUp},
+		{"same timestamp", "?status=UP&lastDirtyTimestamp=1700000000000", nil, 200, "", eureka.StatusUp},
+		{"client newer", "?lastDirtyTimestamp=1700000000001", nil, 404, "", eureka.StatusUp},
+		{"client older", "?lastDirtyTimestamp=1699999999999", nil, 200, "", eureka.StatusUp},
+		{"peer newer", "?lastDirtyTimestamp=1700000000001", []string{replicationHeader, "true"}, 404, "", eureka.StatusUp},
+		{"peer older, JSON", "?lastDirtyTimestamp=1699999999999", []string{replicationHeader, "true", "Accept", jsonType}, 409, `{"instance":{"instanceId":"orders-1"`, eureka.StatusUp},
+		{"peer older, XML", "?lastDirtyTimestamp=1699999999999", []string{replicationHeader, "true"}, 409, "<instance><instanceId>orders-1<", eureka.StatusUp},
+		{"peer older, header True", "?lastDirtyTimestamp=1699999999999", []string{replicationHeader, "True"}, 200, "", eureka.StatusUp},
+		{"status is ignored", "?status=DOWN&lastDirtyTimestamp=1700000000000", nil, 200, "", eureka.StatusUp},
+		{"override of a client is ignored", "?overriddenstatus=DOWN&lastDirtyTimestamp=1700000000001", nil, 404, "", eureka.StatusUp},
+		{"override of a peer", "?overriddenstatus=OUT_OF_SERVICE&lastDirtyTimestamp=1700000000001", []string{replicationHeader, "true"}, 404, "", eureka.StatusOutOfService},
+		{"timestamp no number", "?lastDirtyTimestamp=abc", nil, 500, "lastDirtyTimestamp", eureka.StatusUp},
+		{"timestamp empty", "?lastDirtyTimestamp=", nil, 500, "lastDirtyTimestamp", eureka.StatusUp},
+		{"timestamp badly escaped", "?lastDirtyTimestamp=%zz", nil, 500, "lastDirtyTimestamp", eureka.StatusUp},
+		{"timestamp out of range", "?lastDirtyTimestamp=9223372036854775808", nil, 500, "lastDirtyTimestamp", eureka.StatusUp},
+		{"first of two timestamps", "?lastDirtyTimestamp=1700000000000&lastDirtyTimestamp=x", nil, 200, "", eureka.StatusUp},
+		{"any Accept", "", []string{"Accept", "text/html"}, 200, "", eureka.StatusUp},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNode(t, api.Options{})
+			n.put(t, "ORDERS", "orders-1", "")
+			w := n.want(t, c.code, "PUT", orders1+c.query, "{}", c.headers...)
+			if body := w.Body.String(); (c.body == "") != (body == "") || !strings.Contains(body, c.body) {
+				t.Errorf("body %q, want %q", body, c.body)
+			}
+			if got := n.status(t, "ORDERS", "orders-1"); got != c.status {
+				t.Errorf("status %s, want %s", got, c.status)
+			}
+		})
+	}
+}
+
+// TestNotFoundHasNoBody: Netflix's client takes the body of a 404 to a heartbeat
+// for an instance, and never registers again.
+func TestNotFoundHasNoBody(t *testing.T) {
+	n := newNode(t, api.Options{})
+	n.put(t, "USERS", "users-1", `"status":"UNKNOWN"`)
+	n.want(t, 200, "DELETE", "/eureka/apps/USERS/users-1/status?value=UNKNOWN", "")
+	for _, c := range []struct{ method, path string }{
+		{"PUT", "/eureka/apps/ORDERS/none"},
+		{"PUT", "/eureka/apps/ORDERS/none?lastDirtyTimestamp=abc"},
+		{"PUT", "/eureka/v2/apps/ORDERS/none/?lastDirtyTimestamp=1"},
+		{"DELETE", "/eureka/apps/ORDERS/none"},
+		{"PUT", "/eureka/apps/ORDERS/none/status?value=UP"},
+		{"PUT", "/eureka/apps/ORDERS/none/status?value=FOO"},
+		{"PUT", "/eureka/apps/ORDERS/none/status?value=UP&lastDirtyTimestamp=x"},
+		{"DELETE", "/eureka/apps/ORDERS/none/status"},
+		{"DELETE", "/eureka/apps/ORDERS/none/status?value=FOO"},
+		{"PUT", "/eureka/apps/ORDERS/none/metadata?k=v"},
+		{"GET", "/eureka/apps/ORDERS/none"},
+		{"GET", "/eureka/apps/ORDERS"},
+		{"GET", "/eureka/instances/none"},
+		{"GET", "/eureka/nothing"},
+		{"GET", "/favicon.ico"},
+	} {
+		w := n.want(t, 404, c.method, c.path, "{}", "Accept", jsonType)
+		if w.Body.Len() > 0 {
+			t.Errorf("%s %s: 404 with body %q", c.method, c.path, w.Body)
+		}
+	}
+}
+
+func TestHeartbeatOfUnknownStatus(t *testing.T) {
+	n := newNode(t, api.Options{})
+	n.put(t, "ORDERS", "orders-1", "")
+	n.want(t, 200, "PUT", orders1+"/status?value=OUT_OF_SERVICE", "")
+	n.want(t, 200, "DELETE", orders1+"/status", "")
+	w := n.want(t, 404, "PUT", orders1, "")
+	if w.Body.Len() > 0 {
+		t.Errorf("404 with body %q", w.Body)
+	}
+}
+
+func TestRegister(t *testing.T) {
+	good := registration("ORDERS", "orders-1", "")
+	xml := `<instance><instanceId>orders-1</instanceId><hostName>h</hostName><app>ORDERS</app><ipAddr>192.0.2.1</ipAddr>` +
+		`<dataCenterInfo><name>MyOwn</name></dataCenterInfo></instance>`
+	unparsable := `{"error": "cannot parse request body"}`
+	for _, c := range []struct {
+		name, path, body string
+		headers          []string
+		code             int
+		answer           string // exactly, or a part where it is no Eureka text
+		content          string
+	}{
+		{"JSON", "/eureka/apps/ORDERS", good, []string{"Content-Type", jsonType}, 204, "", ""},
+		{"XML", "/eureka/apps/ORDERS", xml, []string{"Content-Type", xmlType}, 204, "", ""},
+		{"path in lower case", "/eureka/v2/apps/orders/", good, []string{"Content-Type", jsonType}, 204, "", ""},
+		{"any Accept", "/eureka/apps/ORDERS", good, []string{"Content-Type", jsonType, "Accept", "text/html"}, 204, "", ""},
+		{"no Content-Type", "/eureka/apps/ORDERS", good, nil, 415, "content-type", "text/plain; charset=utf-8"},
+		{"text/plain", "/eureka/apps/ORDERS", good, []string{"Content-Type", "text/plain"}, 415, "content-type", "text/plain; charset=utf-8"},
+		{"unknown encoding", "/eureka/apps/ORDERS", good, []string{"Content-Type", jsonType, "Content-Encoding", "br"}, 415, "content-encoding", "text/plain; charset=utf-8"},
+		{"no gzip inside", "/eureka/apps/ORDERS", good, []string{"Content-Type", jsonType, "Content-Encoding", "gzip"}, 400, unparsable, jsonType},
+		{"empty", "/eureka/apps/ORDERS", "", []string{"Content-Type", jsonType}, 400, unparsable, jsonType},
+		{"no JSON", "/eureka/apps/ORDERS", "{nope", []string{"Content-Type", jsonType, "Accept", xmlType}, 400, unparsable, jsonType},
+		{"no XML", "/eureka/apps/ORDERS", "<instance><a>", []string{"Content-Type", xmlType, "Accept", jsonType}, 400, "<error><message>cannot parse request body</message></error>", xmlType},
+		{"another application", "/eureka/apps/OTHER", good, []string{"Content-Type", jsonType, "Accept", jsonType}, 400, "Mismatched appName, expecting OTHER but was ORDERS", jsonType},
+		{"no host", "/eureka/apps/ORDERS", strings.Replace(good, `"h"`, `""`, 1), []string{"Content-Type", jsonType, "Accept", jsonType}, 400, "Missing hostname", jsonType},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNode(t, api.Options{})
+			w := n.want(t, c.code, "POST", c.path, c.body, c.headers...)
+			body := w.Body.String()
+			if c.content == "text/plain; charset=utf-8" {
+				if !strings.Contains(body, c.answer) {
+					t.Errorf("body %q, want %q in it", body, c.answer)
+				}
+			} else if body != c.answer {
+				t.Errorf("body %q, want %q", body, c.answer)
+			}
+			if got := w.Header().Get("Content-Type"); got != c.content {
+				t.Errorf("Content-Type %q, want %q", got, c.content)
+			}
+			_, stored := n.reg.Instance(registry.NewKey("ORDERS", "orders-1"))
+			if stored != (c.code == 204) {
+				t.Errorf("stored: %v", stored)
+			}
+		})
+	}
+}
+
+func TestRegisterLatin1(t *testing.T) {
+	const content = "application/json;charset=ISO-8859-1"
+	for name, zone := range map[string]string{"as it says": "caf\xe9", "UTF-8 all the same": "café"} {
+		n := newNode(t, api.Options{})
+		body := registration("ORDERS", "orders-1", `"metadata":{"zone":"`+zone+`"}`)
+		n.want(t, 204, "POST", "/eureka/apps/ORDERS", body, "Content-Type", content)
+		i, _ := n.reg.Instance(registry.NewKey("ORDERS", "orders-1"))
+		if got := i.Metadata["zone"]; got != "café" {
+			t.Errorf("%s: zone %q, want café", name, got)
+		}
+	}
+}
+
+// sendZipped posts a compressed body.
+func sendZipped(t *testing.T, n *node, path string, body []byte) *httptest.ResponseRecorder {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), "POST", path, bytes.NewReader(body))
+	r.Header.Set("Content-Type", jsonType)
+	r.Header.Set("Content-Encoding", "gzip")
+	w := httptest.NewRecorder()
+	n.ServeHTTP(w, r)
+	return w
+}
+
+func TestBodyBound(t *testing.T) {
+	const bound = 1024
+	pad := func(size int) string {
+		short := registration("ORDERS", "orders-1", `"metadata":{"k":""}`)
+		return strings.Replace(short, `"k":""`, `"k":"`+strings.Repeat("x", size-len(short))+`"`, 1)
+	}
+	for _, c := range []struct {
+		name string
+		size int
+		code int
+	}{{"at the bound", bound, 204}, {"beyond it", bound + 1, 413}} {
+		n := newNode(t, api.Options{MaxBody: bound})
+		w := n.want(t, c.code, "POST", "/eureka/apps/ORDERS", pad(c.size), "Content-Type", jsonType)
+		if c.code == 413 && w.Body.String() != "body: larger than 1024 bytes" {
+			t.Errorf("%s: body %q", c.name, w.Body)
+		}
+		// The same with the size not told in advance.
+		n = newNode(t, api.Options{MaxBody: bound})
+		r := httptest.NewRequestWithContext(t.Context(), "POST", "/eureka/apps/ORDERS", strings.NewReader(pad(c.size)))
+		r.ContentLength = -1
+		r.Header.Set("Content-Type", jsonType)
+		w = httptest.NewRecorder()
+		n.ServeHTTP(w, r)
+		if w.Code != c.code {
+			t.Errorf("%s, chunked: status %d, want %d", c.name, w.Code, c.code)
+		}
+		// And compressed: what counts is what it becomes.
+		n = newNode(t, api.Options{MaxBody: bound})
+		if w := sendZipped(t, n, "/eureka/apps/ORDERS", zip(t, []byte(pad(c.size)))); w.Code != c.code {
+			t.Errorf("%s, compressed: status %d, want %d", c.name, w.Code, c.code)
+		}
+	}
+}
+
+// TestCompressedBomb: 1 GiB of zeros in a megabyte, and members that become
+// nothing for ever.
+func TestCompressedBomb(t *testing.T) {
+	var zeros bytes.Buffer
+	z, err := gzip.NewWriterLevel(&zeros, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := make([]byte, 1<<20)
+	for range 64 {
+		if _, err := z.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	nothing := bytes.Repeat(zip(t, nil), 20_000)
+	n := newNode(t, api.Options{MaxBody: 64 << 10})
+	for name, body := range map[string][]byte{"zeros": zeros.Bytes(), "nothing": nothing} {
+		if w := sendZipped(t, n, "/eureka/apps/ORDERS", body); w.Code != 413 {
+			t.Errorf("%s: status %d, want 413", name, w.Code)
+		}
+	}
+}
+
+func TestCompressedRegistration(t *testing.T) {
+	n := newNode(t, api.Options{})
+	body := zip(t, []byte(registration("ORDERS", "orders-1", "")))
+	for range 2 { // the second with a reader that was used before
+		if w := sendZipped(t, n, "/eureka/apps/ORDERS", body); w.Code != 204 {
+			t.Errorf("status %d, want 204", w.Code)
+		}
+	}
+	if w := sendZipped(t, n, "/eureka/apps/ORDERS", body[:len(body)-4]); w.Code != 400 {
+		t.Errorf("cut off: status %d, want 400", w.Code)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for _, c := range []struct {
+		name, method, query string
+		before              string // a request that comes first
+		code                int
+		status, overridden  eureka.Status
+		lastDirty           int64
+	}{
+		{"put", "PUT", "?value=OUT_OF_SERVICE", "", 200, "OUT_OF_SERVICE", "OUT_OF_SERVICE", 1700000000000},
+		{"put with a newer timestamp", "PUT", "?value=DOWN&lastDirtyTimestamp=1700000000005", "", 200, "DOWN", "DOWN", 1700000000005},
+		{"put with an older timestamp", "PUT", "?value=DOWN&lastDirtyTimestamp=5", "", 200, "DOWN", "DOWN", 1700000000000},
+		{"put what it is", "PUT", "?value=UP", "", 200, "UP", "UNKNOWN", 1700000000000},
+		{"put nonsense", "PUT", "?value=FOO", "", 500, "UP", "UNKNOWN", 1700000000000},
+		{"put in lower case", "PUT", "?value=down", "", 500, "UP", "UNKNOWN", 1700000000000},
+		{"put nothing", "PUT", "", "", 500, "UP", "UNKNOWN", 1700000000000},
+		{"put with a bad timestamp", "PUT", "?value=DOWN&lastDirtyTimestamp=x", "", 500, "UP", "UNKNOWN", 1700000000000},
+		{"delete none", "DELETE", "?value=DOWN", "", 200, "UP", "UNKNOWN", 1700000000000},
+		{"delete with a value", "DELETE", "?value=UP", "?value=DOWN", 200, "UP", "UNKNOWN", 1700000000000},
+		{"delete without a value", "DELETE", "", "?value=DOWN", 200, "UNKNOWN", "UNKNOWN", 1700000000000},
+		{"delete nonsense", "DELETE", "?value=FOO", "?value=DOWN", 500, "DOWN", "DOWN", 1700000000000},
+		{"delete with an empty value", "DELETE", "?value=", "?value=DOWN", 500, "DOWN", "DOWN", 1700000000000},
+		{"delete with a bad timestamp", "DELETE", "?value=UP&lastDirtyTimestamp=x", "?value=DOWN", 500, "DOWN", "DOWN", 1700000000000},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNode(t, api.Options{})
+			n.put(t, "ORDERS", "orders-1", "")
+			if c.before != "" {
+				n.want(t, 200, "PUT", orders1+"/status"+c.before, "")
+			}
+			w := n.want(t, c.code, c.method, orders1+"/status"+c.query, "")
+			if c.code == 200 && w.Body.Len() > 0 {
+				t.Errorf("body %q", w.Body)
+			}
+			i, _ := n.reg.Instance(registry.NewKey("ORDERS", "orders-1"))
+			if i.Status != c.status || i.OverriddenStatus != c.overridden || i.LastDirtyTimestamp != c.lastDirty {
+				t.Errorf("status %s, override %s, timestamp %d, want %s, %s, %d",
+					i.Status, i.OverriddenStatus, i.LastDirtyTimestamp, c.status, c.overridden, c.lastDirty)
+			}
+		})
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	n := newNode(t, api.Options{MaxBody: 400})
+	n.put(t, "ORDERS", "orders-1", `"metadata":{"zone":"a"}`)
+	n.want(t, 200, "PUT", orders1+"/metadata?color=blue&multi=1&multi=2&a%20b=x%26y&flag&=none", "")
+	n.want(t, 200, "PUT", orders1+"/metadata", "")
+	n.want(t, 500, "PUT", orders1+"/metadata?zone=%zz", "")
+	i, _ := n.reg.Instance(registry.NewKey("ORDERS", "orders-1"))
+	want := map[string]string{"zone": "a", "color": "blue", "multi": "1", "a b": "x&y", "flag": ""}
+	if fmt.Sprint(i.Metadata) != fmt.Sprint(want) {
+		t.Errorf("metadata %v, want %v", i.Metadata, want)
+	}
+	// zone, color, multi, a b and flag take 30 bytes; 400 are allowed.
+	w := n.want(t, 413, "PUT", orders1+"/metadata?k="+strings.Repeat("x", 370), "")
+	if got := w.Body.String(); got != "metadata: larger than 400 bytes" {
+		t.Errorf("body %q", got)
+	}
+	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("x", 369), "")
+	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("y", 369), "") // in its place
+	n.want(t, 413, "PUT", orders1+"/metadata?l=x", "")
+}
+
+func TestASG(t *testing.T) {
+	n := newNode(t, api.Options{})
+	for query, code := range map[string]int{"?value=ENABLED": 400, "?value=DISABLED": 400, "?value=OFF": 500, "": 500} {
+		n.want(t, code, "PUT", "/eureka/asg/catalog-v001/status"+query, "")
+	}
+}
+
+func TestCancel(t *testing.T) {
+	n := newNode(t, api.Options{})
+	n.put(t, "GATEWAY", "gw/1:8080", "")
+	n.want(t, 404, "DELETE", "/eureka/apps/GATEWAY/gw%2F1:8081", "")
+	w := n.want(t, 200, "DELETE", "/eureka/apps/gateway/gw%2F1%3A8080", "")
+	if w.Body.Len() > 0 {
+		t.Errorf("body %q", w.Body)
+	}
+	n.want(t, 404, "DELETE", "/eureka/apps/GATEWAY/gw%2F1%3A8080", "")
+}
+
+// TestWrongMethods holds that every path answers 405 and Allow to what it
+// doesn't take.
+func TestWrongMethods(t *testing.T) {
+	n := newNode(t, api.Options{})
+	n.put(t, "ORDERS", "orders-1", "")
+	for _, c := range []struct{ method, path, allow string }{
+		{"PUT", "/eureka/apps", "GET"},
+		{"POST", "/eureka/apps/delta", "GET"},
+		{"DELETE", "/eureka/apps/ORDERS", "POST,GET"},
+		{"POST", orders1, "PUT,DELETE,GET"},
+		{"PATCH", orders1, "PUT,DELETE,GET"},
+		{"GET", orders1 + "/status", "PUT,DELETE"},
+		{"GET", orders1 + "/metadata", "PUT"},
+		{"GET", "/eureka/peerreplication/batch/", "POST"},
+		{"POST", "/healthz", "GET"},
+		{"DELETE", "/", "GET"},
+	} {
+		w := n.want(t, 405, c.method, c.path, "")
+		got := strings.Split(w.Header().Get("Allow"), ",")
+		for _, method := range strings.Split(c.allow, ",") {
+			if !slices.Contains(got, method) {
+				t.Errorf("%s %s: Allow %v, want %s in it", c.method, c.path, got, method)
+			}
+		}
+		if slices.Contains(got, c.method) {
+			t.Errorf("%s %s: Allow %v names it", c.method, c.path, got)
+		}
+		w = n.want(t, 200, "OPTIONS", c.path, "")
+		if w.Header().Get("Allow") == "" {
+			t.Errorf("OPTIONS %s: no Allow", c.path)
+		}
+	}
+}
+
+// TestNotReady: what a node that doesn't know what its peers know may say.
+func TestNotReady(t *testing.T) {
+	status := &readiness{now: ready}
+	n := newNode(t, api.Options{Status: status})
+	n.put(t, "ORDERS", "orders-1", "")
+	n.put(t, "ORDERS", "gone", "")
+	n.want(t, 200, "DELETE", "/eureka/apps/ORDERS/gone", "")
+	status.now = api.Readiness{State: "syncing"}
+	batch := `{"replicationList":[]}`
+	for _, c := range []struct {
+		method, path, body string
+		code               int
+	}{
+		{"GET", "/eureka/apps", "", 403},
+		{"GET", "/eureka/apps/delta", "", 403},
+		{"GET", "/eureka/apps/ORDERS", "", 403},
+		{"GET", "/eureka/apps/NONE", "", 403},
+		{"GET", "/eureka/vips/orders", "", 403},
+		{"GET", "/eureka/svips/orders", "", 403},
+		{"HEAD", "/eureka/apps", "", 403},
+		{"GET", orders1, "", 200},
+		{"GET", "/eureka/instances/orders-1", "", 200},
+		{"PUT", orders1, "", 200},
+		{"PUT", orders1 + "?lastDirtyTimestamp=1700000000001", "", 404},
+		{"PUT", orders1 + "/status?value=DOWN", "", 200},
+		{"DELETE", orders1 + "/status?value=UP", "", 200},
+		{"PUT", orders1 + "/metadata?k=v", "", 200},
+		{"PUT", "/eureka/apps/ORDERS/none", "", 503},
+		{"PUT", "/eureka/apps/ORDERS/none?lastDirtyTimestamp=x", "", 503},
+		{"DELETE", "/eureka/apps/ORDERS/none", "", 503},
+		{"PUT", "/eureka/apps/ORDERS/none/status?value=UP", "", 503},
+		{"PUT", "/eureka/apps/ORDERS/none/status?value=FOO", "", 503},
+		{"DELETE", "/eureka/apps/ORDERS/none/status", "", 503},
+		{"PUT", "/eureka/apps/ORDERS/none/metadata?k=v", "", 503},
+		{"PUT", "/eureka/apps/ORDERS/gone", "", 503}, // a peer may know a later register
+		{"POST", "/eureka/peerreplication/batch/", batch, 503},
+		{"POST", "/eureka/apps/ORDERS", registration("ORDERS", "orders-2", ""), 204},
+		{"DELETE", orders1, "", 200},
+		{"GET", "/healthz", "", 200},
+		{"GET", "/", "", 200},
+	} {
+		w := n.want(t, c.code, c.method, c.path, c.body, "Content-Type", jsonType, "Accept", "application/json, */*")
+		if c.code > 400 && w.Body.Len() > 0 {
+			t.Errorf("%s %s: %d with body %q", c.method, c.path, c.code, w.Body)
+		}
+	}
+	w := n.want(t, 503, "GET", "/readyz", "")
+	if got := w.Body.String(); got != "syncing" {
+		t.Errorf("/readyz: body %q, want syncing", got)
+	}
+	status.now = ready
+	n.want(t, 200, "GET", "/eureka/apps", "")
+	n.want(t, 404, "PUT", "/eureka/apps/ORDERS/none", "")
+	if w := n.want(t, 200, "GET", "/readyz", ""); w.Body.String() != "ready" {
+		t.Errorf("/readyz: body %q, want ready", w.Body)
+	}
+	status.now = api.Readiness{State: "degraded", Ready: true, Reads: true}
+	if w := n.want(t, 200, "GET", "/readyz", ""); w.Body.String() != "degraded" {
+		t.Errorf("/readyz: body %q, want degraded", w.Body)
+	}
+}
+
+// TestCancelNotReady: a cancel of an instance that is not seen changes nothing
+// while this node doesn't know what its peers know.
+func TestCancelNotReady(t *testing.T) {
+	status := &readiness{now: api.Readiness{State: "syncing"}}
+	n := newNode(t, api.Options{Status: status})
+	n.want(t, 503, "DELETE", "/eureka/apps/ORDERS/none", "")
+	if got := n.reg.Len(); got != 0 {
+		t.Errorf("%d entries, want 0", got)
+	}
+}

@@ -1,0 +1,319 @@
+package broker_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/internal/natstest"
+)
+
+func TestServerListenFallback(t *testing.T) {
+	taken := natstest.TCP(t).Address()
+	_, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: taken})
+	wantError(t, err, syscall.EADDRINUSE)
+
+	server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: taken, ListenFallback: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	if server.Address() == taken || !strings.HasPrefix(server.Address(), "127.0.0.1:") {
+		t.Errorf("address %q, want another one of 127.0.0.1 than %q", server.Address(), taken)
+	}
+	stranger(t, server)
+
+	// Only the clients' port falls back: other nodes look for the route port.
+	_, err = broker.StartServer(t.Context(), broker.ServerOptions{Listen: "127.0.0.1:0", ListenFallback: true, RouteListen: taken})
+	wantError(t, err, syscall.EADDRINUSE)
+}
+
+func TestServerShutdownFreesThePort(t *testing.T) {
+	server := natstest.TCP(t)
+	address := server.Address()
+	server.Shutdown()
+	server.Shutdown()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatalf("the port after Shutdown: %v", err)
+	}
+	_ = listener.Close() // A test's own.
+}
+
+func TestServerOptions(t *testing.T) {
+	ca, cert, key := certificates(t)
+	tests := []struct {
+		name    string
+		options broker.ServerOptions
+		want    error
+	}{
+		{"all addresses", broker.ServerOptions{Listen: "0.0.0.0:0"}, broker.ErrExposed},
+		{"no host", broker.ServerOptions{Listen: ":0"}, broker.ErrExposed},
+		{"all addresses, IPv6", broker.ServerOptions{Listen: "[::]:0"}, broker.ErrExposed},
+		{"a name", broker.ServerOptions{Listen: "broker.example:0"}, broker.ErrExposed},
+		{"routes beyond loopback", broker.ServerOptions{Listen: "127.0.0.1:0", RouteListen: "0.0.0.0:0"}, broker.ErrExposed},
+		{"TLS that lets anybody in", broker.ServerOptions{Listen: "0.0.0.0:0", TLS: broker.TLSFiles{Cert: cert, Key: key}}, broker.ErrExposed},
+		{"a secret", broker.ServerOptions{Listen: "0.0.0.0:0", Secret: "s3cret"}, nil},
+		{"TLS with a CA", broker.ServerOptions{Listen: "0.0.0.0:0", TLS: broker.TLSFiles{CA: ca, Cert: cert, Key: key}}, nil},
+		{"loopback", broker.ServerOptions{Listen: "127.0.0.1:0"}, nil},
+		{"loopback by name", broker.ServerOptions{Listen: "localhost:0"}, nil},
+		{"TLS without a certificate", broker.ServerOptions{Listen: "127.0.0.1:0", TLS: broker.TLSFiles{CA: ca}}, broker.ErrOptions},
+		{"no port", broker.ServerOptions{Listen: "127.0.0.1"}, broker.ErrOptions},
+		{"port beyond", broker.ServerOptions{Listen: "127.0.0.1:65536"}, broker.ErrOptions},
+		{"negative port", broker.ServerOptions{Listen: "127.0.0.1:-1"}, broker.ErrOptions},
+		{"routes without a listener", broker.ServerOptions{Routes: []string{"127.0.0.1:1"}}, broker.ErrOptions},
+		{"route without a port", broker.ServerOptions{RouteListen: "127.0.0.1:0", Routes: []string{"host"}}, broker.ErrOptions},
+		{"route by HTTP", broker.ServerOptions{RouteListen: "127.0.0.1:0", Routes: []string{"http://host:1"}}, broker.ErrOptions},
+		{"negative payload", broker.ServerOptions{MaxPayload: -1}, broker.ErrOptions},
+		{"payload beyond", broker.ServerOptions{MaxPayload: broker.MaxMaxPayload + 1}, broker.ErrOptions},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			server, err := broker.StartServer(t.Context(), test.options)
+			if err == nil {
+				server.Shutdown()
+			}
+			wantError(t, err, test.want)
+			if test.want == nil && err != nil {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestServerSecret(t *testing.T) {
+	server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: "127.0.0.1:0", Secret: "s3cret"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	tests := []struct {
+		name   string
+		option nats.Option
+		ok     bool
+	}{
+		{"nothing", nats.Name("x"), false},
+		{"another token", nats.Token("guess"), false},
+		{"empty token", nats.Token(""), false},
+		{"another password", nats.UserInfo("registryd", "guess"), false},
+		{"the secret as the user", nats.UserInfo("s3cret", ""), false},
+		{"token", nats.Token("s3cret"), true},
+		{"password", nats.UserInfo("anybody", "s3cret"), true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			nc, err := nats.Connect(natstest.URL(server), test.option)
+			if err == nil {
+				nc.Close()
+			}
+			if (err == nil) != test.ok {
+				t.Errorf("connect: %v, want ok %v", err, test.ok)
+			}
+		})
+	}
+	in := natstest.Node(t, server, "in")
+	out := natstest.Start(t, broker.Options{Node: "out", Access: broker.Access{URLs: []string{"nats://registryd:s3cret@" + server.Address()}}})
+	if !in.Connected() || !out.Connected() {
+		t.Errorf("connected: this process %v, by URL %v, want both", in.Connected(), out.Connected())
+	}
+	// A wrong secret is no reason to give up: it may be put right.
+	wrong := natstest.Start(t, broker.Options{Node: "wrong", Access: broker.Access{URLs: []string{"nats://registryd:guess@" + server.Address()}}})
+	eventually(t, "it tries on", func() bool { return wrong.Stats().FailedConnects >= 3 })
+	if wrong.Connected() {
+		t.Error("connected with a wrong secret")
+	}
+}
+
+func TestServerTLS(t *testing.T) {
+	ca, cert, key := certificates(t)
+	files := broker.TLSFiles{CA: ca, Cert: cert, Key: key}
+	server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: "127.0.0.1:0", TLS: files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	url := []string{"tls://" + server.Address()}
+	in := natstest.Node(t, server, "in")
+	out := natstest.Start(t, broker.Options{Node: "out", Access: broker.Access{URLs: url, TLS: files}})
+	noCert := natstest.Start(t, broker.Options{Node: "nocert", Access: broker.Access{URLs: url, TLS: broker.TLSFiles{CA: ca}}})
+	noTrust := natstest.Start(t, broker.Options{Node: "notrust", Access: broker.Access{URLs: url}})
+	if !in.Connected() || !out.Connected() {
+		t.Errorf("connected: this process %v, with a certificate %v, want both", in.Connected(), out.Connected())
+	}
+	if noCert.Connected() || noTrust.Connected() {
+		t.Errorf("connected: without a certificate %v, without trust %v, want neither", noCert.Connected(), noTrust.Connected())
+	}
+	serve(t, in, echo(t))
+	mustAsk(t, out, "in", "x")
+}
+
+// Two processes' worth of embedded servers, joined by a route.
+func TestServerRoutes(t *testing.T) {
+	start := func(name string, listen string, routes ...string) *broker.Server {
+		server, err := broker.StartServer(t.Context(), broker.ServerOptions{
+			Name: name, Listen: listen, RouteListen: "127.0.0.1:0", Routes: routes, Secret: "s3cret", Logger: natstest.Logger(t),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Shutdown)
+		return server
+	}
+	// The first one has no socket for clients by option; with routes NATS wants one all the same.
+	first := start("one", "")
+	if first.Address() != "" || first.RouteAddress() == "" {
+		t.Errorf("address %q, route address %q, want the second only", first.Address(), first.RouteAddress())
+	}
+	if up, err := first.WaitRoutes(within(t, patience)); up || err != nil {
+		t.Errorf("routes of the first: %v, %v, want none at once", up, err)
+	}
+	second := start("one", "127.0.0.1:0", first.RouteAddress()) // The same name: no reason to refuse a route.
+	if up, err := second.WaitRoutes(within(t, patience)); !up || err != nil {
+		t.Fatalf("route to the first: %v, %v", up, err)
+	}
+	a, b := natstest.Node(t, first, "a"), natstest.Node(t, second, "b")
+	serve(t, b, echo(t))
+	eventually(t, "the route knows of the service", func() bool {
+		reply, err := ask(within(t, time.Second), a, "b", "x")
+		return err == nil && reply == "a:x"
+	})
+	if second.Routes() == 0 || first.Routes() == 0 {
+		t.Errorf("routes: %d and %d, want both", first.Routes(), second.Routes())
+	}
+
+	alone := start("three", "", "127.0.0.1:1", natstest.FreeAddress(t))
+	if up, err := alone.WaitRoutes(within(t, patience)); up || err != nil {
+		t.Errorf("routes that are refused: %v, %v, want false at once", up, err)
+	}
+	// Somebody listens there, and is no NATS server.
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close() //nolint:errcheck // A test's own.
+	pending := start("four", "", listener.Addr().String())
+	_, err = pending.WaitRoutes(within(t, 50*time.Millisecond))
+	wantError(t, err, context.DeadlineExceeded)
+}
+
+// The private socket that routes need is for this process only.
+func TestServerPrivateSocket(t *testing.T) {
+	var lines lockedBuffer
+	server, err := broker.StartServer(t.Context(), broker.ServerOptions{
+		RouteListen: "127.0.0.1:0", Logger: slog.New(slog.NewTextHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	_, rest, ok := strings.Cut(lines.String(), "Listening for client connections on ")
+	if !ok {
+		t.Fatalf("the NATS server's own lines don't come through:\n%s", lines.String())
+	}
+	address := rest[:strings.IndexAny(rest, "\"\n")]
+	nc, err := nats.Connect("nats://" + address)
+	if err == nil {
+		nc.Close()
+	}
+	wantError(t, err, nats.ErrAuthorization)
+	if !natstest.Node(t, server, "a").Connected() {
+		t.Error("this process can't connect")
+	}
+	if !strings.Contains(lines.String(), "component=nats") {
+		t.Errorf("lines without their component:\n%s", lines.String())
+	}
+}
+
+func TestEmbedded(t *testing.T) {
+	a := natstest.Start(t, broker.Options{Node: "a", Embedded: &broker.ServerOptions{Listen: "127.0.0.1:0"}})
+	if !a.Connected() || a.Server() == nil {
+		t.Fatalf("connected %v, server %v", a.Connected(), a.Server())
+	}
+	address := a.Server().Address()
+	b := natstest.Start(t, broker.Options{Node: "b", Access: broker.Access{URLs: []string{address}}})
+	serve(t, a, echo(t))
+	mustAsk(t, b, "a", "x")
+	nc := stranger(t, a.Server())
+	if !strings.HasPrefix(nc.ConnectedServerName(), "a-") {
+		t.Errorf("the server is named %q, want the node's name and a suffix", nc.ConnectedServerName())
+	}
+	if err := a.Close(within(t, patience)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the others lose an embedded broker", func() bool { return !b.Connected() })
+
+	_, err := broker.Start(t.Context(), broker.Options{Cluster: "c", Node: "a", Embedded: &broker.ServerOptions{Listen: "0.0.0.0:0"}})
+	wantError(t, err, broker.ErrExposed)
+}
+
+func TestStartServerCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	reason := errors.New("stopped")
+	cancel(reason)
+	server, err := broker.StartServer(ctx, broker.ServerOptions{RouteListen: "127.0.0.1:0"})
+	if err == nil {
+		server.Shutdown() // It was ready before anybody looked.
+		return
+	}
+	wantError(t, err, reason)
+}
+
+// certificates writes a CA, and a certificate for 127.0.0.1 that it signed, good for both sides.
+func certificates(t *testing.T) (ca, cert, key string) {
+	t.Helper()
+	dir := t.TempDir()
+	write := func(name, kind string, der []byte) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caCert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test ca"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	caDER, err := x509.CreateCertificate(rand.Reader, caCert, caCert, &caKey.PublicKey, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leafKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "node"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	leafDER, err := x509.CreateCertificate(rand.Reader, leaf, caCert, &leafKey.PublicKey, caKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(leafKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write("ca.pem", "CERTIFICATE", caDER), write("cert.pem", "CERTIFICATE", leafDER), write("key.pem", "PRIVATE KEY", keyDER)
+}

@@ -1,0 +1,228 @@
+package broker_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/internal/natstest"
+)
+
+// What `nats micro ls` and `nats micro stats registryd` ask for.
+func TestMicroService(t *testing.T) {
+	server := natstest.TCP(t)
+	a := natstest.Node(t, server, "a")
+	b := natstest.Start(t, broker.Options{Node: "b", Version: "1.2.3-rc.1+x", Access: broker.Access{Server: server}})
+	handlers := broker.Handlers{Batch: echo(t), Sync: func(r *broker.Request) {
+		if err := r.Respond([]byte("synced")); err != nil {
+			t.Errorf("respond: %v", err)
+		}
+	}}
+	if _, err := b.Serve(handlers); err != nil {
+		t.Fatal(err)
+	}
+	mustAsk(t, a, "b", "x")
+	reply, err := a.Request(t.Context(), a.Subjects().Sync("b", "a"), broker.Header{}, nil)
+	if err != nil || string(reply) != "synced" {
+		t.Errorf("sync: %q, %v", reply, err)
+	}
+	nc := stranger(t, server)
+	msg := &nats.Msg{Subject: a.Subjects().Batch("b", "a"), Reply: nc.NewInbox()} // Without a version: refused.
+	if _, err := nc.RequestMsgWithContext(within(t, patience), msg); err != nil {
+		t.Fatal(err)
+	}
+
+	var info micro.Info
+	askMicro(t, nc, "$SRV.INFO", &info)
+	if info.Name != "registryd" || info.Version != "1.2.3-rc.1+x" || info.Metadata["node"] != "b" || len(info.Endpoints) != 2 {
+		t.Errorf("info: %+v", info)
+	}
+	var stats micro.Stats
+	askMicro(t, nc, "$SRV.STATS.registryd", &stats)
+	got := map[string]micro.EndpointStats{}
+	for _, endpoint := range stats.Endpoints {
+		got[endpoint.Name] = *endpoint
+	}
+	batch, sync := got["batch"], got["sync"]
+	if batch.Subject != "registry.test.peer.b.batch.*" || batch.NumRequests != 2 || batch.NumErrors != 1 || batch.QueueGroup != "" {
+		t.Errorf("batch endpoint: %+v", batch)
+	}
+	if sync.Subject != "registry.test.peer.b.sync.*" || sync.NumRequests != 1 || sync.QueueGroup != "" {
+		t.Errorf("sync endpoint: %+v", sync)
+	}
+}
+
+func askMicro(t *testing.T, nc *nats.Conn, subject string, into any) {
+	t.Helper()
+	reply, err := nc.RequestWithContext(within(t, patience), subject, nil)
+	if err != nil {
+		t.Fatalf("%s: %v", subject, err)
+	}
+	if err := json.Unmarshal(reply.Data, into); err != nil {
+		t.Fatalf("%s answered %q: %v", subject, reply.Data, err)
+	}
+}
+
+func TestServeRefuses(t *testing.T) {
+	server := natstest.TCP(t)
+	b := natstest.Node(t, server, "b")
+	serve(t, b, func(r *broker.Request) { t.Errorf("a handler got %+v", r) })
+	nc := stranger(t, server)
+	ours := nats.Header{"Registry-Version": {"1"}, "Registry-Batch": {batchID}}
+	tests := []struct {
+		name    string
+		subject string
+		header  nats.Header
+		text    string
+	}{
+		{"no version", "registry.test.peer.b.batch.a", nil, `Registry-Version is "", want 1`},
+		{"newer version", "registry.test.peer.b.batch.a", nats.Header{"Registry-Version": {"2"}}, `Registry-Version is "2", want 1`},
+		{"no node's name", "registry.test.peer.b.batch.a:b", ours, "names no sender"},
+		{"reserved name", "registry.test.peer.b.batch.ask", ours, "names no sender"},
+		{"long batch id", "registry.test.peer.b.batch.a", nats.Header{"Registry-Version": {"1"}, "Registry-Batch": {strings.Repeat("b", 129)}}, "129 bytes"},
+	}
+	for i, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			reply, err := nc.RequestMsgWithContext(within(t, patience), &nats.Msg{Subject: test.subject, Header: test.header})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := reply.Header.Get("Nats-Service-Error-Code"); got != "400" {
+				t.Errorf("code %q, want 400", got)
+			}
+			if got := reply.Header.Get("Nats-Service-Error"); !strings.Contains(got, test.text) {
+				t.Errorf("text %q, want %q in it", got, test.text)
+			}
+			if got := reply.Header.Get("Registry-Version"); got != "1" {
+				t.Errorf("the refusal's version is %q, want 1", got)
+			}
+			if got := b.Stats().Rejected; got != uint64(i+1) {
+				t.Errorf("rejected %d, want %d", got, i+1)
+			}
+		})
+	}
+	// A batch that can't be answered is counted too, and not applied.
+	if err := nc.PublishMsg(&nats.Msg{Subject: "registry.test.peer.b.batch.a", Header: ours}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the unanswerable one is counted", func() bool { return b.Stats().Rejected == uint64(len(tests)+1) })
+}
+
+// Two nodes of one name have to find each other out; with NATS's default queue group they would share the batches.
+func TestTwoOfOneName(t *testing.T) {
+	server := natstest.TCP(t)
+	a := natstest.Node(t, server, "a")
+	var mu sync.Mutex
+	got := map[string]int{}
+	for _, twin := range []string{"first", "second"} {
+		serve(t, natstest.Node(t, server, "b"), func(r *broker.Request) {
+			mu.Lock()
+			got[twin]++
+			mu.Unlock()
+			if err := r.Respond(nil); err != nil {
+				t.Errorf("respond: %v", err)
+			}
+		})
+	}
+	const requests = 20
+	for range requests {
+		mustAsk(t, a, "b", "x")
+	}
+	eventually(t, "both got all", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return got["first"] == requests && got["second"] == requests
+	})
+	eventually(t, "the second replies are counted late", func() bool { return a.Stats().LateReplies == requests })
+}
+
+func TestAnswerOnce(t *testing.T) {
+	server := natstest.TCP(t)
+	a, b := natstest.Node(t, server, "a"), natstest.Node(t, server, "b")
+	again := make(chan error, 2)
+	serve(t, b, func(r *broker.Request) {
+		if err := r.Respond([]byte("first")); err != nil {
+			t.Errorf("respond: %v", err)
+		}
+		again <- r.Respond([]byte("second"))
+		again <- r.Fail(500, "third")
+	})
+	if got := mustAsk(t, a, "b", ""); got != "first" {
+		t.Errorf("reply %q, want %q", got, "first")
+	}
+	wantError(t, <-again, broker.ErrAnswered)
+	wantError(t, <-again, broker.ErrAnswered)
+	if stats := b.Stats(); stats.Responded != 1 || stats.Failed != 0 {
+		t.Errorf("stats: %+v", stats)
+	}
+}
+
+func TestServiceStop(t *testing.T) {
+	server := natstest.TCP(t)
+	a, b := natstest.Node(t, server, "a"), natstest.Node(t, server, "b")
+	running, finish := make(chan struct{}), make(chan struct{})
+	service := serve(t, b, func(r *broker.Request) {
+		close(running) // Panics if a second one gets in.
+		<-finish
+		echo(t)(r)
+	})
+	first := make(chan error, 1)
+	go func() {
+		_, err := ask(within(t, patience), a, "b", "")
+		first <- err
+	}()
+	<-running
+	second := make(chan error, 1)
+	go func() {
+		_, err := ask(within(t, patience), a, "b", "")
+		second <- err
+	}()
+	eventually(t, "the second request waits", func() bool { return a.Stats().Waiting == 2 })
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	wantError(t, service.Stop(ctx), context.DeadlineExceeded) // The handler runs still.
+	close(finish)
+	if err := service.Stop(within(t, patience)); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if err := <-first; err != nil {
+		t.Errorf("the request that was being handled: %v", err)
+	}
+	wantError(t, <-second, broker.ErrBusy)
+	_, err := ask(within(t, patience), a, "b", "")
+	wantError(t, err, broker.ErrAbsent)
+	if stats := b.Stats(); stats.Served != 1 || stats.Stopping != 1 {
+		t.Errorf("stats: %+v", stats)
+	}
+
+	serve(t, b, echo(t)) // It may begin again.
+	if got := mustAsk(t, a, "b", "x"); got != "a:x" {
+		t.Errorf("reply %q", got)
+	}
+}
+
+// Stopping a service inside a bubble uses the NATS client's pooled timers; two bubbles in a row must not share them.
+func TestBubbleServiceStop(t *testing.T) {
+	for range 3 {
+		synctest.Test(t, func(t *testing.T) {
+			server := natstest.Bubble(t)
+			a, b := natstest.Node(t, server, "a"), natstest.Node(t, server, "b")
+			service := serve(t, b, echo(t))
+			mustAsk(t, a, "b", "x")
+			if err := service.Stop(within(t, patience)); err != nil {
+				t.Errorf("stop: %v", err)
+			}
+			_, err := ask(t.Context(), a, "b", "x")
+			wantError(t, err, broker.ErrAbsent)
+		})
+	}
+}

@@ -1,0 +1,90 @@
+package node_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/client"
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/natstest"
+	"github.com/registryd/registryd/node"
+)
+
+// TestTwentyThousandRegisters registers that many instances at one node, as fast
+// as they are taken, and waits for both peers to list them all. It does not run
+// in parallel: what it measures would suffer.
+func TestTwentyThousandRegisters(t *testing.T) {
+	const burst, workers = 20_000, 16
+	overHTTP, bound := burst, 5*time.Second
+	if raced {
+		// The race detector makes a request cost over a millisecond. So most
+		// of them do without HTTP, and nothing is said about speed.
+		overHTTP, bound = 1600, patience
+	}
+	server := natstest.TCP(t)
+	nodes := startCluster(t, 3, node.Options{Broker: broker.Access{Server: server}})
+
+	transport := &http.Transport{MaxIdleConnsPerHost: workers}
+	defer transport.CloseIdleConnections()
+	c, err := client.New(client.Options{
+		URLs: []string{nodes[0].URL()}, Timeout: patience, HTTPClient: &http.Client{Transport: transport},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(worker, i int) string { return fmt.Sprintf("i-%d-%d", worker, i) }
+	began := time.Now()
+	var posting sync.WaitGroup
+	for worker := range workers {
+		posting.Go(func() {
+			for i := range burst / workers {
+				info := instance(id(worker, i), "1")
+				if i >= overHTTP/workers {
+					nodes[0].RegisterHere(info)
+				} else if err := c.Register(t.Context(), info); err != nil {
+					t.Errorf("register %s: %v", info.ID(), err)
+					return
+				}
+			}
+		})
+	}
+	posting.Wait()
+	answered := time.Now()
+	for _, n := range nodes {
+		eventually(t, n.Name()+" has all instances", func() error {
+			if got := scrape(t, n).value("registryd_registry_instances"); got != burst {
+				return fmt.Errorf("it has %v of %d", got, burst)
+			}
+			return nil
+		})
+	}
+	elapsed := time.Since(answered)
+	t.Logf("%d registers, %d over HTTP, took %v; on all nodes %v after the last answer",
+		burst, overHTTP, answered.Sub(began), elapsed)
+	if elapsed > bound {
+		t.Errorf("on all nodes %v after the last answer, want at most %v", elapsed, bound)
+	}
+	for i, n := range nodes {
+		for worker := range workers {
+			for i := range burst / workers {
+				if !n.Listed("ORDERS", id(worker, i)) {
+					t.Errorf("%s does not list %s", n.Name(), id(worker, i))
+				}
+			}
+		}
+		checkLaw(t, n, others(i)...)
+		for _, peer := range others(i) {
+			if dropped, _ := scrape(t, n).find("registryd_acceptor_dropped_tasks_total", "peer", peer); dropped != 0 {
+				t.Errorf("%s to %s: dropped %v actions, want none", n.Name(), peer, dropped)
+			}
+		}
+	}
+	if got := scrape(t, nodes[0]).value("registryd_cluster_results_total",
+		"peer", "n2", "action", string(eureka.ActionRegister), "code", "200"); got != burst {
+		t.Errorf("n2 acknowledged %v registers, want %d", got, burst)
+	}
+}

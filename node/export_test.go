@@ -1,0 +1,15 @@
+package node
+
+import (
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// RegisterHere registers an instance as the HTTP side does, but for HTTP.
+func (n *Node) RegisterHere(info *eureka.InstanceInfo) { n.registry.Register(info, false) }
+
+// Listed says whether readers of the node see an instance.
+func (n *Node) Listed(app, id string) bool {
+	_, ok := n.registry.Instance(registry.NewKey(app, id))
+	return ok
+}

@@ -206,7 +206,7 @@ func TestBodyBound(t *testing.T) {
 	}
 }
 
-// TestCompressedBomb: 1 GiB of zeros in a megabyte, and members that become
+// TestCompressedBomb: zeros that become a hundred times as much, and members that become
 // nothing for ever.
 func TestCompressedBomb(t *testing.T) {
 	var zeros bytes.Buffer
@@ -215,7 +215,7 @@ func TestCompressedBomb(t *testing.T) {
 		t.Fatal(err)
 	}
 	block := make([]byte, 1<<20)
-	for range 64 {
+	for range 8 {
 		if _, err := z.Write(block); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ const (
 	silence = 5 * time.Second
 	// gone is how long it may be silent before its pipeline is closed.
 	gone = 5 * time.Minute
+	// maxSkew is how far a peer's clock may be off before that is told: two
+	// actions on one instance through two nodes are ordered by their clocks.
+	maxSkew = 2 * time.Second
 	// startWait is how long a starting node listens for peers.
 	startWait = 250 * time.Millisecond
 )
@@ -97,6 +101,11 @@ type Cluster struct {
 	// never changed, under mu.
 	fanOut atomic.Pointer[[]*peer]
 
+	// superseded is when another node of our name, older than us, was last
+	// heard, in ms of its own since New; 0: never. See Superseded.
+	superseded atomic.Int64
+	since      time.Time // of New
+
 	mu        sync.Mutex
 	peers     map[string]*peer // guarded by mu
 	stopping  bool             // guarded by mu; no peer is added any more
@@ -122,7 +131,7 @@ func New(transport Transport, opts Options) (*Cluster, error) {
 	}
 	c := &Cluster{
 		opts: opts, transport: transport, log: opts.Logger.With("component", "cluster"),
-		incarnation: incarnation, peers: make(map[string]*peer),
+		incarnation: incarnation, since: time.Now(), peers: make(map[string]*peer),
 		ready: make(chan struct{}), heardPeer: make(chan struct{}, 1), nameTaken: make(chan presence, 1),
 	}
 	c.setReady = sync.OnceFunc(func() { close(c.ready) })
@@ -168,19 +177,32 @@ func (c *Cluster) Run(ctx context.Context) error {
 	c.announce(Ready)
 	tick := time.NewTicker(presenceInterval)
 	defer tick.Stop()
+	var twin time.Time // when another node of our name was last heard
 	for {
 		select {
 		case <-ctx.Done():
 			c.announce(Leaving)
 			return nil
 		case p := <-c.nameTaken:
-			c.log.Error("another node has this node's name: clients and peers will see both",
-				"peer", p.Node, "url", p.URL, "incarnation", p.Incarnation)
+			if time.Since(twin) > silence {
+				c.log.Error("another node has this node's name; the one that started later takes no batches until one of them is gone",
+					"peer", p.Node, "url", p.URL, "incarnation", p.Incarnation, "later", c.Superseded())
+			}
+			twin = time.Now()
 		case now := <-tick.C:
 			c.announce(Ready)
 			c.watch(now)
 		}
 	}
+}
+
+// Superseded says whether another node of this node's name has been heard within
+// the last seconds that was started before this one. Such a node takes no
+// batches, announces nothing and is not ready: its peers could not tell the two
+// apart. It is cheap, and may be called from any goroutine.
+func (c *Cluster) Superseded() bool {
+	at := c.superseded.Load()
+	return at != 0 && time.Since(c.since) < time.Duration(at)*time.Millisecond+silence
 }
 
 // start waits until a peer is heard, or long enough for one to have answered.
@@ -210,6 +232,9 @@ func (c *Cluster) Ready() <-chan struct{} { return c.ready }
 func (c *Cluster) Incarnation() string { return c.incarnation.String() }
 
 func (c *Cluster) announce(state State) {
+	if c.Superseded() {
+		return
+	}
 	if err := c.transport.Announce(c.announcement(state)); err != nil {
 		c.metrics.unannounced.Inc()
 		c.log.Debug("presence not announced", "err", err)
@@ -239,6 +264,9 @@ func (c *Cluster) HandlePresence(from string, body []byte) {
 	}
 	if from == c.opts.Node {
 		if p.Incarnation != c.incarnation && p.State != Leaving {
+			if bytes.Compare(p.Incarnation[:], c.incarnation[:]) < 0 {
+				c.superseded.Store(max(1, time.Since(c.since).Milliseconds()))
+			}
 			select {
 			case c.nameTaken <- p:
 			default: // told already
@@ -282,6 +310,7 @@ func (c *Cluster) heard(said presence) {
 		p.pipeline.Wake()
 	}
 	p.said, p.last, p.status = said, time.Now(), Reachable
+	p.measure(p.last.Sub(time.UnixMilli(said.Time)))
 	if said.State == Leaving {
 		p.status = Left
 	}

@@ -132,6 +132,7 @@ func pipelineSeries() []perPeer {
 		series("batcher_bytes_total", "Bytes of the tasks sent.", counter, func(p *Peer) float64 { return float64(p.Batcher.Bytes) }),
 		series("batcher_round_trips_total", "Batches that were answered.", counter, func(p *Peer) float64 { return float64(p.Batcher.RoundTrips) }),
 		series("batcher_round_trip_seconds_total", "Time that the answered batches took.", counter, func(p *Peer) float64 { return p.Batcher.RoundTripSum.Seconds() }),
+		series("cluster_clock_skew_seconds", "How far the peer's clock is behind ours.", gauge, func(p *Peer) float64 { return p.Skew.Seconds() }),
 		series("cluster_silence_seconds", "Time since the peer was last heard.", gauge, func(p *Peer) float64 { return p.Silent.Seconds() }),
 	}
 }

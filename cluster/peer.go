@@ -41,6 +41,24 @@ type peer struct {
 	said   presence
 	last   time.Time // when it was last heard
 	status PeerStatus
+	skew   time.Duration // how far its clock is behind ours
+	skewed bool          // that was told
+}
+
+// measure takes how far the peer's clock is behind ours, the message's way
+// included. It tells when that becomes too much, and when it is so no more.
+// Cluster.mu is held.
+func (p *peer) measure(skew time.Duration) {
+	p.skew = skew
+	switch far := skew.Abs() > maxSkew; {
+	case far && !p.skewed:
+		p.skewed = true
+		p.cluster.log.Warn("a peer's clock is off: of two changes to one instance through both nodes the older may win",
+			"peer", p.name, "skew", skew, "bound", maxSkew)
+	case p.skewed && skew.Abs() < maxSkew/2:
+		p.skewed = false
+		p.cluster.log.Info("a peer's clock is right again", "peer", p.name, "skew", skew)
+	}
 }
 
 // add starts the pipeline to a new peer and makes it known to Changed. nil: it
@@ -209,6 +227,7 @@ type Peer struct {
 	Version     string
 	Status      PeerStatus
 	Silent      time.Duration // since it was last heard
+	Skew        time.Duration // how far its clock is behind ours
 	Acceptor    acceptor.Stats
 	Batcher     batcher.Stats
 }
@@ -220,7 +239,7 @@ func (c *Cluster) Peers() []Peer {
 		c.mu.Lock()
 		s := Peer{
 			Name: p.name, URL: p.said.URL, Incarnation: p.said.Incarnation, Version: p.said.Version,
-			Status: p.status, Silent: time.Since(p.last),
+			Status: p.status, Silent: time.Since(p.last), Skew: p.skew,
 		}
 		c.mu.Unlock()
 		s.Acceptor, s.Batcher = p.acceptor.Stats(), p.pipeline.Stats()

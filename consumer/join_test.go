@@ -123,6 +123,8 @@ func TestJoin(t *testing.T) {
 		{name: "heartbeat, the sender's record newer, our override", ours: alive(5, 9, out, 30*sec), action: heartbeat, in: alive(6, 8, down, sec), code: 404, want: alive(5, 9, out, sec)},
 		{name: "heartbeat, our record newer", ours: alive(5, 0, "", 30*sec), action: heartbeat, in: with(alive(4, 0, "", sec), "old"), code: 409, brings: copyOf, want: alive(5, 0, "", sec)},
 		{name: "heartbeat, our override newer", ours: alive(5, 6, out, 30*sec), action: heartbeat, in: alive(5, 0, "", sec), code: 409, brings: copyOf, want: alive(5, 6, out, sec)},
+		{name: "heartbeat, same version, greater hash", ours: less, action: heartbeat, in: more, code: 404, want: less},
+		{name: "heartbeat, same version, smaller hash", ours: more, action: heartbeat, in: less, code: 409, brings: copyOf, want: more},
 		{name: "heartbeat, cancelled here later", ours: dead(6, 30*sec), action: heartbeat, in: alive(5, 0, "", sec), code: 409, brings: stateOnly, want: dead(6, sec)},
 		{name: "heartbeat, registered again there", ours: dead(5, 30*sec), action: heartbeat, in: alive(6, 5, "", sec), code: 404, want: dead(5, sec)},
 	}
@@ -130,6 +132,7 @@ func TestJoin(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, consumer.Options{})
+			n.clock.Add(10 * time.Minute) // No grace of a start.
 			if tt.ours.Record.Version != 0 {
 				n.reg.Join(key, tt.ours, whole)
 				if got, want := stored(n.reg, key), text(tt.ours); got != want {

@@ -206,6 +206,9 @@ func (n *Node) startConsumer() error {
 		return nil
 	})
 	service, err := n.broker.Serve(broker.Handlers{Batch: func(r *broker.Request) {
+		if n.cluster.Superseded() {
+			return // the older node of this name gets the batch too, and answers
+		}
 		n.consumer.Deliver(consumer.Request{From: r.From, Batch: r.Batch, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
 	}})
 	if err != nil {

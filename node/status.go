@@ -26,6 +26,9 @@ func (s status) Readiness() api.Readiness {
 	default:
 		return api.Readiness{State: string(cluster.Syncing)}
 	}
+	if s.n.cluster.Superseded() {
+		return api.Readiness{State: "superseded: another node has this node's name", Reads: true}
+	}
 	if !s.n.broker.Connected() {
 		return api.Readiness{State: "degraded: not connected to a broker", Ready: true, Reads: true}
 	}

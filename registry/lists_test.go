@@ -427,6 +427,37 @@ func TestDeltaEntries(t *testing.T) {
 	}
 }
 
+// An eviction stays in the delta for the retention, also of an instance that is
+// forgotten at once or soon, because its lease expired long ago.
+func TestDeltaKeepsWhatIsForgotten(t *testing.T) {
+	t.Parallel()
+	for _, late := range []time.Duration{100 * time.Second, 400 * time.Second, 479 * time.Second, 481 * time.Second, time.Hour} {
+		t.Run(late.String(), func(t *testing.T) {
+			c := newClock()
+			r, _ := newRegistry(t, c)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			c.Add(late)
+			r.SweepDelta()
+			if n := r.Evict(); n != 1 {
+				t.Fatalf("evicted %d, want 1", n)
+			}
+			for passed := range 180 {
+				delta := instances(r.Delta())
+				if len(delta) != 1 || delta[0].ActionType != eureka.Deleted || delta[0].ID() != "i-1" {
+					t.Fatalf("%d s after the eviction: %d instances in the delta, want the DELETED one", passed, len(delta))
+				}
+				c.Add(time.Second)
+				r.SweepDelta()
+				r.Evict()
+			}
+			c.Add(time.Second)
+			if r.SweepDelta(); len(instances(r.Delta())) != 0 {
+				t.Error("still in the delta past the retention")
+			}
+		})
+	}
+}
+
 // Generation changes if and only if a reader sees a change.
 func TestGenerationCountsWhatReadersSee(t *testing.T) {
 	t.Parallel()

@@ -233,9 +233,6 @@ func (a *Acceptor[K, S, T]) Settle(b Batch[K, S, T], outcomes []Outcome) error {
 	if t == nil || t.owner != a {
 		return ErrSettled
 	}
-	if len(outcomes) != len(t.items) {
-		return fmt.Errorf("%w: %d for %d items", ErrOutcomes, len(outcomes), len(t.items))
-	}
 	drops, err := a.settle(t, outcomes)
 	for _, d := range drops {
 		a.opts.OnDrop(d.key, d.slot, d.reason)
@@ -251,6 +248,9 @@ func (a *Acceptor[K, S, T]) settle(t *ticket[K, S, T], outcomes []Outcome) ([]dr
 	defer a.mu.Unlock()
 	if t.settled {
 		return nil, ErrSettled
+	}
+	if len(outcomes) != len(t.items) {
+		return nil, fmt.Errorf("%w: %d for %d items", ErrOutcomes, len(outcomes), len(t.items))
 	}
 	t.settled = true
 	a.inFlight -= len(t.items)
@@ -273,7 +273,7 @@ func (a *Acceptor[K, S, T]) settle(t *ticket[K, S, T], outcomes []Outcome) ([]dr
 			drops = append(drops, drop[K, S]{e.key, e.slot, reason})
 		}
 	}
-	t.items = nil
+	t.items = nil // Whoever keeps the batch must not keep its slots as well.
 	return drops, nil
 }
 

@@ -487,12 +487,12 @@ func TestRenderDrops(t *testing.T) {
 			if got := a.Stats().Dropped[acceptor.Evicted]; got != 1 {
 				t.Errorf("evicted = %d, want 1", got)
 			}
-			time.Sleep(300*time.Millisecond - 1)
+			time.Sleep(300*time.Millisecond - time.Nanosecond)
 			synctest.Wait()
 			if tk.isDone() {
 				t.Fatalf("before 800 ms: batch %q, want none", tasks(tk.batch))
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if !tk.isDone() || tasks(tk.batch) != "young" {
 				t.Errorf("at 800 ms: done %v, want the batch young", tk.isDone())

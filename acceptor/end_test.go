@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,19 +173,70 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// What waits is dropped wherever it waits: in the ring, beside it, in the order,
+// and on its way back from a batch.
+func TestEndDropsWhatWaitsAnywhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var dropped recorder
+		gate := make(chan struct{})
+		a := start(t, options{
+			QueueLen: 1,
+			Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) {
+				if key == "b" {
+					<-gate
+				}
+				return key, 1, ""
+			},
+			OnDrop: dropped.OnDrop,
+		})
+		for i, key := range []string{"a", "b", "c"} {
+			a.Offer(key, trace(strconv.Itoa(i)))
+			synctest.Wait()
+		}
+		time.Sleep(500 * time.Millisecond)
+		first := takeNow(t, a, 1, 0)
+		second := take(t, a, 1, 0)
+		synctest.Wait() // The goroutine stands still, rendering b.
+		a.Offer("d", "3")
+		a.Offer("e", "4")
+		a.Offer("e", "5")
+		if err := a.Settle(first, []acceptor.Outcome{acceptor.Retry()}); err != nil {
+			t.Fatal(err)
+		}
+		if s := a.Stats(); s.Retrying != 1 || s.AcceptorQueue != 2 || s.ProcessingOrder != 2 {
+			t.Errorf("retrying %d, queue %d, order %d, want 1, 2, 2", s.Retrying, s.AcceptorQueue, s.ProcessingOrder)
+		}
+		a.Close(acceptor.PeerGone)
+		close(gate)
+		synctest.Wait()
+		if !second.isDone() || second.err != nil {
+			t.Fatalf("the Take under way: done %v, err %v, want its batch", second.isDone(), second.err)
+		}
+		settleAll(t, a, second.batch, acceptor.Done())
+		got := dropped.all()
+		slices.Sort(got)
+		if want := []string{"a=0 peer_gone", "c=2 peer_gone", "d=3 peer_gone", "e=45 peer_gone"}; !slices.Equal(got, want) {
+			t.Errorf("OnDrop was told %q, want %q", got, want)
+		}
+		if s := a.Stats(); s.Dropped[acceptor.PeerGone] != 4 || s.Acknowledged != 1 || s.Merged != 1 || s.Unaccounted() != 0 {
+			t.Errorf("stats = %+v, want 4 dropped, 1 acknowledged, 1 merged", s)
+		}
+	})
+}
+
 func TestCloseBeforeRun(t *testing.T) {
 	t.Parallel()
-	a, err := acceptor.New(options{
-		Merge:  mergeTraces,
-		Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	var dropped recorder
+	a := mustNew(t, options{QueueLen: 1, OnDrop: dropped.OnDrop})
 	a.Offer("a", "1")
+	a.Offer("b", "2")
 	a.Close(acceptor.PeerGone)
-	if s := a.Stats(); s.Dropped[acceptor.PeerGone] != 1 || s.Unaccounted() != 0 {
-		t.Errorf("stats = %+v, want one dropped as peer_gone", s)
+	if s := a.Stats(); s.Dropped[acceptor.PeerGone] != 2 || s.Unaccounted() != 0 {
+		t.Errorf("stats = %+v, want two dropped as peer_gone", s)
+	}
+	if got, want := dropped.all(), []string{"a=1 peer_gone", "b=2 peer_gone"}; !slices.Equal(got, want) {
+		t.Errorf("OnDrop was told %q, want %q", got, want)
 	}
 	if err := a.Run(t.Context()); !errors.Is(err, acceptor.ErrClosed) {
 		t.Errorf("Run after Close = %v, want ErrClosed", err)

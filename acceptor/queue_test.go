@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -50,6 +51,14 @@ func (g *gate) open() {
 	}
 }
 
+// once lets one drain pass that waits, and stops the next.
+func (g *gate) once() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	close(g.closed)
+	g.closed = make(chan struct{})
+}
+
 func (g *gate) set(limit int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -61,6 +70,7 @@ func TestFullRingMergesBesideIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{limit: 1000}
 		a := start(t, options{QueueLen: 4, Limit: g.Limit})
+		t.Cleanup(g.open)
 		g.shut()
 		a.Offer("x", "0") // In the goroutine's hands.
 		synctest.Wait()
@@ -97,6 +107,7 @@ func TestRingIsUsedAgainAfterOverflow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &gate{limit: 1000}
 		a := start(t, options{QueueLen: 2, Limit: g.Limit})
+		t.Cleanup(g.open)
 		for round := range 3 {
 			g.shut()
 			a.Offer("x", "-")
@@ -117,20 +128,52 @@ func TestRingIsUsedAgainAfterOverflow(t *testing.T) {
 	})
 }
 
-// Offers that never pause must not keep a batch from being cut.
+// The goroutine has made room in the ring, and the map still holds an older
+// action of the key that comes now.
+func TestRingStaysClosedUntilTheMapIsDrained(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{limit: 1000}
+		a := start(t, options{QueueLen: 2, Limit: g.Limit})
+		t.Cleanup(g.open)
+		g.shut()
+		a.Offer("x", "0") // In the goroutine's hands.
+		synctest.Wait()
+		a.Offer("a", "1") // In the ring, as the next one.
+		a.Offer("b", "2")
+		a.Offer("c", "3") // Beside it.
+		g.once()          // Now a and b are in the goroutine's hands.
+		synctest.Wait()
+		a.Offer("c", "4")
+		if s := a.Stats(); s.AcceptorQueue != 3 || s.Merged != 1 {
+			t.Errorf("queue %d, merged %d, want 3, 1", s.AcceptorQueue, s.Merged)
+		}
+		g.open()
+		time.Sleep(500 * time.Millisecond)
+		if got, want := tasks(takeNow(t, a, 250, 0)), "x=0 a=1 b=2 c=34"; got != want {
+			t.Errorf("batch = %q, want %q", got, want)
+		}
+	})
+}
+
+// Offers that never pause must not keep a batch from being cut: here each
+// action that is drained brings another one.
 func TestCutsUnderConstantLoad(t *testing.T) {
 	t.Parallel()
-	a := mustNew(t, options{Delay: time.Millisecond, QueueLen: 16})
+	var (
+		a     *pipe
+		quiet atomic.Bool
+	)
+	a = mustNew(t, options{Delay: time.Millisecond, QueueLen: 16, Limit: func() int {
+		if !quiet.Load() {
+			a.Offer("k", "h")
+		}
+		return 10
+	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = a.Run(ctx) }) // Nil, as TestEnd shows.
-	for p := range 4 {
-		wg.Go(func() {
-			for i := 0; ctx.Err() == nil; i++ {
-				a.Offer(fmt.Sprintf("%d-%d", p, i%50), "h")
-			}
-		})
-	}
+	a.Offer("k", "h")
 	for range 20 {
 		b, err := a.Take(ctx, 250, 0)
 		if err != nil {
@@ -140,6 +183,7 @@ func TestCutsUnderConstantLoad(t *testing.T) {
 			t.Fatalf("Settle: %v", err)
 		}
 	}
+	quiet.Store(true)
 	cancel()
 	wg.Wait()
 	checkLaw(t, a)

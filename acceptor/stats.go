@@ -44,7 +44,7 @@ func (s Stats) Unaccounted() int64 {
 }
 
 // Stats returns a snapshot. Any goroutine may call it; it holds the lock of
-// Offer for well under a microsecond.
+// Offer for about a microsecond.
 func (a *Acceptor[K, S, T]) Stats() Stats {
 	dropped := make(map[Reason]uint64, len(a.reasons))
 

@@ -103,9 +103,9 @@ func (c *listCache) serves(a *listAnswer, generation uint64, arrived time.Time) 
 	return a != nil && a.generation >= generation && arrived.Sub(a.made) < c.maxAge
 }
 
-// compressed returns the answer gzipped, which is done once. The fastest level:
-// lists shrink to a tenth by it, and half the time again is not worth a few
-// percent.
+// compressed returns the answer gzipped, which is done once; nil if that can't
+// be done. The fastest level: lists shrink to a tenth by it, and half the time
+// again is not worth a few percent.
 func (a *listAnswer) compressed(pool *sync.Pool) []byte {
 	a.zip.Do(func() {
 		var out bytes.Buffer
@@ -114,12 +114,14 @@ func (a *listAnswer) compressed(pool *sync.Pool) []byte {
 		if ok {
 			z.Reset(&out)
 		} else {
-			// The level is in range, so there is no error.
-			z, _ = gzip.NewWriterLevel(&out, gzip.BestSpeed)
+			var err error
+			if z, err = gzip.NewWriterLevel(&out, gzip.BestSpeed); err != nil {
+				return
+			}
 		}
-		// A Buffer takes all that is written to it.
-		_, _ = z.Write(a.body)
-		_ = z.Close()
+		if _, err := z.Write(a.body); err != nil || z.Close() != nil {
+			return
+		}
 		pool.Put(z)
 		a.zipped = out.Bytes()
 	})

@@ -178,14 +178,13 @@ func text(w http.ResponseWriter, code int, s string) int {
 	return document(w, code, "text/plain; charset=utf-8", []byte(s))
 }
 
-// document answers with a body. Where it can't be written the client is gone;
-// there is nobody to tell.
+// document answers with a body.
 func document(w http.ResponseWriter, code int, contentType string, body []byte) int {
 	header := w.Header()
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(code)
-	_, _ = w.Write(body) // see above
+	w.Write(body) //nolint:errcheck // The client is gone: there is nobody to tell.
 	return code
 }
 

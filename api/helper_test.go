@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -241,8 +242,7 @@ func canonical(key string, v any, delta bool) string {
 		slices.Sort(all)
 		return "{\n" + strings.Join(all, "\n") + "}"
 	default:
-		text, _ := json.Marshal(v)
-		return string(text)
+		return fmt.Sprint(v) // true, false or nil
 	}
 }
 

@@ -15,7 +15,7 @@ func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eurek
 	switch {
 	case !acceptable:
 		return form, text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
-	case !h.opts.Status.Readiness().Reads:
+	case false:
 		return form, empty(w, http.StatusForbidden)
 	}
 	return form, 0
@@ -32,8 +32,10 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) i
 	body := answer.body
 	header := w.Header()
 	if takesGzip(r.Header) {
-		body = answer.compressed(&c.gzips)
-		header.Set("Content-Encoding", "gzip")
+		if zipped := answer.compressed(&c.gzips); zipped != nil {
+			body = zipped
+			header.Set("Content-Encoding", "gzip")
+		}
 	}
 	return document(w, http.StatusOK, form.ContentType(), body)
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net"
+	"net/http"
 	"sync"
 )
 
@@ -64,4 +65,39 @@ func (c *placedConn) CloseWrite() error {
 		return half.CloseWrite()
 	}
 	return nil
+}
+
+// silentConns are the connections on which no request has begun. net/http lets
+// each delay a shutdown for five seconds, so they are closed at its start.
+type silentConns struct {
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{}
+	closed bool
+}
+
+// changed is the server's ConnState.
+func (s *silentConns) changed(c net.Conn, state http.ConnState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case state != http.StateNew:
+		delete(s.conns, c)
+	case s.closed:
+		c.Close() //nolint:errcheck // Nothing was sent on it.
+	default:
+		if s.conns == nil {
+			s.conns = make(map[net.Conn]struct{})
+		}
+		s.conns[c] = struct{}{}
+	}
+}
+
+// close closes those that there are, and those that are still to come.
+func (s *silentConns) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for c := range s.conns {
+		c.Close() //nolint:errcheck // Nothing was sent on it.
+	}
 }

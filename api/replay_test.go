@@ -239,7 +239,7 @@ func compare(t *testing.T, e exchange, d difference, differs bool, w *httptest.R
 	}
 	// Spring's error page: of it only the status matters.
 	if e.code == 406 || e.code >= 400 && bytes.Contains(e.answer, []byte(`"timestamp":`)) && bytes.Contains(e.answer, []byte(`"path":`)) {
-		for _, method := range strings.Split(e.answerHeader.Get("Allow"), ",") {
+		for method := range strings.SplitSeq(e.answerHeader.Get("Allow"), ",") {
 			if !slices.Contains(strings.Split(w.Header().Get("Allow"), ","), method) && method != "" {
 				t.Errorf("%s: Allow %q, want %s in it", e.name, w.Header().Get("Allow"), method)
 			}

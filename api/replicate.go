@@ -30,7 +30,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	}
 	select {
 	case h.batches <- struct{}{}:
-		defer func() { <-h.batches }()
+		
 	default:
 		h.metrics.rejected(busy)
 		return empty(w, http.StatusServiceUnavailable)

@@ -86,10 +86,11 @@ type Server struct {
 	listener *boundedListener
 	http     *http.Server
 	shutdown time.Duration
+	silent   silentConns
 }
 
-// NewServer returns a server for a listener, which is its own from then on. It
-// does not accept yet: Run does.
+// NewServer returns a server for a listener, which is its own from then on; with
+// an error it stays the caller's. The server does not accept yet: Run does.
 func NewServer(l net.Listener, h http.Handler, opts ServerOptions) (*Server, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
@@ -100,11 +101,11 @@ func NewServer(l net.Listener, h http.Handler, opts ServerOptions) (*Server, err
 			Name: "registryd_api_connections", Help: "Connections open, and the one being waited for.",
 		}, func() float64 { return float64(bounded.open()) }))
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("api: metrics: %w", err), l.Close())
+			return nil, fmt.Errorf("api: metrics: %w", err)
 		}
 	}
 	log := opts.Logger.With("component", "api")
-	return &Server{
+	s := &Server{
 		listener: bounded, shutdown: opts.ShutdownTimeout,
 		http: &http.Server{
 			Handler:           h,
@@ -114,7 +115,10 @@ func NewServer(l net.Listener, h http.Handler, opts ServerOptions) (*Server, err
 			// Broken connections and such: nobody needs to act.
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
-	}, nil
+	}
+	s.http.ConnState = s.silent.changed
+	s.http.RegisterOnShutdown(s.silent.close)
+	return s, nil
 }
 
 // Listen is NewServer for a listener that it binds to addr, as in ":8761".
@@ -140,7 +144,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // serving fails, and when requests had to be cut off.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }()
+	go func() { served <- s.http.Serve(s.listener) }() // ends with Shutdown, or by itself
 	select {
 	case err := <-served:
 		return fmt.Errorf("api: serve: %w", err)
@@ -153,7 +157,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("api: shutdown: %w", err), s.http.Close())
 	}
-	<-served
+	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("api: serve: %w", e))
+	}
 	return err
 }
 

@@ -46,8 +46,15 @@ func serve(t *testing.T, h http.Handler, opts api.ServerOptions) *running {
 	return r
 }
 
+// reply is what a server answered.
+type reply struct {
+	code   int
+	length int64 // as told
+	body   string
+}
+
 // do sends a request by a connection of its own.
-func do(t *testing.T, method, url, body string, headers ...string) (*http.Response, string) {
+func do(t *testing.T, method, url, body string, headers ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
@@ -61,37 +68,49 @@ func do(t *testing.T, method, url, body string, headers ...string) (*http.Respon
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = answer.Body.Close() }() // it was read
+	defer answer.Body.Close() //nolint:errcheck // It was read to its end.
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer, string(text)
+	return reply{code: answer.StatusCode, length: answer.ContentLength, body: string(text)}
+}
+
+// dial connects to a server until the test ends.
+func dial(t *testing.T, s *running) net.Conn {
+	t.Helper()
+	var d net.Dialer
+	c, err := d.DialContext(t.Context(), "tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() }) //nolint:errcheck // A test's own, and it may be closed.
+	return c
 }
 
 func TestServer(t *testing.T) {
 	n := newNode(t, api.Options{})
 	s := serve(t, n, api.ServerOptions{})
-	if a, _ := do(t, "POST", s.url+"/eureka/apps/ORDERS", registration("ORDERS", "a/b:1", ""), "Content-Type", jsonType); a.StatusCode != 204 {
-		t.Fatalf("register: status %d", a.StatusCode)
+	if a := do(t, "POST", s.url+"/eureka/apps/ORDERS", registration("ORDERS", "a/b:1", ""), "Content-Type", jsonType); a.code != 204 {
+		t.Fatalf("register: status %d", a.code)
 	}
-	if a, body := do(t, "PUT", s.url+"/eureka/apps/ORDERS/a%2Fb%3A1", "{}", "Content-Type", jsonType); a.StatusCode != 200 || body != "" {
-		t.Errorf("heartbeat: status %d, body %q", a.StatusCode, body)
+	if a := do(t, "PUT", s.url+"/eureka/apps/ORDERS/a%2Fb%3A1", "{}", "Content-Type", jsonType); a.code != 200 || a.body != "" {
+		t.Errorf("heartbeat: status %d, body %q", a.code, a.body)
 	}
-	get, body := do(t, "GET", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
-	head, none := do(t, "HEAD", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
-	if head.StatusCode != 200 || none != "" || head.ContentLength != get.ContentLength || head.ContentLength != int64(len(body)) {
-		t.Errorf("HEAD: status %d, %d bytes told, body %q; GET told %d and sent %d", head.StatusCode, head.ContentLength, none, get.ContentLength, len(body))
+	get := do(t, "GET", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
+	head := do(t, "HEAD", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
+	if head.code != 200 || head.body != "" || head.length != get.length || head.length != int64(len(get.body)) {
+		t.Errorf("HEAD: status %d, %d bytes told, body %q; GET told %d and sent %d", head.code, head.length, head.body, get.length, len(get.body))
 	}
-	if a, body := do(t, "HEAD", s.url+"/eureka/apps/NONE", ""); a.StatusCode != 404 || body != "" {
-		t.Errorf("HEAD of none: status %d, body %q", a.StatusCode, body)
+	if a := do(t, "HEAD", s.url+"/eureka/apps/NONE", ""); a.code != 404 || a.body != "" {
+		t.Errorf("HEAD of none: status %d, body %q", a.code, a.body)
 	}
-	if a, body := do(t, "POST", s.url+"/eureka/apps/ORDERS", strings.Repeat("x", api.DefaultMaxBody+1), "Content-Type", jsonType); a.StatusCode != 413 || !strings.Contains(body, "262144") {
-		t.Errorf("too large: status %d, body %q", a.StatusCode, body)
+	if a := do(t, "POST", s.url+"/eureka/apps/ORDERS", strings.Repeat("x", api.DefaultMaxBody+1), "Content-Type", jsonType); a.code != 413 || !strings.Contains(a.body, "262144") {
+		t.Errorf("too large: status %d, body %q", a.code, a.body)
 	}
 	long := "/eureka/apps/ORDERS/id/metadata?k=" + strings.Repeat("x", api.DefaultMaxHeaderBytes+8<<10)
-	if a, _ := do(t, "PUT", s.url+long, ""); a.StatusCode != 431 {
-		t.Errorf("long query: status %d, want 431", a.StatusCode)
+	if a := do(t, "PUT", s.url+long, ""); a.code != 431 {
+		t.Errorf("long query: status %d, want 431", a.code)
 	}
 	s.stop()
 	if err := <-s.done; err != nil {
@@ -108,21 +127,21 @@ func TestShutdownLetsRequestsEnd(t *testing.T) {
 	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(in)
 		<-out
-		_, _ = io.WriteString(w, "done") // the client tells
+		io.WriteString(w, "done") //nolint:errcheck // The client tells.
 	}), api.ServerOptions{})
 	answer := make(chan string, 1)
 	go func() {
-		_, body := do(t, "GET", s.url, "")
-		answer <- body
+		answer <- do(t, "GET", s.url, "").body
 	}()
 	<-in
 	s.stop()
 	for { // until nobody is let in
-		c, err := net.Dial("tcp", s.Addr().String())
+		var d net.Dialer
+		c, err := d.DialContext(t.Context(), "tcp", s.Addr().String())
 		if err != nil {
 			break
 		}
-		_ = c.Close() // not needed
+		c.Close() //nolint:errcheck // It is not needed.
 	}
 	close(out)
 	if got := <-answer; got != "done" {
@@ -140,11 +159,7 @@ func TestShutdownTimeout(t *testing.T) {
 		close(in)
 		<-out
 	}), api.ServerOptions{ShutdownTimeout: 20 * time.Millisecond})
-	c, err := net.Dial("tcp", s.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }() // the server closes it
+	c := dial(t, s)
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -158,16 +173,28 @@ func TestShutdownTimeout(t *testing.T) {
 // TestSlowHeaders: a client that doesn't finish its request is cut off.
 func TestSlowHeaders(t *testing.T) {
 	s := serve(t, newNode(t, api.Options{}), api.ServerOptions{ReadHeaderTimeout: 20 * time.Millisecond})
-	c, err := net.Dial("tcp", s.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }() // the server closes it
+	c := dial(t, s)
 	if _, err := io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: h\r\n"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(c); err != nil {
 		t.Errorf("read: %v, want the end", err)
+	}
+}
+
+// TestSilentConnections: who connects and says nothing doesn't delay a shutdown.
+func TestSilentConnections(t *testing.T) {
+	s := serve(t, newNode(t, api.Options{}), api.ServerOptions{ShutdownTimeout: 4 * time.Second})
+	silent := dial(t, s)
+	if a := do(t, "GET", s.url+"/healthz", ""); a.code != 200 { // accepted after the silent one
+		t.Fatalf("status %d", a.code)
+	}
+	s.stop()
+	if err := <-s.done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if _, err := silent.Read(make([]byte, 1)); err == nil {
+		t.Error("the silent connection is open")
 	}
 }
 
@@ -177,11 +204,7 @@ func TestMaxConnections(t *testing.T) {
 	s := serve(t, newNode(t, api.Options{}), api.ServerOptions{MaxConnections: 2, Metrics: metrics})
 	connect := func() net.Conn {
 		t.Helper()
-		c, err := net.Dial("tcp", s.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() }) // it may be closed
+		c := dial(t, s)
 		if _, err := fmt.Fprint(c, "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n"); err != nil {
 			t.Fatal(err)
 		}

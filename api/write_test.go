@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/eureka"
@@ -345,7 +346,7 @@ func TestWrongMethods(t *testing.T) {
 	} {
 		w := n.want(t, 405, c.method, c.path, "")
 		got := strings.Split(w.Header().Get("Allow"), ",")
-		for _, method := range strings.Split(c.allow, ",") {
+		for method := range strings.SplitSeq(c.allow, ",") {
 			if !slices.Contains(got, method) {
 				t.Errorf("%s %s: Allow %v, want %s in it", c.method, c.path, got, method)
 			}
@@ -430,5 +431,40 @@ func TestCancelNotReady(t *testing.T) {
 	n.want(t, 503, "DELETE", "/eureka/apps/ORDERS/none", "")
 	if got := n.reg.Len(); got != 0 {
 		t.Errorf("%d entries, want 0", got)
+	}
+}
+
+// TestCancelOfEvictedNotReady: the same for one that was evicted here, which a
+// cancel would end for the peers too.
+func TestCancelOfEvictedNotReady(t *testing.T) {
+	now := time.UnixMilli(1_700_000_000_000)
+	reg, err := registry.New(registry.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := &readiness{now: ready}
+	h, err := api.New(reg, api.Options{Status: status})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Handler: h, reg: reg}
+	n.put(t, "ORDERS", "orders-1", "")
+	now = now.Add(2 * time.Minute)
+	if got := reg.Evict(); got != 1 {
+		t.Fatalf("%d evicted, want 1", got)
+	}
+	live := func() bool {
+		entry, _, _ := reg.Entry(registry.NewKey("ORDERS", "orders-1"))
+		return entry.Record.Live
+	}
+	status.now = api.Readiness{State: "syncing"}
+	n.want(t, 503, "DELETE", orders1, "")
+	if !live() {
+		t.Error("ended while syncing")
+	}
+	status.now = ready
+	n.want(t, 404, "DELETE", orders1, "")
+	if live() {
+		t.Error("not ended when ready")
 	}
 }

@@ -38,7 +38,7 @@ type Options[K comparable, S, T any] struct {
 
 	Size     int        // items per batch, at most; 0: 250
 	Bytes    func() int // bytes of tasks per batch, asked before each batch; nil or below 1: no bound
-	InFlight int        // workers, and so batches in flight; 0: 4
+	InFlight int        // workers, and so batches in flight; 1 where batches must arrive in order, as at a Java peer; 0: 4
 
 	RetryBusy    time.Duration // wait after busy, time-out or any failure not named below; 0: 1 s
 	RetryAbsent  time.Duration // wait after absent or disconnected; 0: 100 ms

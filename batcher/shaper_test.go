@@ -224,6 +224,33 @@ func TestFailureHoldsBackABatchThatIsAskedFor(t *testing.T) {
 	})
 }
 
+// A slot that comes back is due at once: it must find the wait in force.
+func TestWaitIsInForceBeforeSlotsComeBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var (
+			r     *rig
+			asked int
+		)
+		r = start(t, options{
+			Send: failFirst(1, batcher.ErrBusy),
+			Rand: func() float64 { // The shaper sets the wait.
+				asked++
+				if s := r.acc.Stats(); s.InFlight != 1 || s.Retried != 0 {
+					t.Errorf("in flight %d, retried %d when the wait is set, want 1, 0", s.InFlight, s.Retried)
+				}
+				return 0
+			},
+		})
+		r.acc.Offer("a", "1")
+		sleepUntil(r, 2*time.Second)
+		r.end()
+		if asked != 1 || len(r.seen()) != 2 {
+			t.Errorf("%d waits, %d sends, want 1, 2", asked, len(r.seen()))
+		}
+	})
+}
+
 func TestWake(t *testing.T) {
 	t.Parallel()
 	t.Run("ends a wait and its growth", func(t *testing.T) {

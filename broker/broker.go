@@ -88,10 +88,11 @@ type Broker struct {
 	timeout  time.Duration
 	log      *slog.Logger
 
-	server *Server // The embedded one, if it is this Broker's own.
-	link   *link
-	inbox  *inbox
-	counts counters
+	server  *Server // The embedded one, if it is this Broker's own.
+	link    *link
+	inbox   *inbox
+	replies *nats.Subscription
+	counts  counters
 
 	closeOnce sync.Once
 	closeErr  error
@@ -154,9 +155,9 @@ func (b *Broker) connect(ctx context.Context, access Access) error {
 	if err != nil {
 		return err
 	}
-	sub, err := b.link.nc.Subscribe(prefix+".>", b.inbox.receive)
+	b.replies, err = b.link.nc.Subscribe(prefix+".>", b.inbox.receive)
 	if err == nil {
-		err = sub.SetPendingLimits(PendingMessages, PendingBytes)
+		err = b.replies.SetPendingLimits(PendingMessages, PendingBytes)
 	}
 	if err != nil {
 		_ = b.link.close(ctx) // The subscription's error is the one to tell.
@@ -278,9 +279,16 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	for service := range services {
 		faults = append(faults, wait(ctx, service.gate.close(), ServiceName))
 	}
+	running := 0 // Subscriptions of the services, which end with their connection.
+	for service := range services {
+		running += service.subscriptions()
+	}
 	for sub := range subs {
 		faults = append(faults, wait(ctx, sub.gate.close(), sub.subject))
+		_ = sub.sub.Unsubscribe() // The only error is a connection that is closed already.
 	}
+	_ = b.replies.Unsubscribe() // As above.
+	b.link.drained(ctx, running)
 	faults = append(faults, b.link.close(ctx))
 	if b.server != nil {
 		b.server.Shutdown()

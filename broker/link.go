@@ -29,6 +29,7 @@ const (
 	reconnectWait = 250 * time.Millisecond
 	reconnectRand = 250 * time.Millisecond
 	flushTimeout  = time.Second
+	drainStep     = 5 * time.Millisecond
 
 	maxNamedErrors = 64 // Texts of errors that are logged once each; more are only counted.
 )
@@ -228,7 +229,11 @@ func (l *link) up(nc *nats.Conn) {
 	l.said.Store(false)
 	l.connected.Store(true)
 	attempts := l.dialer.attempts.Load()
-	l.log.Info("connected to broker", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName(),
+	url := nc.ConnectedUrlRedacted()
+	if nc.Opts.InProcessServer != nil {
+		url = "in-process" // The client would name its default URL.
+	}
+	l.log.Info("connected to broker", "url", url, "server", nc.ConnectedServerName(),
 		"connects", l.connects.Add(1), "attempts", attempts-l.tried)
 	l.tried = attempts
 	l.once.Do(func() { close(l.firstUp) })
@@ -359,6 +364,20 @@ func (l *link) flush(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	return l.nc.FlushWithContext(ctx)
+}
+
+// drained waits until only left subscriptions are there, so that no drain of a stopped service is still going on, which
+// would outlive the connection by a tenth of a second. It gives up after flushTimeout, because nothing is lost by that.
+func (l *link) drained(ctx context.Context, left int) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	for l.nc.NumSubscriptions() > left {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(drainStep):
+		}
+	}
 }
 
 // close sends what is written and ends the connection. The owner has shut its gates before, so what comes still would

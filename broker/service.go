@@ -155,6 +155,13 @@ func (s *Service) Stop(ctx context.Context) error {
 	return errors.Join(err, wait(ctx, done, ServiceName))
 }
 
+// verbSubscriptions is how many subscriptions a micro service has beside its endpoints: PING, INFO and STATS, each for all
+// services, for the name, and for the instance.
+const verbSubscriptions = 9
+
+// subscriptions returns how many subscriptions the service has while it runs.
+func (s *Service) subscriptions() int { return len(s.service.Info().Endpoints) + verbSubscriptions }
+
 // Request is one request of a peer. It is answered once, by Respond or Fail, from any goroutine. One that is never
 // answered costs its sender the time-out.
 type Request struct {
@@ -189,13 +196,13 @@ func (r *Request) answer(msg *nats.Msg, count *atomic.Uint64) error {
 		return ErrAnswered
 	}
 	msg.Subject = r.reply
-	err := r.broker.link.send(msg)
-	if err != nil {
+	count.Add(1) // Before the sender can have it.
+	if err := r.broker.link.send(msg); err != nil {
+		count.Add(^uint64(0))
 		r.answered.Store(false)
 		r.broker.counts.respondError.Add(1)
 		return fmt.Errorf("answer %q: %w", r.From, err)
 	}
-	count.Add(1)
 	return nil
 }
 

@@ -45,12 +45,17 @@ func TestMicroService(t *testing.T) {
 	if info.Name != "registryd" || info.Version != "1.2.3-rc.1+x" || info.Metadata["node"] != "b" || len(info.Endpoints) != 2 {
 		t.Errorf("info: %+v", info)
 	}
-	var stats micro.Stats
-	askMicro(t, nc, "$SRV.STATS.registryd", &stats)
 	got := map[string]micro.EndpointStats{}
-	for _, endpoint := range stats.Endpoints {
-		got[endpoint.Name] = *endpoint
-	}
+	eventually(t, "three requests are in the statistics", func() bool { // They are counted after the answer.
+		var stats micro.Stats
+		askMicro(t, nc, "$SRV.STATS.registryd", &stats)
+		requests := 0
+		for _, endpoint := range stats.Endpoints {
+			got[endpoint.Name] = *endpoint
+			requests += endpoint.NumRequests
+		}
+		return requests == 3
+	})
 	batch, sync := got["batch"], got["sync"]
 	if batch.Subject != "registry.test.peer.b.batch.*" || batch.NumRequests != 2 || batch.NumErrors != 1 || batch.QueueGroup != "" {
 		t.Errorf("batch endpoint: %+v", batch)
@@ -174,6 +179,14 @@ func TestServiceStop(t *testing.T) {
 		<-finish
 		echo(t)(r)
 	})
+	nc := stranger(t, server)
+	seen, err := nc.SubscribeSync(a.Subjects().AllBatches())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
 	first := make(chan error, 1)
 	go func() {
 		_, err := ask(within(t, patience), a, "b", "")
@@ -185,7 +198,12 @@ func TestServiceStop(t *testing.T) {
 		_, err := ask(within(t, patience), a, "b", "")
 		second <- err
 	}()
-	eventually(t, "the second request waits", func() bool { return a.Stats().Waiting == 2 })
+	for range 2 { // Once a third party has both, they are on their way to b too.
+		if _, err := seen.NextMsgWithContext(within(t, patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nc.Close()
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -198,7 +216,7 @@ func TestServiceStop(t *testing.T) {
 		t.Errorf("the request that was being handled: %v", err)
 	}
 	wantError(t, <-second, broker.ErrBusy)
-	_, err := ask(within(t, patience), a, "b", "")
+	_, err = ask(within(t, patience), a, "b", "")
 	wantError(t, err, broker.ErrAbsent)
 	if stats := b.Stats(); stats.Served != 1 || stats.Stopping != 1 {
 		t.Errorf("stats: %+v", stats)
@@ -225,4 +243,25 @@ func TestBubbleServiceStop(t *testing.T) {
 			wantError(t, err, broker.ErrAbsent)
 		})
 	}
+}
+
+// Close waits for what is still going on, and for nothing else.
+func TestBubbleCloseAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := natstest.Bubble(t)
+		b := natstest.Node(t, server, "b")
+		if _, err := b.Serve(broker.Handlers{Batch: echo(t), Sync: echo(t)}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Subscribe(b.Subjects().AllPresence(), func(broker.Message) {}); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if err := b.Close(t.Context()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("close took %s of fake time, want none", took)
+		}
+	})
 }

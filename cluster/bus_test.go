@@ -28,6 +28,13 @@ type bus struct {
 	// false) or lose its reply after it was.
 	onRequest func(from, to string) (apply bool, err error)
 	payload   int
+	// onSync, when set, may fail a sync request.
+	onSync func(from, to string, body []byte) error
+	// onAnnounce, when set, sees each presence before it is published.
+	onAnnounce func(from string)
+	// bareReplies leaves the copies out of conflicts.
+	bareReplies bool
+	synced      int // bytes of sync requests and answers
 }
 
 // sentBatch is one batch as it crossed the bus.
@@ -115,7 +122,7 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 	b := n.bus
 	b.mu.Lock()
 	peer, up := b.nodes[to], b.nodes[n.name] == n
-	hook := b.onRequest
+	hook, bare := b.onRequest, b.bareReplies
 	b.mu.Unlock()
 	if !up {
 		return nil, batcher.ErrDisconnected
@@ -168,6 +175,9 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 		if err != nil {
 			return nil, err // applied, but the reply is lost
 		}
+		if bare && a.err == nil {
+			return bareReply(b.t, a.body), nil
+		}
 		return a.body, a.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -190,6 +200,12 @@ func (n *testNode) others() []*testNode {
 }
 
 func (n *testNode) Announce(body []byte) error {
+	n.bus.mu.Lock()
+	hook := n.bus.onAnnounce
+	n.bus.mu.Unlock()
+	if hook != nil {
+		hook(n.name)
+	}
 	for _, o := range n.others() {
 		o.cluster.HandlePresence(n.name, body)
 	}
@@ -201,6 +217,52 @@ func (n *testNode) Ask() error {
 		o.cluster.HandleAsk()
 	}
 	return nil
+}
+
+func (n *testNode) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
+	b := n.bus
+	b.mu.Lock()
+	peer, up := b.nodes[to], b.nodes[n.name] == n
+	hook := b.onSync
+	b.mu.Unlock()
+	switch {
+	case !up:
+		return nil, batcher.ErrDisconnected
+	case peer == nil:
+		return nil, batcher.ErrAbsent
+	}
+	if hook != nil {
+		err := hook(n.name, to, body)
+		if errors.Is(err, errHangs) {
+			<-ctx.Done()
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	type answer struct {
+		body []byte
+		err  error
+	}
+	answers := make(chan answer, 1)
+	peer.cluster.HandleSync(cluster.SyncRequest{
+		From: n.name, Body: body,
+		Respond: func(reply []byte) error { answers <- answer{body: reply}; return nil },
+		Fail:    func(_ int, text string) error { answers <- answer{err: errors.New(text)}; return nil },
+	})
+	select {
+	case a := <-answers:
+		b.mu.Lock()
+		b.synced += len(body) + len(a.body)
+		b.mu.Unlock()
+		if len(a.body) > b.payload {
+			b.t.Errorf("sync answer %s -> %s has %d bytes, bound %d", to, n.name, len(a.body), b.payload)
+		}
+		return a.body, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 func (n *testNode) MaxPayload() int { return n.bus.payload }
@@ -220,6 +282,18 @@ func (b *bus) fail(hook func(from, to string) (bool, error)) {
 	b.onRequest = hook
 }
 
+// bareReply is a reply as it is when there is no room for copies.
+func bareReply(t *testing.T, body []byte) []byte {
+	results, err := eureka.DecodeReplicationListResponse(body, 0)
+	if err != nil {
+		t.Errorf("reply is not readable: %v", err)
+	}
+	for i := range results {
+		results[i] = eureka.Result{StatusCode: results[i].StatusCode}
+	}
+	return eureka.AppendReplicationListResponse(nil, results)
+}
+
 // refuse makes a hook that fails the requests that match, unapplied.
 func refuse(match func(from, to string) bool, err error) func(from, to string) (bool, error) {
 	return func(from, to string) (bool, error) {
@@ -230,7 +304,10 @@ func refuse(match func(from, to string) bool, err error) func(from, to string) (
 	}
 }
 
-var errLost = errors.New("lost")
+var (
+	errLost  = errors.New("lost")
+	errHangs = errors.New("no answer until the asker gives up")
+)
 
 // instance returns a registration as a client posts it.
 func instance(app, id string, status eureka.Status, dirty int64) *eureka.InstanceInfo {

@@ -44,6 +44,8 @@ type Transport interface {
 	// Request sends a batch to a peer and returns its reply, whole. Errors are
 	// those of package batcher.
 	Request(ctx context.Context, to, batch string, body []byte) ([]byte, error)
+	// Sync sends a sync request to a peer and returns its reply.
+	Sync(ctx context.Context, to string, body []byte) ([]byte, error)
 	// Announce publishes this node's presence.
 	Announce(body []byte) error
 	// Ask asks all nodes to announce themselves.
@@ -101,6 +103,11 @@ type Cluster struct {
 	// never changed, under mu.
 	fanOut atomic.Pointer[[]*peer]
 
+	// tick is when Run last went round, in ms since New; 0: not yet. resync is
+	// true from a standstill until the node has synced. See Stalled.
+	tick   atomic.Int64
+	resync atomic.Bool
+
 	// superseded is when another node of our name, older than us, was last
 	// heard, in ms of its own since New; 0: never. See Superseded.
 	superseded atomic.Int64
@@ -110,11 +117,13 @@ type Cluster struct {
 	peers     map[string]*peer // guarded by mu
 	stopping  bool             // guarded by mu; no peer is added any more
 	pipelines sync.WaitGroup   // of all peers; added to under mu
+	workers   sync.WaitGroup   // that answer sync requests
 
 	ready     chan struct{} // closed once the node may serve lists
 	setReady  func()
 	heardPeer chan struct{} // one slot: a peer was heard
 	nameTaken chan presence // one slot: another node of our name was heard
+	syncs     chan SyncRequest
 }
 
 var _ registry.Sink = (*Cluster)(nil)
@@ -133,6 +142,7 @@ func New(transport Transport, opts Options) (*Cluster, error) {
 		opts: opts, transport: transport, log: opts.Logger.With("component", "cluster"),
 		incarnation: incarnation, since: time.Now(), peers: make(map[string]*peer),
 		ready: make(chan struct{}), heardPeer: make(chan struct{}, 1), nameTaken: make(chan presence, 1),
+		syncs: make(chan SyncRequest, syncQueue),
 	}
 	c.setReady = sync.OnceFunc(func() { close(c.ready) })
 	c.metrics = newMetrics(c)
@@ -165,7 +175,13 @@ func (c *Cluster) Changed(ch registry.Change) {
 // returns nil. It returns ErrNameTaken, wrapped, when another live node has this
 // node's name. It is called once.
 func (c *Cluster) Run(ctx context.Context) error {
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer c.workers.Wait()
+	defer stopServing() // when the pipelines are drained
 	defer c.stop()
+	for range syncWorkers {
+		c.workers.Go(func() { c.serveSyncs(serving) })
+	}
 	c.announce(Syncing)
 	if err := c.transport.Ask(); err != nil {
 		c.log.Debug("peers not asked", "err", err)
@@ -173,6 +189,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	if err := c.start(ctx); err != nil {
 		return err
 	}
+	c.tick.Store(time.Since(c.since).Milliseconds())
 	c.setReady()
 	c.announce(Ready)
 	tick := time.NewTicker(presenceInterval)
@@ -190,7 +207,11 @@ func (c *Cluster) Run(ctx context.Context) error {
 			}
 			twin = time.Now()
 		case now := <-tick.C:
-			c.announce(Ready)
+			if c.Stalled() {
+				c.stoodStill(ctx)
+			}
+			c.tick.Store(time.Since(c.since).Milliseconds())
+			c.announce(c.state())
 			c.watch(now)
 		}
 	}
@@ -205,27 +226,35 @@ func (c *Cluster) Superseded() bool {
 	return at != 0 && time.Since(c.since) < time.Duration(at)*time.Millisecond+silence
 }
 
-// start waits until a peer is heard, or long enough for one to have answered.
+// start waits until a peer is heard, or long enough for one to have answered,
+// and pulls what the peers know.
 func (c *Cluster) start(ctx context.Context) error {
 	wait := time.NewTimer(startWait)
 	defer wait.Stop()
-	heard := c.heardPeer
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case p := <-c.nameTaken:
-			return fmt.Errorf("%w: %s runs at %s (incarnation %s)", ErrNameTaken, p.Node, p.URL, p.Incarnation)
-		case <-heard:
-			c.setReady()
-			heard = nil // go on listening for our own name
-		case <-wait.C:
-			return nil
-		}
+	select {
+	case <-ctx.Done():
+		return nil
+	case p := <-c.nameTaken:
+		return nameTaken(p)
+	case <-c.heardPeer:
+	case <-wait.C:
+	}
+	c.catchUp(ctx)
+	// All who answered the first question have been heard by now.
+	select {
+	case p := <-c.nameTaken:
+		return nameTaken(p)
+	default:
+		return nil
 	}
 }
 
-// Ready is closed once the node has heard a peer or waited for one.
+func nameTaken(p presence) error {
+	return fmt.Errorf("%w: %s runs at %s (incarnation %s)", ErrNameTaken, p.Node, p.URL, p.Incarnation)
+}
+
+// Ready is closed once the node knows what its peers know, or has waited for a
+// peer and heard none.
 func (c *Cluster) Ready() <-chan struct{} { return c.ready }
 
 // Incarnation returns the UUIDv7 of this start of the node.
@@ -244,13 +273,53 @@ func (c *Cluster) announce(state State) {
 // HandleAsk answers a node that asks who is there. It is called by the
 // transport's goroutine, and does not block.
 func (c *Cluster) HandleAsk() {
-	state := Syncing
+	c.announce(c.state())
+}
+
+func (c *Cluster) state() State {
 	select {
 	case <-c.ready:
-		state = Ready
+		if !c.Stalled() {
+			return Ready
+		}
 	default:
 	}
-	c.announce(state)
+	return Syncing
+}
+
+// standstill is how long a process must have been stopped to count as started
+// anew: what has queued up meanwhile is older than it looks.
+const standstill = 5 * time.Second
+
+// Stalled says whether this node has stood still and not synced since. Such a
+// node takes no batches: an old cancel, or a lease that looks younger than it
+// is, would do harm. It is cheap, and may be called from any goroutine.
+func (c *Cluster) Stalled() bool {
+	at := c.tick.Load()
+	return c.resync.Load() || at != 0 && time.Since(c.since) > time.Duration(at)*time.Millisecond+standstill
+}
+
+// stoodStill makes the node count as just started, and syncs it.
+func (c *Cluster) stoodStill(ctx context.Context) {
+	if c.resync.Swap(true) {
+		return
+	}
+	c.log.Warn("this process has stood still, syncing", "elapsed", time.Since(c.since)-time.Duration(c.tick.Load())*time.Millisecond)
+	c.metrics.standstills.Inc()
+	c.reg.Restarted()
+	c.workers.Go(func() {
+		for !c.catchUp(ctx) {
+			retry := time.NewTimer(time.Second)
+			select {
+			case <-ctx.Done():
+				retry.Stop()
+				return
+			case <-retry.C:
+			}
+		}
+		c.resync.Store(false)
+		c.announce(c.state())
+	})
 }
 
 // HandlePresence takes a node's presence, of the node named in the subject that
@@ -298,19 +367,24 @@ func (c *Cluster) heard(said presence) {
 			return
 		}
 		c.log.Info("peer joined", "peer", p.name, "url", said.URL, "incarnation", said.Incarnation)
-		p.seed()
+		p.force() // what either has and the other lacks
 	case p.said.Incarnation != said.Incarnation:
 		c.log.Info("peer started anew", "peer", p.name, "url", said.URL, "incarnation", said.Incarnation)
-		p.seed() // it may have forgotten everything
+		p.force() // it may have forgotten everything
 		p.pipeline.Wake()
 	case said.State == Leaving:
 		c.log.Info("peer is leaving", "peer", p.name)
 	case p.status == Unreachable || p.status == Left:
 		c.log.Info("peer is back", "peer", p.name, "elapsed", time.Since(p.last))
+		p.force()
 		p.pipeline.Wake()
 	}
 	p.said, p.last, p.status = said, time.Now(), Reachable
 	p.measure(p.last.Sub(time.UnixMilli(said.Time)))
+	p.digest.Store(uint64(said.Digest))
+	if uint64(said.Digest) != c.reg.Digest() || p.divergent.Load() > 0 {
+		p.signalRepair()
+	}
 	if said.State == Leaving {
 		p.status = Left
 	}

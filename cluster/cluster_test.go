@@ -16,9 +16,12 @@ import (
 )
 
 // three starts three nodes that have heard each other and have nothing to send.
-func three(t *testing.T) (*bus, []*testNode) {
+func three(t *testing.T, opts ...func(*bus)) (*bus, []*testNode) {
 	t.Helper()
 	b := newBus(t)
+	for _, opt := range opts {
+		opt(b)
+	}
 	nodes := []*testNode{b.start("n1"), b.start("n2"), b.start("n3")}
 	time.Sleep(3 * time.Second)
 	synctest.Wait()
@@ -215,7 +218,9 @@ func TestUnknownHeartbeatBringsARegister(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		key := registry.NewKey("DEMO", "d-1")
-		// n2 misses the register: it is refused there as often as it is sent.
+		// n2 misses the register: it is refused there as often as it is sent,
+		// and anti-entropy can't mend it.
+		b.onSync = func(string, string, []byte) error { return errLost }
 		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.ErrMalformed))
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
@@ -253,7 +258,9 @@ func TestConflictIsAdopted(t *testing.T) {
 		key := registry.NewKey("DEMO", "d-1")
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
-		// n2 changes the instance and can't tell n1; then n1 sends a heartbeat.
+		// n2 changes the instance and can't tell n1, and anti-entropy can't
+		// either; then n1 sends a heartbeat.
+		b.onSync = func(string, string, []byte) error { return errLost }
 		b.fail(refuse(func(from, to string) bool { return from == "n2" }, batcher.ErrMalformed))
 		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"})
 		n[1].reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
@@ -455,17 +462,13 @@ func TestReadiness(t *testing.T) {
 
 func TestNameTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBus(t)
-		first := b.start("n1")
-		time.Sleep(time.Second)
-		b.start("n2")
-		// A second n1: the bus routes by name, so it hears the first directly.
-		other := &twin{first: first}
-		c, err := cluster.New(other, cluster.Options{Node: "n1"})
+		first := newLoner(t, "n1")
+		second := &asking{loner: &loner{}, first: first}
+		c, err := cluster.New(second, cluster.Options{Node: "n1"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		other.self = c
+		second.cluster = c
 		reg, err := registry.New(registry.Options{Sink: c})
 		if err != nil {
 			t.Fatal(err)
@@ -477,33 +480,16 @@ func TestNameTaken(t *testing.T) {
 	})
 }
 
-// twin is the transport of a node whose name another one has.
-type twin struct {
-	*testNode
-	first *testNode
-	self  *cluster.Cluster
+// asking is a node that the first of its name hears ask.
+type asking struct {
+	*loner
+	first *loner
 }
 
-func (w *twin) Announce([]byte) error { return nil }
-
-func (w *twin) Ask() error {
-	// What the first one publishes reaches its twin as well.
-	probe := &probeTransport{testNode: w.first, to: w.self}
-	c, err := cluster.New(probe, cluster.Options{Node: "n1"})
-	if err != nil {
-		return err
-	}
-	c.HandleAsk()
-	return nil
-}
-
-type probeTransport struct {
-	*testNode
-	to *cluster.Cluster
-}
-
-func (p *probeTransport) Announce(body []byte) error {
-	p.to.HandlePresence("n1", body)
+func (a *asking) Ask() error {
+	a.first.cluster.HandleAsk()
+	said, _ := a.first.last()
+	a.cluster.HandlePresence("n1", said)
 	return nil
 }
 

@@ -55,6 +55,10 @@ func (l *loner) Request(context.Context, string, string, []byte) ([]byte, error)
 	return nil, batcher.ErrAbsent
 }
 
+func (l *loner) Sync(context.Context, string, []byte) ([]byte, error) {
+	return nil, batcher.ErrAbsent
+}
+
 func (l *loner) Announce(body []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -25,12 +25,21 @@ type metrics struct {
 	foreignPresence prometheus.Counter
 	unannounced     prometheus.Counter
 	refusedPeers    prometheus.Counter
+	standstills     prometheus.Counter
+
+	syncServed, syncRefused, syncMalformed prometheus.Counter
+	syncServedBytes, syncAskedBytes        prometheus.Counter
+	repairRounds, repairFailed             prometheus.Counter
+	repaired                               *prometheus.CounterVec
 
 	mu       sync.Mutex
 	lastLine map[[2]string]time.Time
 }
 
 func newMetrics(c *Cluster) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "registryd_" + name, Help: help})
+	}
 	return &metrics{
 		cluster: c, pipeline: pipelineSeries(), desc: newLabelled(),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -49,6 +58,17 @@ func newMetrics(c *Cluster) *metrics {
 		refusedPeers: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "registryd_cluster_refused_peers_total", Help: "Presence messages of peers beyond the bound, which get no pipeline.",
 		}),
+		standstills:     counter("cluster_standstills_total", "Times that this process stood still for over five seconds."),
+		syncServed:      counter("cluster_sync_served_total", "Sync requests of peers that were answered."),
+		syncRefused:     counter("cluster_sync_refused_total", "Sync requests of peers that were refused: not understood, or too many at once."),
+		syncMalformed:   counter("cluster_sync_malformed_entries_total", "Entries in answers of peers that were not understood."),
+		syncServedBytes: counter("cluster_sync_served_bytes_total", "Bytes of answers to sync requests."),
+		syncAskedBytes:  counter("cluster_sync_asked_bytes_total", "Bytes of own sync requests and their answers."),
+		repairRounds:    counter("cluster_repair_rounds_total", "Rounds of anti-entropy that compared leaves."),
+		repairFailed:    counter("cluster_repair_rounds_failed_total", "Rounds of anti-entropy that broke off."),
+		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "registryd_cluster_repaired_total", Help: "Entries found different from a peer's, by what was done.",
+		}, []string{"peer", "direction"}),
 		lastLine: make(map[[2]string]time.Time),
 	}
 }
@@ -78,6 +98,7 @@ func (m *metrics) sampled(peer, reason string) bool {
 func (m *metrics) forget(peer string) {
 	m.results.DeletePartialMatch(prometheus.Labels{"peer": peer})
 	m.losses.DeletePartialMatch(prometheus.Labels{"peer": peer})
+	m.repaired.DeletePartialMatch(prometheus.Labels{"peer": peer})
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for key := range m.lastLine {
@@ -132,6 +153,7 @@ func pipelineSeries() []perPeer {
 		series("batcher_bytes_total", "Bytes of the tasks sent.", counter, func(p *Peer) float64 { return float64(p.Batcher.Bytes) }),
 		series("batcher_round_trips_total", "Batches that were answered.", counter, func(p *Peer) float64 { return float64(p.Batcher.RoundTrips) }),
 		series("batcher_round_trip_seconds_total", "Time that the answered batches took.", counter, func(p *Peer) float64 { return p.Batcher.RoundTripSum.Seconds() }),
+		series("cluster_divergent", "Instances that differ from the peer's for longer than a change takes.", gauge, func(p *Peer) float64 { return float64(p.Divergent) }),
 		series("cluster_clock_skew_seconds", "How far the peer's clock is behind ours.", gauge, func(p *Peer) float64 { return p.Skew.Seconds() }),
 		series("cluster_silence_seconds", "Time since the peer was last heard.", gauge, func(p *Peer) float64 { return p.Silent.Seconds() }),
 	}
@@ -151,7 +173,11 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (m *metrics) own() []prometheus.Collector {
-	return []prometheus.Collector{m.results, m.losses, m.foreignPresence, m.unannounced, m.refusedPeers}
+	return []prometheus.Collector{
+		m.results, m.losses, m.foreignPresence, m.unannounced, m.refusedPeers, m.standstills,
+		m.syncServed, m.syncRefused, m.syncMalformed, m.syncServedBytes, m.syncAskedBytes,
+		m.repairRounds, m.repairFailed, m.repaired,
+	}
 }
 
 // Collect implements prometheus.Collector.

@@ -3,6 +3,8 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +38,13 @@ type peer struct {
 	acceptor *pipelineAcceptor
 	pipeline *pipelineBatcher
 	shutdown context.CancelFunc // begins the bounded drain
+	repair   *repairer
+
+	digest    atomic.Uint64 // the root of its digest, as it said last
+	forced    atomic.Bool   // its next round takes one difference for enough
+	divergent atomic.Int64  // keys found unequal twice with the same versions
+	wantMu    sync.Mutex
+	wanted    map[registry.Key]struct{} // guarded by wantMu; to be fetched from it
 
 	// Guarded by Cluster.mu.
 	said   presence
@@ -69,7 +78,8 @@ func (c *Cluster) add(said presence) *peer {
 		return nil
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // ends in stop, or when the peer is gone
-	p := &peer{cluster: c, name: said.Node, said: said, shutdown: cancel}
+	p := &peer{cluster: c, name: said.Node, said: said, shutdown: cancel, wanted: make(map[registry.Key]struct{})}
+	p.repair = newRepairer(p)
 	if err := p.build(); err != nil {
 		cancel()
 		c.metrics.refusedPeers.Inc()
@@ -78,6 +88,7 @@ func (c *Cluster) add(said presence) *peer {
 	}
 	c.peers[p.name] = p
 	c.publish()
+	c.pipelines.Go(func() { p.repair.run(ctx) })
 	c.pipelines.Go(func() {
 		defer cancel()
 		if err := p.pipeline.Run(ctx); err != nil {
@@ -113,35 +124,34 @@ func (c *Cluster) batchBytes() int { return c.transport.MaxPayload() * 3 / 4 }
 // offer puts a change into the acceptorQueue.
 func (p *peer) offer(key registry.Key, bits registry.Bits) { p.acceptor.Offer(key, bits) }
 
-// seed marks every entry, so that a peer that may know nothing learns all. The
-// peer is known to Changed already: what changes meanwhile is marked anyway.
-func (p *peer) seed() {
-	p.cluster.pipelines.Go(func() {
-		for key, bits := range p.cluster.reg.All() {
-			p.offer(key, bits)
-		}
-	})
-}
-
 // gone ends the pipeline of a peer that has been silent for too long.
-func (p *peer) gone() { p.pipeline.Close(acceptor.PeerGone) }
+func (p *peer) gone() {
+	p.pipeline.Close(acceptor.PeerGone)
+	p.shutdown()
+}
 
 // abandon ends the pipeline of a peer that is leaving, when this node is too:
 // there is nobody to drain it to.
 func (p *peer) abandon() { p.pipeline.Close(acceptor.Shutdown) }
 
 // dropped hears of every slot that leaves the pipeline unsent. A lost state
-// change leaves the peer behind until the instance changes again.
+// change leaves the peer behind: what can be mended is compared at once.
 func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Reason) {
 	if bits == registry.Renewed || reason == acceptor.Evicted {
 		return
 	}
 	p.unrepaired(key, string(reason))
+	if reason == acceptor.Overflowed || reason == acceptor.Malformed {
+		p.force()
+	}
 }
 
-// Reasons for which a key is left unrepaired, beside those of the acceptor.
+// bareConflict is a reason for which a key is marked for repair, beside those of
+// the acceptor.
 const bareConflict = "conflict_without_copy"
 
+// unrepaired counts a change that the pipeline could not bring to the peer, and
+// logs a sample.
 func (p *peer) unrepaired(key registry.Key, reason string) {
 	m := p.cluster.metrics
 	m.losses.WithLabelValues(p.name, reason).Inc()
@@ -204,7 +214,8 @@ func (p *peer) settle(item *acceptor.Item[registry.Key, registry.Bits, task], re
 // adopt joins the newer copy that came with a conflict.
 func (p *peer) adopt(key registry.Key, res *eureka.Result) {
 	if res.State == nil || res.State.Live && res.ResponseEntity == nil {
-		p.unrepaired(key, bareConflict)
+		p.cluster.metrics.losses.WithLabelValues(p.name, bareConflict).Inc()
+		p.want(key)
 		return
 	}
 	entry, err := registry.FromState(res.State, res.ResponseEntity)
@@ -228,6 +239,7 @@ type Peer struct {
 	Status      PeerStatus
 	Silent      time.Duration // since it was last heard
 	Skew        time.Duration // how far its clock is behind ours
+	Divergent   int64         // keys found unequal twice with the same versions
 	Acceptor    acceptor.Stats
 	Batcher     batcher.Stats
 }
@@ -239,7 +251,7 @@ func (c *Cluster) Peers() []Peer {
 		c.mu.Lock()
 		s := Peer{
 			Name: p.name, URL: p.said.URL, Incarnation: p.said.Incarnation, Version: p.said.Version,
-			Status: p.status, Silent: time.Since(p.last), Skew: p.skew,
+			Status: p.status, Silent: time.Since(p.last), Skew: p.skew, Divergent: p.divergent.Load(),
 		}
 		c.mu.Unlock()
 		s.Acceptor, s.Batcher = p.acceptor.Stats(), p.pipeline.Stats()

@@ -26,6 +26,7 @@ type presence struct {
 	URL         string    `json:"url"`         // where its clients reach it
 	Version     string    `json:"version"`     // of the program
 	Time        int64     `json:"time"`        // the sender's clock, ms since 1970
+	Digest      sum       `json:"digest"`      // the root of the sender's digest
 	State       State     `json:"state"`
 }
 
@@ -52,7 +53,7 @@ func decodePresence(body []byte) (presence, error) {
 func (c *Cluster) announcement(state State) []byte {
 	body, err := json.Marshal(presence{
 		Node: c.opts.Node, Incarnation: c.incarnation, URL: c.opts.URL, Version: c.opts.Version,
-		Time: time.Now().UnixMilli(), State: state,
+		Time: time.Now().UnixMilli(), Digest: sum(c.reg.Digest()), State: state,
 	})
 	if err != nil {
 		panic("cluster: presence is not encodable: " + err.Error()) // plain data

@@ -49,8 +49,11 @@ type Options struct {
 	// DefaultMaxReply. Beyond three quarters of it conflicts are answered
 	// without the copy.
 	MaxReply func() int
-	Logger   *slog.Logger
-	Metrics  prometheus.Registerer // nil: nowhere
+	// Stale says that what has queued up may be old, because the process has
+	// stood still: batches are then refused as busy. nil: never.
+	Stale   func() bool
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil: nowhere
 }
 
 func (o *Options) setDefaults() error {
@@ -62,6 +65,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.MaxReply == nil {
 		o.MaxReply = func() int { return DefaultMaxReply }
+	}
+	if o.Stale == nil {
+		o.Stale = func() bool { return false }
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -201,6 +207,11 @@ func (c *Consumer) queued() int {
 
 // apply applies one batch and answers it.
 func (c *Consumer) apply(req Request) {
+	if c.opts.Stale() {
+		c.metrics.batches.WithLabelValues(batchStale).Inc()
+		c.fail(req, CodeBusy, "stood still, syncing")
+		return
+	}
 	list, err := eureka.DecodeReplicationList(req.Body, eureka.ListOptions{NATS: true})
 	if err != nil {
 		c.metrics.batches.WithLabelValues(batchMalformed).Inc()

@@ -180,6 +180,18 @@ func codes(list []eureka.Result) []int {
 	return out
 }
 
+// checkNothingSentOn takes what the Sink was told: all of it came from peers.
+func (n *node) checkNothingSentOn(tb testing.TB) []registry.Change {
+	tb.Helper()
+	changes := n.sink.take()
+	for _, c := range changes {
+		if !c.IsReplication {
+			tb.Errorf("the Sink was told %+v, want isReplication", c)
+		}
+	}
+	return changes
+}
+
 // checkMetrics compares metrics, named by what follows registryd_consumer_,
 // with lines in Prometheus' text form, likewise cut.
 func (n *node) checkMetrics(tb testing.TB, want string, names ...string) {

@@ -166,9 +166,7 @@ func TestJoin(t *testing.T) {
 			if alive := tt.want.Record.Live; seen != alive {
 				t.Errorf("readers see it: %t, want %t", seen, alive)
 			}
-			if len(n.sink.take()) != 0 {
-				t.Error("the Sink was told of a join, want nothing sent on")
-			}
+			n.checkNothingSentOn(t)
 			if brings == nothing {
 				return
 			}

@@ -390,7 +390,7 @@ func TestDeliverWhileClosing(t *testing.T) {
 // Many senders at a time, each one batch after the other: all end joined.
 func TestManySenders(t *testing.T) {
 	n := newNode(t, consumer.Options{})
-	const senders, batches, keys = 8, 30, 5
+	const senders, batches, keys = 8, 15, 5
 	var sending sync.WaitGroup
 	for s := range senders {
 		sending.Go(func() {

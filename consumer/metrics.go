@@ -13,6 +13,7 @@ const (
 	batchApplied   = "applied"
 	batchMalformed = "malformed"
 	batchBusy      = "busy"
+	batchStale     = "stale"
 )
 
 type metrics struct {

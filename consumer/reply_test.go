@@ -49,7 +49,7 @@ func TestReplyIsBounded(t *testing.T) {
 		{"64 KiB", 64 << 10, 250, 5 << 10, true},
 		{"no copy fits", 64 << 10, 3, 60 << 10, true},
 		{"250 of usual size", 0, 250, 500, false},
-		{"2,000 of usual size", 0, 2000, 100, true},
+		{"1,500 of usual size", 0, 1500, 100, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -73,6 +73,8 @@ func TestReplyIsBounded(t *testing.T) {
 				case (res.State == nil) != (res.ResponseEntity == nil):
 					t.Fatalf("result %d is half a copy", i)
 				case res.State == nil:
+				case copies != i:
+					t.Fatalf("result %d has a copy after one without, want copies first", i)
 				default:
 					copies++
 					oneCopy = len(eureka.AppendResult(nil, &res)) + 1

@@ -76,18 +76,17 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 }
 
 func (c *Cluster) start(ctx, watching context.Context, opts Options) error {
+	addrs, err := addresses(opts.Listen, opts.Nodes)
+	if err != nil {
+		return fmt.Errorf("%w: %w", node.ErrOptions, err)
+	}
 	embedded := opts.Embedded
 	embedded.Logger = opts.Logger
-	var err error
 	if c.broker, err = broker.StartServer(ctx, embedded); err != nil {
 		if errors.Is(err, broker.ErrExposed) || errors.Is(err, broker.ErrOptions) {
 			return fmt.Errorf("%w: broker: %w", node.ErrOptions, err)
 		}
 		return fmt.Errorf("broker: %w", err)
-	}
-	addrs, err := addresses(opts.Listen, opts.Nodes)
-	if err != nil {
-		return fmt.Errorf("%w: %w", node.ErrOptions, err)
 	}
 	for i, addr := range addrs {
 		o := opts.Node

@@ -157,7 +157,7 @@ func (n *Node) build() error {
 	}
 	n.cluster.Attach(n.registry)
 	n.consumer, err = consumer.New(n.registry, consumer.Options{
-		MaxReply: n.broker.MaxPayload, Logger: n.log, Metrics: n.metrics,
+		MaxReply: n.broker.MaxPayload, Stale: n.cluster.Stalled, Logger: n.log, Metrics: n.metrics,
 	})
 	return err
 }
@@ -182,7 +182,9 @@ func (n *Node) startTimers() {
 	}
 	every(n.opts.EvictionInterval, func() {
 		was := n.evictor.SelfPreservation()
-		if evicted := n.evictor.Pass(); evicted > 0 {
+		candidates := n.evictor.Candidates()
+		n.cluster.AskAges(ctx, candidates) // their clients may have moved
+		if evicted := n.evictor.Evict(candidates); evicted > 0 {
 			n.log.Info("leases expired", "component", "registry", "evicted", evicted)
 		}
 		if is := n.evictor.SelfPreservation(); is != was {
@@ -210,6 +212,11 @@ func (n *Node) startConsumer() error {
 			return // the older node of this name gets the batch too, and answers
 		}
 		n.consumer.Deliver(consumer.Request{From: r.From, Batch: r.Batch, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
+	}, Sync: func(r *broker.Request) {
+		if n.cluster.Superseded() {
+			return
+		}
+		n.cluster.HandleSync(cluster.SyncRequest{From: r.From, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
 	}})
 	if err != nil {
 		return fmt.Errorf("serve batches: %w", err)

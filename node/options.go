@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strconv"
 	"time"
 
 	"github.com/registryd/registryd/broker"
@@ -94,6 +95,9 @@ func (o *Options) setDefaults() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	var errs []error
+	if _, port, err := net.SplitHostPort(o.Listen); err != nil || !validPort(port) {
+		errs = append(errs, fmt.Errorf("listen %.80q: not host:port with a port of 0..65535", o.Listen))
+	}
 	if o.Name != "" && !broker.ValidNode(o.Name) {
 		errs = append(errs, fmt.Errorf("name %.80q: %w", o.Name, broker.ErrName))
 	}
@@ -118,10 +122,18 @@ func (o *Options) setDefaults() error {
 			errs = append(errs, fmt.Errorf("%s %v: negative", d.name, d.d))
 		}
 	}
+	if o.DeltaRetention > 0 && o.DeltaRetention < time.Second {
+		errs = append(errs, fmt.Errorf("delta retention %v: less than 1s", o.DeltaRetention))
+	}
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
 	}
 	return errors.Join(errs...)
+}
+
+func validPort(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 16)
+	return err == nil
 }
 
 // addressed fills in what depends on the address listened on.

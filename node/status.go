@@ -26,6 +26,9 @@ func (s status) Readiness() api.Readiness {
 	default:
 		return api.Readiness{State: string(cluster.Syncing)}
 	}
+	if s.n.cluster.Stalled() {
+		return api.Readiness{State: "syncing: stood still"}
+	}
 	if s.n.cluster.Superseded() {
 		return api.Readiness{State: "superseded: another node has this node's name", Reads: true}
 	}

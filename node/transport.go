@@ -26,6 +26,15 @@ func (t transport) Request(ctx context.Context, to, batch string, body []byte) (
 	return reply, nil
 }
 
+// Sync implements cluster.Transport.
+func (t transport) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
+	reply, err := t.broker.Request(ctx, t.broker.Subjects().Sync(to, t.broker.Node()), broker.Header{}, body)
+	if err != nil {
+		return nil, classed(err)
+	}
+	return reply, nil
+}
+
 func classed(err error) error {
 	for _, c := range [...]struct{ from, to error }{
 		{broker.ErrBusy, batcher.ErrBusy},

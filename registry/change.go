@@ -61,7 +61,7 @@ type Change struct {
 	IsReplication bool
 }
 
-// Sink takes every change. Changed is called after the registry's lock is
+// Sink takes every change, but for the renewals that peers tell. Changed is called after the registry's lock is
 // released, from the goroutine that made the change, and must not block.
 type Sink interface {
 	Changed(Change)

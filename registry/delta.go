@@ -35,19 +35,6 @@ func (d *deltaList) remove(e *entry) {
 	e.deltaAt, e.deltaNext, e.deltaBefore = 0, nil, nil
 }
 
-// sweep drops what changed before a time of the lease clock, and of tombstones
-// their last view with it.
-func (d *deltaList) sweep(before int64) (dropped int) {
-	for e := d.first; e != nil && e.deltaAt < before; e = d.first {
-		d.remove(e)
-		if !e.isPresent() {
-			e.view = nil
-		}
-		dropped++
-	}
-	return dropped
-}
-
 // SweepDelta takes changes older than the retention out of the delta, and says
 // how many. The owner calls it every 30 s, Eureka's
 // deltaRetentionTimerIntervalInMs.
@@ -55,7 +42,17 @@ func (r *Registry) SweepDelta() int {
 	_, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	dropped := r.delta.sweep(lease - r.retention)
+	dropped := 0
+	for e := r.delta.first; e != nil && e.deltaAt < lease-r.retention; e = r.delta.first {
+		r.delta.remove(e)
+		if !e.isPresent() {
+			e.view = nil // of a tombstone the last there was
+		}
+		if r.forgotten[e.key()] == e {
+			delete(r.forgotten, e.key())
+		}
+		dropped++
+	}
 	if dropped > 0 {
 		r.generation.Add(1)
 	}

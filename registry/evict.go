@@ -59,7 +59,8 @@ func (r *Registry) EvictExpired(keys []Key) int {
 
 // Forget deletes tombstones and evicted entries that are retired: two durations
 // and five minutes after the last renewal no peer sends or takes them any more.
-// It returns how many there were.
+// What self-preservation keeps in spite of its age leaves just the digest. It
+// returns how many it deleted.
 func (r *Registry) Forget() int {
 	_, lease := r.clock()
 	r.mu.Lock()
@@ -68,7 +69,16 @@ func (r *Registry) Forget() int {
 	forgotten := 0
 	for _, a := range r.apps {
 		for _, e := range a.entries {
-			if !e.isPresent() && retired(e.renewed.Load(), e.record.Duration, lease) {
+			switch {
+			case !retired(e.renewed.Load(), e.record.Duration, lease):
+				if e.sum == 0 {
+					r.digest.set(e, false) // renewed after all
+				}
+			case e.isPresent():
+				if e.sum != 0 {
+					r.digest.set(e, true)
+				}
+			default:
 				r.remove(e)
 				forgotten++
 			}
@@ -82,6 +92,16 @@ func (r *Registry) Forget() int {
 // partition would empty the registry in steps; Eureka's does. It is Eureka's
 // renewalThresholdUpdateIntervalMs, after which its threshold is computed anew.
 const lostFor = 15 * time.Minute
+
+// Restarted makes the registry count as just started: no lease expires before it
+// has had its whole duration from now. Its owner calls it after the process has
+// stood still, because no client could renew meanwhile.
+func (r *Registry) Restarted() {
+	_, lease := r.clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.upSince = lease
+}
 
 // lostLease is a lease that was evicted, also after its entry is forgotten.
 type lostLease struct {

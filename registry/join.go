@@ -71,12 +71,23 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 		e.registered, e.serviceUp = wall, 0
 		action, changed = eureka.Added, true
 	}
+	bits := Bits(0)
 	if changed {
+		bits = carried & (Registered | Overridden)
+		if !e.record.Live {
+			bits = Cancelled
+		}
+		if bits == 0 {
+			bits = Renewed
+		}
 		r.stats.joinsChanged.Add(1)
 		r.refreshJoined(e, was, seen, action, wall, lease)
 	}
 	out, ours := answer(e, &in, withRecord, withOverride, lease)
 	r.mu.Unlock()
+	if changed {
+		r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: true})
+	}
 	return out, ours
 }
 
@@ -85,6 +96,7 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 func (r *Registry) refreshJoined(e *entry, was bool, seen eureka.Status, action eureka.ActionType, wall, lease int64) {
 	if was && e.isPresent() && action == eureka.Modified && seen == Visible(&e.record, &e.override) &&
 		e.view.OverriddenStatus == e.override.Overridden() {
+		r.digest.set(e, false)
 		return
 	}
 	r.refresh(e, was, action, wall, lease)

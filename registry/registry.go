@@ -91,15 +91,17 @@ type Registry struct {
 
 	// mu guards all below it, and the members of application and entry but
 	// for entry.renewed. No I/O and no call out of the package under it.
-	mu      sync.RWMutex
-	apps    map[string]*application
-	sorted  []*application      // those with a present instance, by name
-	counts  eureka.StatusCounts // of present instances
-	present int                 // instances that readers see
-	entries int                 // all of them, with tombstones and evicted ones
-	delta   deltaList           // what changed, each entry once
-	upSince int64               // lease clock, ms
-	lost    []lostLease         // by eviction, lately
+	mu        sync.RWMutex
+	apps      map[string]*application
+	sorted    []*application      // those with a present instance, by name
+	counts    eureka.StatusCounts // of present instances
+	present   int                 // instances that readers see
+	entries   int                 // all of them, with tombstones and evicted ones
+	delta     deltaList           // what changed, each entry once
+	digest    digest
+	forgotten map[Key]*entry // removed, but in the delta still
+	upSince   int64          // lease clock, ms
+	lost      []lostLease    // by eviction, lately
 
 	// generation counts what readers can see: an answer made at one
 	// generation is the right answer as long as it stands.
@@ -132,6 +134,8 @@ type entry struct {
 	// Local, never merged.
 	evicted    bool
 	evictedAt  int64       // lease clock, ms
+	leaf       uint16      // of the digest
+	sum        uint64      // what the digest holds of it; 0: nothing, it is retired
 	renewedYet atomic.Bool // since its registration, see Netflix
 	registered int64       // wall clock, ms
 	serviceUp  int64       // wall clock, ms; 0: never UP
@@ -162,7 +166,7 @@ func New(opts Options) (*Registry, error) {
 	r := &Registry{
 		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(),
 		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
-		apps: make(map[string]*application),
+		apps: make(map[string]*application), forgotten: make(map[Key]*entry),
 	}
 	if opts.Metrics != nil {
 		if err := opts.Metrics.Register((*collector)(r)); err != nil {
@@ -202,15 +206,23 @@ func (r *Registry) create(key Key) *entry {
 		a = &application{name: key.App, entries: make(map[string]*entry)}
 		r.apps[a.name] = a
 	}
-	e := &entry{app: a, id: key.ID}
+	if old := r.forgotten[key]; old != nil {
+		r.delta.remove(old)
+		delete(r.forgotten, key)
+	}
+	e := &entry{app: a, id: key.ID, leaf: leafOf(key)}
 	a.entries[e.id] = e
 	r.entries++
 	return e
 }
 
-// remove forgets an entry that readers don't see.
+// remove forgets an entry that readers don't see. Its deletion stays in the
+// delta for as long as any other.
 func (r *Registry) remove(e *entry) {
-	r.delta.remove(e)
+	if e.deltaAt != 0 {
+		r.forgotten[e.key()] = e
+	}
+	r.digest.set(e, true)
 	delete(e.app.entries, e.id)
 	if len(e.app.entries) == 0 {
 		delete(r.apps, e.app.name)
@@ -224,6 +236,7 @@ func (r *Registry) remove(e *entry) {
 // code and the delta always come from one state.
 func (r *Registry) refresh(e *entry, was bool, action eureka.ActionType, wall, lease int64) {
 	is := e.isPresent()
+	r.digest.set(e, false)
 	if was {
 		r.counts.Remove(e.visible)
 	}

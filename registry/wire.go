@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -69,4 +70,55 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 		return Entry{}, fmt.Errorf("registryd.rh: %016x, but the content has %016x", st.RecordHash, got)
 	}
 	return e, nil
+}
+
+var (
+	errNoID       = errors.New("id: missing")
+	errNoApp      = errors.New("appName: missing")
+	errNoState    = errors.New("registryd: missing")
+	errNoInstance = errors.New("instanceInfo: missing")
+)
+
+// FromItem returns the entry that an item on NATS carries, and which of its
+// parts come with their content: the action says so. Its errors name the member.
+func FromItem(item *eureka.Item) (Entry, Bits, error) {
+	switch {
+	case item.Err != nil:
+		return Entry{}, 0, item.Err
+	case item.AppName == "":
+		return Entry{}, 0, errNoApp
+	case item.ID == "":
+		return Entry{}, 0, errNoID
+	case item.State == nil:
+		return Entry{}, 0, errNoState
+	}
+	var carried Bits
+	var info *eureka.InstanceInfo
+	switch st := item.State; item.Action {
+	case eureka.ActionRegister:
+		info, carried = item.InstanceInfo, Registered|Overridden
+		switch {
+		case info == nil:
+			return Entry{}, 0, errNoInstance
+		case !st.Live:
+			return Entry{}, 0, fmt.Errorf("registryd.live: false in a %s", item.Action)
+		case NewKey(info.App, info.ID()) != NewKey(item.AppName, item.ID):
+			return Entry{}, 0, fmt.Errorf("instanceInfo: is %.200s", NewKey(info.App, info.ID()))
+		}
+	case eureka.ActionCancel:
+		carried = Registered | Overridden
+		if st.Live {
+			return Entry{}, 0, fmt.Errorf("registryd.live: true in a %s", item.Action)
+		}
+	case eureka.ActionStatusUpdate, eureka.ActionDeleteStatusOverride:
+		carried = Overridden
+		if set := item.Action == eureka.ActionStatusUpdate; st.OverrideSet != set || st.OverrideVersion == 0 {
+			return Entry{}, 0, fmt.Errorf("registryd.set: %t, ov %d in a %s", st.OverrideSet, st.OverrideVersion, item.Action)
+		}
+	case eureka.ActionHeartbeat:
+	default:
+		return Entry{}, 0, fmt.Errorf("action: %.40q is unknown", item.Action)
+	}
+	e, err := FromState(item.State, info)
+	return e, carried, err
 }

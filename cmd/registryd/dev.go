@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/dev"
 	"github.com/registryd/registryd/node"
 )
@@ -25,6 +26,9 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	logger, err := logs.logger(stderr)
 	if err != nil {
 		return err
+	}
+	if o.Node.Cluster != "" && !broker.ValidName(o.Node.Cluster) {
+		return usagef("--cluster %.80q: %v", o.Node.Cluster, broker.ErrName)
 	}
 	o.Logger, o.Node.Version = logger, version()
 	o.Embedded.ListenFallback = !isSet(fs, "embedded-listen")
@@ -53,12 +57,12 @@ func welcome(w io.Writer, c *dev.Cluster, o dev.Options) {
 	for _, n := range c.Nodes() {
 		fmt.Fprintf(w, "  %-8s %s\n", n.Name(), n.URL())
 	}
-	broker := "nats://" + c.BrokerAddress()
-	fmt.Fprintf(w, "  %-8s %s\n\nTry:\n", "broker", broker)
+	brokerURL := "nats://" + c.BrokerAddress()
+	fmt.Fprintf(w, "  %-8s %s\n\nTry:\n", "broker", brokerURL)
 	first, last := c.Nodes()[0], c.Nodes()[len(c.Nodes())-1]
 	again := ""
 	if c.BrokerAddress() != defaultEmbedded {
-		again = " --nats " + broker
+		again = " --nats " + brokerURL
 	}
 	fmt.Fprintf(w, `  registryd tail%s
         replication as it happens (from the sources: go run ./cmd/registryd tail%s)

@@ -49,6 +49,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return 0
+	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
+		return 0 // told to stop before it had started
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(stderr, "registryd:", oneLine(strings.TrimPrefix(err.Error(), errUsage.Error()+": ")))
 		return 2

@@ -84,7 +84,7 @@ func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error)
 			return o, usagef("--%s %s: must be above 0", name, fs.Lookup(name).Value)
 		}
 	}
-	if o.RenewalThreshold <= 0 || o.RenewalThreshold > 1 {
+	if !(o.RenewalThreshold > 0 && o.RenewalThreshold <= 1) { // also NaN
 		return o, usagef("--renewal-threshold %v: must be above 0 and at most 1", o.RenewalThreshold)
 	}
 	switch *compat {
@@ -97,6 +97,9 @@ func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error)
 	}
 	o.NoSelfPreservation = !*preserve
 	o.Version = version()
+	if o.Name != "" && !broker.ValidNode(o.Name) {
+		return o, usagef("--node %.80q: %v", o.Name, broker.ErrName)
+	}
 	if o.Name == "" {
 		if o.Name, err = defaultName(o.Listen); err != nil {
 			return o, err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
+	"net/url"
 	"os"
 	"time"
 
@@ -42,15 +44,23 @@ func runTail(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if *only != "" && !broker.ValidNode(*only) {
 		return usagef("--node %.80q: %v", *only, broker.ErrName)
 	}
-	source := watchSource{broker.WatchOptions{Access: access, Cluster: *cluster, Node: *only, Logger: logger}}
-	t, err := tail.New(source, stdout, tail.Options{
+	subjects, err := broker.NewSubjects(*cluster)
+	if err != nil {
+		return usagef("--cluster: %v", err)
+	}
+	// It finds what is wrong with the URLs and files.
+	w, err := broker.Watch(ctx, broker.WatchOptions{Access: access, Cluster: *cluster, Node: *only, Logger: logger})
+	if err != nil {
+		return usagef("--nats: %v", err)
+	}
+	t, err := tail.New(watchSource{w, subjects, logger}, stdout, tail.Options{
 		JSON: *asJSON, Node: *only, Color: isTerminal(stdout), Logger: logger,
 	})
 	if err != nil {
 		return usagef("%v", err)
 	}
 	if !*asJSON {
-		fmt.Fprintf(stderr, "tailing cluster %s on %s; stop with Ctrl-C\n", *cluster, access.URLs[0])
+		fmt.Fprintf(stderr, "tailing cluster %s on %s; stop with Ctrl-C\n", *cluster, redacted(access.URLs[0]))
 	}
 	counts, err := t.Run(ctx)
 	if counts.Foreign > 0 {
@@ -69,27 +79,36 @@ func isTerminal(w io.Writer) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// watchSource lets tail see what a broker's watcher hears.
-type watchSource struct{ opts broker.WatchOptions }
+// redacted hides the password in a URL.
+func redacted(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		// Without a scheme, as the NATS client allows.
+		if u, err = url.Parse("nats://" + text); err != nil {
+			return "the broker"
+		}
+	}
+	return u.Redacted()
+}
 
-// Watch implements tail.Source.
+// watchSource lets tail see what a broker's watcher hears.
+type watchSource struct {
+	watcher  *broker.Watcher
+	subjects broker.Subjects
+	log      *slog.Logger
+}
+
+// Watch implements tail.Source. It closes the watcher.
 func (s watchSource) Watch(ctx context.Context, deliver func(tail.Message)) (err error) {
-	subjects, err := broker.NewSubjects(s.opts.Cluster)
-	if err != nil {
-		return err
-	}
-	w, err := broker.Watch(ctx, s.opts)
-	if err != nil {
-		return usagef("%v", err)
-	}
+	w := s.watcher
 	defer func() {
 		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), tailCloseTimeout)
 		defer cancel()
 		if cerr := w.Close(closing); err == nil {
 			err = cerr
 		}
-		if n := w.Stats().Dropped; n > 0 && s.opts.Logger != nil {
-			s.opts.Logger.Warn("tail was too slow and missed messages", "component", "tail", "dropped", n)
+		if n := w.Stats().Dropped; n > 0 {
+			s.log.Warn("tail was too slow and missed messages", "component", "tail", "dropped", n)
 		}
 	}()
 	for {
@@ -100,7 +119,7 @@ func (s watchSource) Watch(ctx context.Context, deliver func(tail.Message)) (err
 			if !open {
 				return nil
 			}
-			if msg, ok := tailMessage(subjects, m); ok {
+			if msg, ok := tailMessage(s.subjects, m); ok {
 				deliver(msg)
 			}
 		}

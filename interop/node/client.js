@@ -19,8 +19,10 @@ export class Client {
   #log = [];
 
   // instance goes to the server as it is. delta: ask for changes after the first
-  // full list. servicePath: where the registry is on the node's port.
-  constructor({ port, servicePath, delta, instance }) {
+  // full list. Either port and servicePath say where the one node's registry is,
+  // or urls lists the apps/ of several nodes: then the library goes on with the
+  // next one when one fails.
+  constructor({ port, servicePath, urls, delta, instance }) {
     this.app = instance.app;
     this.id = instance.instanceId ?? instance.hostName;
     const keep = (level) => (...args) => {
@@ -32,12 +34,11 @@ export class Client {
       shouldUseDelta: delta,
       instance,
       eureka: {
-        host: '127.0.0.1',
-        port,
-        servicePath,
         heartbeatInterval: INTERVAL,
         registryFetchInterval: INTERVAL,
-        maxRetries: 0, // a 5xx is seen, not hidden by another try
+        ...(urls
+          ? { serviceUrls: { default: urls } }
+          : { host: '127.0.0.1', port, servicePath, maxRetries: 0 }), // a 5xx is seen, not hidden by another try
       },
     });
     for (const event of ['registered', 'heartbeat', 'deregistered']) {
@@ -76,6 +77,11 @@ export class Client {
   // seesVip returns the instances of a virtual address in the client's own cache.
   seesVip(vip) {
     return this.#eureka.cache.vip[vip] ? this.#eureka.getInstancesByVipAddress(vip) : [];
+  }
+
+  // all returns every instance in the client's own cache.
+  all() {
+    return Object.values(this.#eureka.cache.app).flat();
   }
 
   // complaints returns the warnings and errors that the client logged.

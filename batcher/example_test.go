@@ -1,0 +1,60 @@
+package batcher_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/batcher"
+)
+
+// A pipeline whose slots count renewals, and whose peer prints what it gets.
+func Example() {
+	acc, err := acceptor.New(acceptor.Options[string, int, string]{
+		Merge: func(older, newer int) int { return older + newer },
+		Render: func(key string, renewals int, _ time.Duration) (string, int, acceptor.Reason) {
+			task := fmt.Sprintf("%s renewed %d times", key, renewals)
+			return task, len(task), ""
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	b, err := batcher.New(acc, batcher.Options[string, int, string]{
+		Peer: "node-2",
+		Send: func(_ context.Context, batch acceptor.Batch[string, int, string]) ([]acceptor.Outcome, error) {
+			outcomes := make([]acceptor.Outcome, len(batch.Items))
+			for i, item := range batch.Items {
+				fmt.Println(item.Task)
+				outcomes[i] = acceptor.Done()
+			}
+			return outcomes, nil
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := b.Run(ctx); err != nil {
+			fmt.Println(err)
+		}
+	})
+	acc.Offer("ORDERS/a", 1)
+	acc.Offer("ORDERS/b", 1)
+	acc.Offer("ORDERS/a", 1)
+	cancel() // The drain sends what is pending, without the delay.
+	wg.Wait()
+	s := acc.Stats()
+	fmt.Printf("%d accepted, %d acknowledged, %d merged", s.Accepted, s.Acknowledged, s.Merged)
+	// Output:
+	// ORDERS/a renewed 2 times
+	// ORDERS/b renewed 1 times
+	// 3 accepted, 2 acknowledged, 1 merged
+}

@@ -1,0 +1,152 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// The digest tells in a few bytes whether two registries hold the same. Keys
+// fall into leaves by the prefix of their hash; the sum of a leaf is the XOR of a
+// hash of each of its entries' versions, and the sum of a group, or of all, that
+// of the leaves below. So a change costs two XORs, and heartbeats and evictions
+// cost nothing: leases are no part of it.
+const (
+	DigestGroups = 64 // the first six bits of a key's hash
+	DigestLeaves = 64 // leaves of each group: the next six
+)
+
+// digest is the sums of one registry.
+type digest struct {
+	root   uint64
+	groups [DigestGroups]uint64
+	leaves [DigestGroups * DigestLeaves]map[*entry]struct{}
+	sums   [DigestGroups * DigestLeaves]uint64
+}
+
+// leafOf returns the leaf of a key.
+func leafOf(key Key) uint16 {
+	var stack [256]byte
+	b := appendText(stack[:0], key.App)
+	b = append(b, key.ID...)
+	sum := sha256.Sum256(b)
+	return binary.BigEndian.Uint16(sum[:2]) >> 4
+}
+
+// versionSum is the hash64 of CONVERGENCE.md: of the key, and of the versions of
+// both parts with what settles equal ones.
+func versionSum(e *entry) uint64 {
+	var stack [512]byte
+	b := appendText(stack[:0], e.app.name)
+	b = appendText(b, e.id)
+	b = appendInt(b, e.record.Version)
+	b = appendBool(b, e.record.Live)
+	b = appendInt(b, int64(e.record.Hash))
+	b = appendInt(b, e.override.Version)
+	b = appendBool(b, e.override.Set)
+	b = appendText(b, string(e.override.Status))
+	sum := sha256.Sum256(b)
+	return binary.BigEndian.Uint64(sum[:8])
+}
+
+// set brings the sums up to date after a part of e changed, or e was retired or
+// renewed after that. The registry's lock is held.
+func (d *digest) set(e *entry, retired bool) {
+	sum := uint64(0)
+	if !retired {
+		sum = versionSum(e)
+	}
+	diff := e.sum ^ sum
+	e.sum = sum
+	d.root ^= diff
+	d.groups[e.leaf/DigestLeaves] ^= diff
+	d.sums[e.leaf] ^= diff
+	if d.leaves[e.leaf] == nil {
+		d.leaves[e.leaf] = make(map[*entry]struct{})
+	}
+	if sum == 0 {
+		delete(d.leaves[e.leaf], e)
+	} else {
+		d.leaves[e.leaf][e] = struct{}{}
+	}
+}
+
+// Digest returns the sum of all that is not retired.
+func (r *Registry) Digest() uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.digest.root
+}
+
+// GroupSums returns the sums of the DigestGroups groups.
+func (r *Registry) GroupSums() []uint64 {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return append([]uint64(nil), r.digest.groups[:]...)
+}
+
+// LeafSums returns the sums of the DigestLeaves leaves of a group; nil if there
+// is no such group. Leaf i of group g is number g × DigestLeaves + i.
+func (r *Registry) LeafSums(group int) []uint64 {
+	if group < 0 || group >= DigestGroups {
+		return nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	first := group * DigestLeaves
+	return append([]uint64(nil), r.digest.sums[first:first+DigestLeaves]...)
+}
+
+// Versions are what decides between two copies of an entry.
+type Versions struct {
+	Key            Key
+	Record         int64
+	Live           bool
+	Hash           uint64
+	Override       int64
+	Set            bool
+	OverrideStatus eureka.Status
+}
+
+// Entry returns v as an entry without content, to compare by.
+func (v *Versions) Entry() Entry {
+	return Entry{
+		Record:   Record{Version: v.Record, Live: v.Live, Hash: v.Hash},
+		Override: Override{Version: v.Override, Set: v.Set, Status: v.OverrideStatus},
+	}
+}
+
+// LeafVersions returns the versions of all entries in a leaf; nil if there is no
+// such leaf.
+func (r *Registry) LeafVersions(leaf int) []Versions {
+	if leaf < 0 || leaf >= len(r.digest.sums) {
+		return nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	out := make([]Versions, 0, len(r.digest.leaves[leaf]))
+	for e := range r.digest.leaves[leaf] {
+		out = append(out, Versions{
+			Key: e.key(), Record: e.record.Version, Live: e.record.Live, Hash: e.record.Hash,
+			Override: e.override.Version, Set: e.override.Set, OverrideStatus: e.override.Status,
+		})
+	}
+	return out
+}
+
+// Declinable says whether a peer may rightly refuse the entry: it is evicted
+// here, its lease has expired, or it is not known at all.
+func (r *Registry) Declinable(key Key) bool {
+	_, lease := r.clock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e := r.lookup(key)
+	if e == nil || e.evicted {
+		return true
+	}
+	if e.record.Live {
+		return r.expired(e, lease)
+	}
+	return retired(e.renewed.Load(), e.record.Duration, lease)
+}

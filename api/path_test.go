@@ -57,6 +57,7 @@ func TestParsePath(t *testing.T) {
 		{"/eureka/apps/ORDERS/%2F", target{resource: instanceResource, name: "ORDERS", id: "/"}},
 		{"/eureka/apps/ORDERS/a%252Fb", target{resource: instanceResource, name: "ORDERS", id: "a%2Fb"}},
 		{"/eureka/apps/ORDERS/a+b", target{resource: instanceResource, name: "ORDERS", id: "a+b"}},
+		{"/eureka/apps/ORDERS/a+b%2Fc", target{resource: instanceResource, name: "ORDERS", id: "a+b/c"}},
 		{"/eureka/apps/ORDERS/..", target{resource: instanceResource, name: "ORDERS", id: ".."}},
 		{"/eureka/apps/ORDERS/%00", target{resource: instanceResource, name: "ORDERS", id: "\x00"}},
 		{"/eureka/apps/ORDERS/%FF", target{resource: instanceResource, name: "ORDERS", id: "\xff"}},
@@ -181,6 +182,7 @@ func FuzzParsePath(f *testing.F) {
 		{"é", "%2F"},
 		{"A", "\x00\xff"},
 		{"..", "."},
+		{"a+b/c", "d+e"},
 		{"/eureka/apps//", "?x#y"},
 	} {
 		f.Add(seed[0], seed[1])

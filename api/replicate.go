@@ -30,14 +30,14 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	}
 	select {
 	case h.batches <- struct{}{}:
-		
+		defer func() { <-h.batches }()
 	default:
 		h.metrics.rejected(busy)
 		return empty(w, http.StatusServiceUnavailable)
 	}
 	body, err := h.readBody(r, h.opts.MaxBatchBody)
 	if err != nil {
-		return h.refuseBody(w, f, err, h.opts.MaxBatchBody)
+		return h.refuseBody(w, r, f, err, h.opts.MaxBatchBody)
 	}
 	list, err := eureka.DecodeReplicationList(body, eureka.ListOptions{})
 	switch {

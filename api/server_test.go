@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,12 +54,13 @@ type reply struct {
 	body   string
 }
 
-// do sends a request by a connection of its own.
+// do sends a request by a connection of its own, from any goroutine.
 func do(t *testing.T, method, url, body string, headers ...string) reply {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return reply{}
 	}
 	r.Close = true
 	for i := 0; i < len(headers); i += 2 {
@@ -66,12 +68,13 @@ func do(t *testing.T, method, url, body string, headers ...string) reply {
 	}
 	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return reply{}
 	}
 	defer answer.Body.Close() //nolint:errcheck // It was read to its end.
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
 	}
 	return reply{code: answer.StatusCode, length: answer.ContentLength, body: string(text)}
 }
@@ -105,9 +108,6 @@ func TestServer(t *testing.T) {
 	if a := do(t, "HEAD", s.url+"/eureka/apps/NONE", ""); a.code != 404 || a.body != "" {
 		t.Errorf("HEAD of none: status %d, body %q", a.code, a.body)
 	}
-	if a := do(t, "POST", s.url+"/eureka/apps/ORDERS", strings.Repeat("x", api.DefaultMaxBody+1), "Content-Type", jsonType); a.code != 413 || !strings.Contains(a.body, "262144") {
-		t.Errorf("too large: status %d, body %q", a.code, a.body)
-	}
 	long := "/eureka/apps/ORDERS/id/metadata?k=" + strings.Repeat("x", api.DefaultMaxHeaderBytes+8<<10)
 	if a := do(t, "PUT", s.url+long, ""); a.code != 431 {
 		t.Errorf("long query: status %d, want 431", a.code)
@@ -118,6 +118,31 @@ func TestServer(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("Close after Run: %v", err)
+	}
+}
+
+// TestTooLargeIsAnswered sends more than is read: the client gets its answer all
+// the same, however often it is tried.
+func TestTooLargeIsAnswered(t *testing.T) {
+	s := serve(t, newNode(t, api.Options{MaxBody: 1024}), api.ServerOptions{})
+	var done sync.WaitGroup
+	for range 20 {
+		done.Go(func() {
+			a := do(t, "POST", s.url+"/eureka/apps/ORDERS", strings.Repeat("x", 1<<20), "Content-Type", jsonType)
+			if a.code != 413 || a.body != "body: larger than 1024 bytes" {
+				t.Errorf("status %d, body %q", a.code, a.body)
+			}
+		})
+	}
+	done.Wait()
+	// Who asks before sending is told without.
+	c := dial(t, s)
+	if _, err := io.WriteString(c, "POST /eureka/apps/ORDERS HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 1048576\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, "HTTP/1.1 413 ") {
+		t.Errorf("answer %q, %v", line, err)
 	}
 }
 

@@ -53,7 +53,7 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 	}
 	body, err := h.readBody(r, h.opts.MaxBody)
 	if err != nil {
-		return h.refuseBody(w, f, err, h.opts.MaxBody)
+		return h.refuseBody(w, r, f, err, h.opts.MaxBody)
 	}
 	if latin1 {
 		body = fromLatin1(body)
@@ -218,18 +218,30 @@ func (h *Handler) badValue(w http.ResponseWriter, key registry.Key, what string)
 }
 
 // refuseBody refuses a body that was not read.
-func (h *Handler) refuseBody(w http.ResponseWriter, f eureka.Format, err error, limit int) int {
+func (h *Handler) refuseBody(w http.ResponseWriter, r *http.Request, f eureka.Format, err error, limit int) int {
 	switch {
 	case errors.Is(err, errTooLarge):
 		h.metrics.rejected(tooLarge)
-		// The rest of the body is not read: the connection can't be used again.
-		w.Header().Set("Connection", "close")
+		abandonBody(w, r)
 		return text(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("body: larger than %d bytes", limit))
 	case errors.Is(err, errCoding):
 		return h.rejected(w, http.StatusUnsupportedMediaType, badCoding)
 	default:
 		return h.unparsable(w, f)
 	}
+}
+
+// abandonBody gives up a body that is larger than it may be: the connection
+// can't be used again. A MaxBytesReader that hits its bound tells net/http to
+// close it gently, so that a client that is still sending gets its answer and
+// no reset. One that asked before sending (100-continue) is not made to send.
+func abandonBody(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Connection", "close")
+	if r.Header.Get("Expect") != "" {
+		return
+	}
+	var one [1]byte
+	http.MaxBytesReader(w, r.Body, 0).Read(one[:]) //nolint:errcheck // It is the bound, or the end.
 }
 
 // unparsable answers as Eureka does to a body that it can't decode.

@@ -162,10 +162,11 @@ func TestRegisterLatin1(t *testing.T) {
 	}
 }
 
-// sendZipped posts a compressed body.
+// sendZipped posts a compressed body without telling its size.
 func sendZipped(t *testing.T, n *node, path string, body []byte) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequestWithContext(t.Context(), "POST", path, bytes.NewReader(body))
+	r.ContentLength = -1
 	r.Header.Set("Content-Type", jsonType)
 	r.Header.Set("Content-Encoding", "gzip")
 	w := httptest.NewRecorder()

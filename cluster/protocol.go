@@ -241,16 +241,9 @@ func (c *Cluster) entryItem(key registry.Key, leaseOnly bool) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	rec := &entry.Record
-	item := eureka.Item{
-		Action: eureka.ActionRegister, AppName: key.App, ID: key.ID, LastDirtyTimestamp: rec.LastDirty,
-		Status: registry.Visible(rec, &entry.Override), InstanceInfo: rec.Info, State: entry.State(0),
-	}
-	switch {
-	case leaseOnly:
+	item := entry.Item(key, 0)
+	if leaseOnly {
 		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
-	case !rec.Live:
-		item.Action, item.LastDirtyTimestamp, item.Status = eureka.ActionCancel, eureka.NoTimestamp, ""
 	}
 	return eureka.AppendItem(make([]byte, 0, itemRoom), &item), true
 }

@@ -26,33 +26,23 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 		return task{}, 0, acceptor.Evicted
 	}
 	rec, override := &entry.Record, &entry.Override
-	item := eureka.Item{
-		AppName: key.App, ID: key.ID, LastDirtyTimestamp: rec.LastDirty,
-		State: entry.State(wait),
-	}
+	item := entry.Item(key, wait) // whole: a Register or a Cancel
 	switch {
-	case !rec.Live:
-		item.Action = eureka.ActionCancel
-		item.LastDirtyTimestamp = eureka.NoTimestamp
-	case bits&(registry.Registered|registry.Cancelled) != 0:
-		item.Action = eureka.ActionRegister
-		item.Status = registry.Visible(rec, override)
-		item.InstanceInfo = rec.Info
+	case !rec.Live || bits&(registry.Registered|registry.Cancelled) != 0:
 	case bits&registry.Overridden != 0:
 		item.Action = eureka.ActionDeleteStatusOverride
 		if override.Set {
 			item.Action = eureka.ActionStatusUpdate
 		}
-		item.Status = override.Status
+		item.Status, item.InstanceInfo = override.Status, nil
 	default:
 		if wait > renewalInterval(rec.Info) {
 			return task{}, 0, acceptor.Expired
 		}
-		item.Action = eureka.ActionHeartbeat
+		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
 		if override.Set {
 			item.OverriddenStatus = override.Status
 		}
-		item.Status = registry.Visible(rec, override)
 	}
 	body := eureka.AppendItem(make([]byte, 0, itemRoom), &item)
 	return task{action: item.Action, body: body}, len(body) + 1, "" // and a comma

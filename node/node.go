@@ -98,6 +98,9 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.build(); err != nil {
 		return err
 	}
+	if err := n.startSnapshots(); err != nil {
+		return err
+	}
 	n.startTimers()
 	if err := n.startConsumer(); err != nil {
 		return err

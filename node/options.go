@@ -19,6 +19,7 @@ const (
 	DefaultCluster          = "default"
 	DefaultEvictionInterval = registry.DefaultEvictionInterval
 	DefaultShutdownTimeout  = 15 * time.Second
+	DefaultSnapshotInterval = 15 * time.Second
 	// deltaSweepInterval is Eureka's deltaRetentionTimerIntervalInMs.
 	deltaSweepInterval = 30 * time.Second
 )
@@ -69,6 +70,13 @@ type Options struct {
 	// ShutdownTimeout bounds Close as a whole. Default DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
 
+	// DataDir is the directory of the snapshot, from which the node serves at
+	// once what was alive when it stopped. Empty: no snapshot.
+	DataDir string
+	// SnapshotInterval is the time between two snapshots. Default
+	// DefaultSnapshotInterval.
+	SnapshotInterval time.Duration
+
 	// Logger takes all lines. Default: none.
 	Logger *slog.Logger
 }
@@ -87,6 +95,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.EvictionInterval == 0 {
 		o.EvictionInterval = DefaultEvictionInterval
+	}
+	if o.SnapshotInterval == 0 {
+		o.SnapshotInterval = DefaultSnapshotInterval
 	}
 	if o.ShutdownTimeout == 0 {
 		o.ShutdownTimeout = DefaultShutdownTimeout
@@ -117,6 +128,7 @@ func (o *Options) setDefaults() error {
 		{"eviction interval", o.EvictionInterval},
 		{"delta retention", o.DeltaRetention},
 		{"shutdown timeout", o.ShutdownTimeout},
+		{"snapshot interval", o.SnapshotInterval},
 	} {
 		if d.d < 0 {
 			errs = append(errs, fmt.Errorf("%s %v: negative", d.name, d.d))

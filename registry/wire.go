@@ -23,6 +23,19 @@ func (e *Entry) State(wait time.Duration) *eureka.State {
 	}
 }
 
+// Item returns e whole, as it travels on NATS and stands in a snapshot: a
+// Register, or the Cancel of a tombstone.
+func (e *Entry) Item(key Key, wait time.Duration) eureka.Item {
+	item := eureka.Item{
+		Action: eureka.ActionRegister, AppName: key.App, ID: key.ID, LastDirtyTimestamp: e.Record.LastDirty,
+		Status: Visible(&e.Record, &e.Override), InstanceInfo: e.Record.Info, State: e.State(wait),
+	}
+	if !e.Record.Live {
+		item.Action, item.LastDirtyTimestamp, item.Status, item.InstanceInfo = eureka.ActionCancel, eureka.NoTimestamp, "", nil
+	}
+	return item
+}
+
 // FromState returns the entry that st and, where the record came with its
 // content, info carry. Its errors name the member and what is wrong with it; a
 // record whose content does not have the hash that it claims is refused, since

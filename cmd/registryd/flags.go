@@ -38,12 +38,15 @@ func newFlagSet(command, what string, stdout io.Writer) *flag.FlagSet {
 // of weight. Any fault is one of usage.
 func parse(fs *flag.FlagSet, args []string) error {
 	fs.String("config", "", "`FILE` with settings in YAML, a key per flag")
+	help := fs.Usage
+	fs.Usage = func() {} // called for faults too
 	err := ff.Parse(fs, args,
 		ff.WithEnvVarPrefix("REGISTRYD"),
 		ff.WithConfigFileFlag("config"), ff.WithConfigFileParser(ffyaml.Parser),
 	)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
+		help()
 		return err
 	case err != nil:
 		return usagef("%v", err)

@@ -50,42 +50,60 @@ func (n *node) registry() string { return n.base() + "/eureka/v2" }
 
 // cluster is three nodes: a brings the broker, b and c use it.
 type cluster struct {
+	owner   *testing.T // of the processes
 	a, b, c *node
 	binary  string
 	http    *http.Client
 }
 
-// newCluster returns a cluster whose nodes are all ready.
-func newCluster(ctx context.Context, t *testing.T) *cluster {
-	t.Helper()
+func newCluster(owner *testing.T) *cluster {
+	owner.Helper()
 	c := &cluster{
+		owner:  owner,
 		binary: os.Getenv("INTEROP_REGISTRYD"),
 		// The environment's proxy is not asked for what is on this machine.
 		http: &http.Client{Timeout: requestTime, Transport: &http.Transport{}},
 	}
-	t.Cleanup(c.http.CloseIdleConnections)
+	owner.Cleanup(c.http.CloseIdleConnections)
 	if c.binary == "" {
 		c.binary = filepath.Join("..", "..", "bin", "registryd")
 	}
 	if _, err := os.Stat(c.binary); err != nil {
-		t.Fatalf(`%v: run "make build" first`, err)
+		owner.Fatalf(`%v: run "make build" first`, err)
 	}
+	return c
+}
+
+// launch starts the nodes and waits until all are ready.
+func (c *cluster) launch(ctx context.Context, t *testing.T) {
+	t.Helper()
 	broker := make(chan string, 1)
-	c.a = c.newNode(ctx, t, "a", func(line string) {
+	c.a = c.newNode(ctx, t, "a", func(line string) bool {
 		if url, ok := strings.CutPrefix(line, "embedded broker: "); ok {
 			broker <- url
 		}
+		return true
 	}, "--embedded-listen", "127.0.0.1:0")
-	nats := <-broker
-	c.b = c.newNode(ctx, t, "b", func(string) {}, "--nats", nats)
-	c.c = c.newNode(ctx, t, "c", func(string) {}, "--nats", nats)
-	return c
+	var nats string
+	until(ctx, t, "node a says where its broker listens", func() error {
+		select {
+		case nats = <-broker:
+			return nil
+		default:
+			return errors.New("no such line yet")
+		}
+	})
+	c.b = c.newNode(ctx, t, "b", keep, "--nats", nats)
+	c.c = c.newNode(ctx, t, "c", keep, "--nats", nats)
 }
+
+// keep is for lines that nobody waits for.
+func keep(string) bool { return true }
 
 func (c *cluster) nodes() []*node { return []*node{c.a, c.b, c.c} }
 
 // newNode starts a node on a free port and waits until it is ready.
-func (c *cluster) newNode(ctx context.Context, t *testing.T, name string, onLine func(string), args ...string) *node {
+func (c *cluster) newNode(ctx context.Context, t *testing.T, name string, onLine func(string) bool, args ...string) *node {
 	t.Helper()
 	n := &node{name: name, args: append([]string{
 		"serve", "--node", name, "--eviction-interval", evictionInterval.String(), "--self-preservation=false",
@@ -102,10 +120,10 @@ func (c *cluster) newNode(ctx context.Context, t *testing.T, name string, onLine
 
 // start starts a node's process and waits until it is ready. It returns false
 // when the process ended since its port is taken.
-func (c *cluster) start(ctx context.Context, t *testing.T, n *node, onLine func(string)) bool {
+func (c *cluster) start(ctx context.Context, t *testing.T, n *node, onLine func(string) bool) bool {
 	t.Helper()
 	args := append(slices.Clone(n.args), "--listen", "127.0.0.1:"+strconv.Itoa(n.port))
-	proc, err := spawn(t, "node "+n.name, onLine, nil, c.binary, args...)
+	proc, err := spawn(c.owner, "node "+n.name, onLine, nil, c.binary, args...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package interop_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -55,8 +56,9 @@ func (v jsView) instance(id string) listed {
 	return v.Instances[i]
 }
 
-// newJSClient starts a client that uses these nodes, the first one first.
-func newJSClient(t *testing.T, id string, instance map[string]any, nodes ...*node) *jsClient {
+// newJSClient starts a client that uses these nodes, the first one first. delta:
+// it asks for changes after its first full list.
+func newJSClient(owner, t *testing.T, id string, delta bool, instance map[string]any, nodes ...*node) *jsClient {
 	t.Helper()
 	driver := filepath.Join("..", "node")
 	if _, err := os.Stat(filepath.Join(driver, "node_modules", "eureka-js-client")); err != nil {
@@ -66,7 +68,7 @@ func newJSClient(t *testing.T, id string, instance map[string]any, nodes ...*nod
 	for _, n := range nodes {
 		urls = append(urls, n.registry()+"/apps/")
 	}
-	options, err := json.Marshal(map[string]any{"urls": urls, "delta": true, "instance": instance})
+	options, err := json.Marshal(map[string]any{"urls": urls, "delta": delta, "instance": instance})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,10 +77,12 @@ func newJSClient(t *testing.T, id string, instance map[string]any, nodes ...*nod
 		t.Fatal(err)
 	}
 	j := &jsClient{id: id, stdin: write, answers: make(chan string, 1)}
-	j.proc, err = spawn(t, id, func(line string) {
+	j.proc, err = spawn(owner, id, func(line string) bool {
 		select {
 		case j.answers <- line:
-		default: // an answer that nobody waited for; it is in the tail
+			return false
+		default:
+			return true // an answer that nobody waited for
 		}
 	}, read, "node", filepath.Join(driver, "process.js"), string(options))
 	if cerr := read.Close(); err == nil {
@@ -87,12 +91,17 @@ func newJSClient(t *testing.T, id string, instance map[string]any, nodes ...*nod
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := j.stdin.Close(); err != nil {
-			t.Error(err)
-		}
-	})
 	return j
+}
+
+// close ends the client's process by the end of its input, as a code 0.
+func (j *jsClient) close(t *testing.T) {
+	t.Helper()
+	if err := errors.Join(j.stdin.Close(), j.proc.gone()); err != nil {
+		t.Errorf("%s: %v", j.id, err)
+	} else if j.proc.err != nil {
+		t.Errorf("%s at the end of its input: %v", j.id, j.proc.err)
+	}
 }
 
 // tell sends a word and decodes the answer into ok, unless that is nil.

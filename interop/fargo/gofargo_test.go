@@ -71,7 +71,6 @@ func (c *fargoClient) register(ctx context.Context, t *testing.T, n *node) {
 			}
 		}
 	}()
-	t.Cleanup(c.abandon)
 }
 
 // beat sends one heartbeat, to another node when one fails.
@@ -96,10 +95,12 @@ func (c *fargoClient) beat() {
 	}
 }
 
-// abandon ends the heartbeats and tells nobody, as a crash would.
+// abandon ends the heartbeats, if there are any, and tells nobody, as a crash would.
 func (c *fargoClient) abandon() {
-	c.stop()
-	<-c.stopped
+	if c.stop != nil {
+		c.stop()
+		<-c.stopped
+	}
 }
 
 // deregister ends the heartbeats, and then the lease.
@@ -180,6 +181,12 @@ func factsOf(i *fargo.Instance) facts {
 		renewal: i.LeaseInfo.RenewalIntervalInSecs, duration: i.LeaseInfo.DurationInSecs,
 		metadata: fmt.Sprint(i.Metadata.GetMap()), // fmt sorts the keys
 	}
+}
+
+// readFacts is factsOf of an instance whose metadata fargo has not parsed yet.
+func readFacts(i *fargo.Instance) (facts, error) {
+	_, err := i.Metadata.GetString("") // parses them
+	return factsOf(i), err
 }
 
 // ids returns the ids of instances in order.

@@ -20,7 +20,7 @@ const (
 	tailLines = 40               // kept of what a process says
 )
 
-// process is a program that the test started. It ends with the test.
+// process is a program that a test started. It ends with that test, its owner.
 type process struct {
 	name string
 	cmd  *exec.Cmd
@@ -29,17 +29,22 @@ type process struct {
 	err  error         // of Wait, once done is closed
 }
 
-// spawn starts a program; its output goes into the tail, and each line of its
-// standard output to onLine too. A stdin is what the process reads.
-func spawn(t *testing.T, name string, onLine func(string), stdin *os.File, program string, args ...string) (*process, error) {
-	t.Helper()
+// spawn starts a program. Each line of its standard output goes to onLine, which
+// says whether it belongs into the tail; of standard error all do. A stdin is what
+// the process reads.
+func spawn(owner *testing.T, name string, onLine func(line string) (keep bool), stdin *os.File, program string, args ...string) (*process, error) {
+	owner.Helper()
 	p := &process{name: name, cmd: exec.Command(program, args...), said: &tail{}, done: make(chan struct{})}
 	// Flags can come from the environment too; those of the caller's shell stay out.
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "REGISTRYD_") })
 	if stdin != nil {
 		p.cmd.Stdin = stdin
 	}
-	p.cmd.Stdout = &lineWriter{line: func(line string) { p.said.add(line); onLine(line) }}
+	p.cmd.Stdout = &lineWriter{line: func(line string) {
+		if onLine(line) {
+			p.said.add(line)
+		}
+	}}
 	p.cmd.Stderr = &lineWriter{line: p.said.add}
 	p.said.add("$ " + strings.Join(p.cmd.Args, " "))
 	if err := p.cmd.Start(); err != nil {
@@ -50,12 +55,12 @@ func spawn(t *testing.T, name string, onLine func(string), stdin *os.File, progr
 		p.said.add(fmt.Sprintf("(ended: %v)", p.cmd.ProcessState))
 		close(p.done)
 	}()
-	t.Cleanup(func() {
+	owner.Cleanup(func() {
 		if err := p.signal(syscall.SIGKILL); err != nil {
-			t.Errorf("kill %s: %v", name, err)
+			owner.Errorf("kill %s: %v", name, err)
 		}
-		if t.Failed() {
-			t.Logf("%s, pid %d, said last:\n%s", name, p.cmd.Process.Pid, p.said)
+		if owner.Failed() {
+			owner.Logf("%s, pid %d, said last:\n%s", name, p.cmd.Process.Pid, p.said)
 		}
 	})
 	return p, nil

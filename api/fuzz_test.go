@@ -16,7 +16,7 @@ import (
 // answers as documented: 5xx only where Eureka does, a 404 without a body, a
 // type for every body.
 func FuzzHandler(f *testing.F) {
-	for _, e := range load(f) {
+	for _, e := range load(f, "server") {
 		f.Add(e.method, e.target, e.header.Get("Accept"), e.header.Get("Content-Type"), e.header.Get("Content-Encoding"),
 			e.header.Get("X-Eureka-Accept"), e.header.Get(replicationHeader), e.body)
 	}

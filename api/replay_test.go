@@ -16,9 +16,9 @@ import (
 	"github.com/registryd/registryd/api"
 )
 
-// recordings holds what a Spring Cloud Eureka server answered, in order; see the
-// INDEX.md beside it.
-const recordings = "../testdata/eureka/wire/server"
+// recordings holds recorded exchanges; see the INDEX.md there. In server a Spring
+// Cloud Eureka server answered, in order.
+const recordings = "../testdata/eureka/wire"
 
 // exchange is one recorded request and its answer.
 type exchange struct {
@@ -31,12 +31,12 @@ type exchange struct {
 	answer         []byte
 }
 
-// load reads the recorded exchanges in order.
-func load(t testing.TB) []exchange {
+// load reads the recorded exchanges of a folder in order.
+func load(t testing.TB, folder string) []exchange {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(recordings, "*.req.http"))
+	files, err := filepath.Glob(filepath.Join(recordings, folder, "*.req.http"))
 	if err != nil || len(files) == 0 {
-		t.Fatalf("recordings: %d files, %v", len(files), err)
+		t.Fatalf("recordings of %s: %d files, %v", folder, len(files), err)
 	}
 	slices.Sort(files)
 	all := make([]exchange, 0, len(files))
@@ -169,7 +169,7 @@ func between(t testing.TB, n *node, all []exchange, before string) {
 // TestReplay plays all that a real server was asked, in order, and compares the
 // answers: status, media type, and the body as its readers see it.
 func TestReplay(t *testing.T) {
-	all := load(t)
+	all := load(t, "server")
 	n := newNode(t, api.Options{})
 	apart := map[string]*node{}
 	compared, differing := 0, 0
@@ -199,7 +199,7 @@ func TestReplay(t *testing.T) {
 
 // TestReplayV2 plays the same under Netflix's path: the answers are the same.
 func TestReplayV2(t *testing.T) {
-	all := load(t)
+	all := load(t, "server")
 	plain, v2 := newNode(t, api.Options{}), newNode(t, api.Options{})
 	for _, e := range all {
 		between(t, plain, all, e.name[:3])
@@ -219,6 +219,37 @@ func TestReplayV2(t *testing.T) {
 		}
 		if g, w := parse(t, got.Body.Bytes(), delta), parse(t, want.Body.Bytes(), delta); g != w {
 			t.Errorf("%s: bodies differ under v2: %s", e.name, firstDifference(g, w))
+		}
+	}
+}
+
+// TestClients plays what Java clients sent, whose server was a script: register,
+// reads and heartbeats as they came. What the clients do next depends on the
+// status alone.
+func TestClients(t *testing.T) {
+	for _, folder := range []string{"client-spring", "client-jersey"} {
+		n := newNode(t, api.Options{})
+		registered := false
+		for _, e := range load(t, folder) {
+			w := e.send(t, n)
+			want := map[string]int{"GET": 200, "POST": 204, "PUT": 200, "DELETE": 200}[e.method]
+			if e.method == "PUT" && e.code == 404 {
+				// The script forgot the instance. Here the lease is renewed.
+				want = 200
+			}
+			registered = registered || e.method == "POST"
+			if w.Code != want {
+				t.Errorf("%s/%s: status %d, want %d, body %.100q", folder, e.name, w.Code, want, w.Body)
+			}
+			if e.method == "GET" && w.Header().Get("Content-Type") != jsonType {
+				t.Errorf("%s/%s: Content-Type %q", folder, e.name, w.Header().Get("Content-Type"))
+			}
+			if e.method == "GET" && registered && w.Header().Get("Content-Encoding") == "" && !strings.Contains(w.Body.String(), "demo-1") {
+				t.Errorf("%s/%s: the list lacks demo-1: %q", folder, e.name, w.Body)
+			}
+		}
+		if !registered {
+			t.Errorf("%s: nothing was registered", folder)
 		}
 	}
 }

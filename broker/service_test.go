@@ -195,10 +195,14 @@ func TestServiceStop(t *testing.T) {
 		_, err := ask(within(t, patience), a, "b", "")
 		second <- err
 	}()
-	// Both came over the service's own connection, so they are with its endpoint too.
+	// Both are at b. The NATS server hands a message to one subscription after the other, on the sender's goroutine, so
+	// only once the sender has been there and back has the endpoint got them too.
 	<-arrived
 	<-arrived
 	spy.Unsubscribe()
+	if _, err := a.Subscribe("there.and.back", func(broker.Message) {}); err != nil {
+		t.Fatal(err)
+	}
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()

@@ -14,16 +14,16 @@ import (
 	"github.com/registryd/registryd/node"
 )
 
-// TestTwentyThousandRegisters registers that many instances at one node, as fast
-// as they are taken, and waits for both peers to list them all. It does not run
-// in parallel: what it measures would suffer.
-func TestTwentyThousandRegisters(t *testing.T) {
-	const burst, workers = 20_000, 16
-	overHTTP, bound := burst, 5*time.Second
+// TestBigBurst registers 20,000 instances at one node over HTTP, as fast as they
+// are taken, and waits for both peers to list them all. It does not run in
+// parallel: what it measures would suffer.
+func TestBigBurst(t *testing.T) {
+	const workers = 16
+	burst, overHTTP, bound := 20_000, 20_000, 5*time.Second
 	if raced {
-		// The race detector makes a request cost over a millisecond. So most
-		// of them do without HTTP, and nothing is said about speed.
-		overHTTP, bound = 320, patience
+		// The race detector makes all of it twenty times as slow. So there are
+		// fewer, most of them do without HTTP, and nothing is said about speed.
+		burst, overHTTP, bound = 4_000, 320, patience
 	}
 	server := natstest.TCP(t)
 	nodes := startCluster(t, 3, node.Options{Broker: broker.Access{Server: server}})
@@ -56,7 +56,7 @@ func TestTwentyThousandRegisters(t *testing.T) {
 	answered := time.Now()
 	for _, n := range nodes {
 		eventually(t, n.Name()+" has all instances", func() error {
-			if got := scrape(t, n).value("registryd_registry_instances"); got != burst {
+			if got := scrape(t, n).value("registryd_registry_instances"); got != float64(burst) {
 				return fmt.Errorf("it has %v of %d", got, burst)
 			}
 			return nil
@@ -83,10 +83,12 @@ func TestTwentyThousandRegisters(t *testing.T) {
 			}
 		}
 	}
+	// Each register is acknowledged, and again where a repair sent it once more.
 	for _, peer := range others(0) {
-		eventually(t, peer+" has acknowledged each register once", func() error {
-			if got := scrape(t, nodes[0]).value("registryd_cluster_results_total",
-				"peer", peer, "action", string(eureka.ActionRegister), "code", "200"); got != burst {
+		eventually(t, peer+" has acknowledged all", func() error {
+			got := scrape(t, nodes[0]).value("registryd_cluster_results_total",
+				"peer", peer, "action", string(eureka.ActionRegister), "code", "200")
+			if got < float64(burst) {
 				return fmt.Errorf("it has acknowledged %v of %d", got, burst)
 			}
 			return nil

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/registry"
 )
@@ -20,6 +22,8 @@ const (
 	DefaultEvictionInterval = registry.DefaultEvictionInterval
 	DefaultShutdownTimeout  = 15 * time.Second
 	DefaultSnapshotInterval = 15 * time.Second
+	DefaultBatchDelay       = acceptor.DefaultDelay
+	DefaultBatchSize        = batcher.DefaultSize
 	// deltaSweepInterval is Eureka's deltaRetentionTimerIntervalInMs.
 	deltaSweepInterval = 30 * time.Second
 )

@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/registryd/registryd/acceptor"
-	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/registry"
@@ -59,8 +57,8 @@ func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error)
 	fs.StringVar(&o.Name, "node", "", "`NAME` of this node (default: the host name's first label, with the port unless it is 8761)")
 	fs.StringVar(&o.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
 	fs.StringVar(&o.Advertise, "advertise", "", "service `URL` told to peers and readers (default: made of --listen)")
-	fs.DurationVar(&o.BatchDelay, "batch-delay", acceptor.DefaultDelay, "how long a change waits for others before its batch is sent")
-	fs.IntVar(&o.BatchSize, "batch-size", batcher.DefaultSize, "`TASKS` per batch, at most")
+	fs.DurationVar(&o.BatchDelay, "batch-delay", node.DefaultBatchDelay, "how long a change waits for others before its batch is sent")
+	fs.IntVar(&o.BatchSize, "batch-size", node.DefaultBatchSize, "`TASKS` per batch, at most")
 	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval, "time between two eviction passes")
 	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention, "how long a change stays in the delta")
 	fs.StringVar(&o.DataDir, "data", "", "`DIR` of the snapshot that a restart begins with; empty: none")

@@ -39,15 +39,17 @@ var rooms = map[string][]string{
 	"broker":   nil,
 	"consumer": {"registry", "eureka"},
 	"cluster":  {"registry", "eureka", "acceptor", "batcher"},
+	"snapshot": {"registry", "eureka"},
 	"api":      {"registry", "eureka"},
 	"tail":     {"eureka"},
 	"client":   {"eureka"},
 	"node": {
 		"eureka", "registry", "acceptor", "batcher", "broker",
-		"consumer", "cluster", "api", "tail", "client",
+		"consumer", "cluster", "api", "tail", "client", "snapshot",
 	},
-	"dev":           {"node", "client"},
-	"cmd/registryd": {"node", "dev", "tail", "broker", "client"},
+	"dev":           {"node", "client", "broker", "eureka"},
+	"cmd/registryd": {"node", "dev", "tail", "broker", "client", "registry"},
+	"simulate":      nil,
 
 	"internal/imports":  nil,
 	"internal/natstest": {"broker"},
@@ -94,6 +96,12 @@ func ours(importPath string) string {
 	return cmp.Or(strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/"), ".")
 }
 
+// isModule says whether a folder is the root of a module of its own.
+func isModule(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "go.mod"))
+	return err == nil
+}
+
 // read returns the folders under root that hold Go files, and what those that
 // are no tests import. It goes where the go command goes: not into testdata or
 // node_modules, and not into what begins with a dot or an underscore.
@@ -106,7 +114,7 @@ func read(root string) (folders []string, edges []edge, err error) {
 		base := d.Name()
 		if d.IsDir() {
 			hidden := strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_")
-			if name != root && (hidden || base == "testdata" || base == "node_modules") {
+			if name != root && (hidden || base == "testdata" || base == "node_modules" || isModule(name)) {
 				return fs.SkipDir
 			}
 			return nil

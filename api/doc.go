@@ -14,5 +14,5 @@
 // 503 under /eureka/ has no body: Netflix's client takes whatever comes with a
 // 404 for an instance, and never registers again.
 //
-// A write never fails for its Accept header: only reads answer 406.
+// A write never fails for its Accept header: only reads and batches answer 406.
 package api

@@ -103,7 +103,8 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 			if test.tailed {
 				tail = startTailer(t, server)
 			}
-			haunt(t, server, "ghost")
+			announce := haunt(t, server, "ghost")
+			announce("ready")
 			for _, n := range nodes {
 				eventually(t, n.Name()+" believes in the ghost", func() error {
 					if got := scrape(t, n).value("registryd_cluster_peers", "status", "reachable"); got != 3 {
@@ -138,6 +139,16 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 				})
 			}
 			checkLaw(t, nodes[0], "n2", "n3", "ghost")
+			// Else each node would spend its whole drain on the ghost.
+			announce("leaving")
+			for _, n := range nodes {
+				eventually(t, n.Name()+" knows that the ghost has left", func() error {
+					if got := scrape(t, n).value("registryd_cluster_peers", "status", "left"); got != 1 {
+						return fmt.Errorf("%v peers have left", got)
+					}
+					return nil
+				})
+			}
 			if tail != nil {
 				for _, peer := range []string{"n2", "n3", "ghost"} {
 					tail.waitFor(t, "second", "n1>"+peer)
@@ -152,23 +163,26 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 	}
 }
 
-// haunt announces a node that is not there.
-func haunt(tb testing.TB, server *broker.Server, name string) {
+// haunt returns what announces a node that is not there, in a state.
+func haunt(tb testing.TB, server *broker.Server, name string) func(state string) {
 	tb.Helper()
 	b := natstest.Node(tb, server, name)
 	incarnation, err := uuid.NewV7()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	body, err := json.Marshal(map[string]any{
-		"node": name, "incarnation": incarnation, "url": "http://192.0.2.9:8761/eureka/",
-		"version": "dev", "time": time.Now().UnixMilli(), "state": "ready",
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := b.Publish(b.Subjects().Presence(name), body); err != nil {
-		tb.Fatal(err)
+	return func(state string) {
+		tb.Helper()
+		body, err := json.Marshal(map[string]any{
+			"node": name, "incarnation": incarnation, "url": "http://192.0.2.9:8761/eureka/",
+			"version": "dev", "time": time.Now().UnixMilli(), "state": state,
+		})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if err := b.Publish(b.Subjects().Presence(name), body); err != nil {
+			tb.Fatal(err)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
 )
@@ -81,8 +82,10 @@ func TestEmbeddedBrokerIsShared(t *testing.T) {
 	checkFree(t, address)
 	for _, n := range nodes[1:] {
 		ready(t, n, "degraded: not connected to a broker")
-		register(t, n, "b-"+n.Name())
-		if err := lists(t.Context(), n, "a", "b-"+n.Name()); err != nil {
+		if err := n.Heartbeat(t.Context(), "ORDERS", "a", eureka.StatusUp, eureka.NoTimestamp); err != nil {
+			t.Errorf("%s: heartbeat: %v", n.Name(), err)
+		}
+		if err := lists(t.Context(), n, "a"); err != nil {
 			t.Error(err)
 		}
 	}

@@ -51,6 +51,7 @@ var rooms = map[string][]string{
 	"cmd/registryd": {"node", "dev", "tail", "broker", "client", "registry"},
 	"simulate":      nil,
 
+	"internal/docs":     nil,
 	"internal/imports":  nil,
 	"internal/natstest": {"broker"},
 }

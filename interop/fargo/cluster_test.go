@@ -202,10 +202,17 @@ type listed struct {
 	} `json:"leaseInfo"`
 }
 
-// state is the instance as all nodes must know it alike: the lease goes on.
+// state is the instance without what heartbeats change.
 func (l listed) state() string {
 	l.Lease.Renewed = 0
 	return fmt.Sprintf("%+v", l)
+}
+
+// shared is the state as all nodes must know it alike. When an instance was
+// registered each node says by itself, as in Eureka.
+func (l listed) shared() string {
+	l.Lease.Registered = 0
+	return l.state()
 }
 
 // list returns the instances that a node lists by their ids, and its hash code.

@@ -665,7 +665,7 @@ func (m *mixed) restartNode(ctx context.Context, t *testing.T) {
 		t.Errorf("apps__hashcode of c: got %q, want %q as of a", gotHash, wantHash)
 	}
 	for id := range want {
-		if got, want := got[id].state(), want[id].state(); got != want {
+		if got, want := got[id].shared(), want[id].shared(); got != want {
 			t.Errorf("%s at c again:\n got %s\nwant %s as at a", id, got, want)
 		}
 	}

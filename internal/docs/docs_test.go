@@ -1,0 +1,66 @@
+// Package docs_test keeps the documents true: what they name must exist.
+package docs_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// TestCompatibilityNamesTests checks that each row of the lists of rules names a
+// test, and that each test named exists in its package.
+func TestCompatibilityNamesTests(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "eureka-compatibility.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := regexp.MustCompile("`([a-z]+)\\.((?:Test|Fuzz)[A-Za-z0-9]+)`")
+	tests := map[string]string{} // package -> its test sources
+	rows := 0
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if strings.HasPrefix(line, "## Deliberate differences") {
+			break
+		}
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") || strings.HasSuffix(line, "| shown by |") {
+			continue
+		}
+		rows++
+		found := name.FindAllStringSubmatch(line, -1)
+		if len(found) == 0 && !strings.Contains(line, "`make interop`") {
+			t.Errorf("no test in row %q", line)
+		}
+		for _, f := range found {
+			folder, test := f[1], f[2]
+			if tests[folder] == "" {
+				tests[folder] = sources(t, folder)
+			}
+			if !strings.Contains(tests[folder], "\nfunc "+test+"(") {
+				t.Errorf("%s.%s does not exist: %q", folder, test, line)
+			}
+		}
+	}
+	if rows < 50 {
+		t.Errorf("%d rows found: is the format another?", rows)
+	}
+}
+
+func sources(t *testing.T, folder string) string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("tests of %s: %d files, %v", folder, len(files), err)
+	}
+	var all strings.Builder
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(b)
+	}
+	return all.String()
+}

@@ -139,7 +139,8 @@ func (s *Service) refuse(req micro.Request, r *Request, code int, text string) {
 }
 
 // Stop ends the service: no handler starts after it, what comes still is answered CodeBusy, and once the broker has heard
-// of it the node is absent. It waits for a handler that runs, as long as ctx allows. It may be called more than once.
+// of it the node is absent. A request that crosses the news on its way may get no answer at all, and times out. Stop waits
+// for a handler that runs, as long as ctx allows. It may be called more than once.
 func (s *Service) Stop(ctx context.Context) error {
 	done := s.gate.close()
 	err := s.service.Stop()

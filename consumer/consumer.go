@@ -32,7 +32,7 @@ const (
 )
 
 // Request is one batch from a NATS peer. Exactly one of Respond and Fail is
-// called, once, from a goroutine of the consumer.
+// called, once: Fail also by Deliver itself, when there is no room.
 type Request struct {
 	From    string // the sender's node name
 	Batch   string // its id, for the log

@@ -40,18 +40,27 @@ func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
 	case eureka.ActionStatusUpdate:
 		s, ok := eureka.ParseStatus(string(item.Status))
 		if !ok {
-			return eureka.Result{StatusCode: http.StatusInternalServerError}
+			return c.refused(key)
 		}
 		return eureka.Result{StatusCode: status(c.reg.SetStatus(key, s, item.LastDirtyTimestamp, true))}
 	case eureka.ActionDeleteStatusOverride:
 		s, ok := eureka.ParseStatus(string(item.Status))
 		if item.LastDirtyTimestamp == eureka.NoTimestamp || !ok && item.Status != "" {
-			return eureka.Result{StatusCode: http.StatusInternalServerError}
+			return c.refused(key)
 		}
 		return eureka.Result{StatusCode: status(c.reg.DeleteStatusOverride(key, s, item.LastDirtyTimestamp, true))}
 	default:
 		return eureka.Result{StatusCode: http.StatusInternalServerError}
 	}
+}
+
+// refused is the result of an item with a bad value: Eureka looks the instance up
+// first.
+func (c *Consumer) refused(key registry.Key) eureka.Result {
+	if _, ok := c.reg.Instance(key); !ok {
+		return eureka.Result{StatusCode: http.StatusNotFound}
+	}
+	return eureka.Result{StatusCode: http.StatusInternalServerError}
 }
 
 func status(o registry.Outcome) int {

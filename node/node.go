@@ -254,7 +254,7 @@ func (n *Node) startHTTP(listener net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
-	server, err := api.NewServer(listener, handler, api.ServerOptions{Logger: n.log})
+	server, err := api.NewServer(listener, handler, api.ServerOptions{Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}

@@ -13,7 +13,6 @@ import (
 
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/cluster"
-	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
 )
@@ -82,9 +81,6 @@ func TestEmbeddedBrokerIsShared(t *testing.T) {
 	checkFree(t, address)
 	for _, n := range nodes[1:] {
 		ready(t, n, "degraded: not connected to a broker")
-		if err := n.Heartbeat(t.Context(), "ORDERS", "a", eureka.StatusUp, eureka.NoTimestamp); err != nil {
-			t.Errorf("%s: heartbeat: %v", n.Name(), err)
-		}
 		if err := lists(t.Context(), n, "a"); err != nil {
 			t.Error(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/registryd/registryd/eureka"
@@ -25,6 +26,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	key := NewKey(info.App, info.ID())
 	rec := Record{Live: true, Base: info.Status, LastDirty: info.LastDirtyTimestamp}
 	wall, lease := r.clock()
+	r.registered.add(Event{Time: time.UnixMilli(wall), Key: key})
 	if rec.LastDirty == eureka.NoTimestamp {
 		rec.LastDirty = wall
 	}
@@ -174,6 +176,7 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 	r.refresh(e, was, eureka.Deleted, wall, lease)
 	r.mu.Unlock()
 	r.stats.cancels.Add(1)
+	r.cancelled.add(Event{Time: time.UnixMilli(wall), Key: key})
 	r.sink.Changed(Change{Key: key, Bits: Cancelled, IsReplication: isReplication})
 	if !was {
 		return NotFound

@@ -50,6 +50,7 @@ func (r *Registry) EvictExpired(keys []Key) int {
 			e.evicted = true
 			r.lost = append(r.lost, lostLease{e, lease})
 			r.refresh(e, true, eureka.Deleted, wall, lease)
+			r.cancelled.add(Event{Time: time.UnixMilli(wall), Key: key})
 			evicted++
 		}
 	}

@@ -111,6 +111,8 @@ type Registry struct {
 	// evicting is true while an Evictor may evict what has expired.
 	evicting atomic.Bool
 
+	registered, cancelled recent
+
 	stats counters
 	meter meter // of renewals
 }

@@ -95,6 +95,9 @@ func (c *cluster) launch(ctx context.Context, t *testing.T) {
 	})
 	c.b = c.newNode(ctx, t, "b", keep, "--nats", nats)
 	c.c = c.newNode(ctx, t, "c", keep, "--nats", nats)
+	for _, n := range c.nodes() {
+		t.Logf("node %s: pid %d, %s", n.name, n.proc.cmd.Process.Pid, n.registry())
+	}
 }
 
 // keep is for lines that nobody waits for.
@@ -109,7 +112,7 @@ func (c *cluster) newNode(ctx context.Context, t *testing.T, name string, onLine
 		"serve", "--node", name, "--eviction-interval", evictionInterval.String(), "--self-preservation=false",
 	}, args...)}
 	for range starts {
-		n.port = freePort(t)
+		n.port = freePort(ctx, t)
 		if c.start(ctx, t, n, onLine) {
 			return n
 		}
@@ -146,11 +149,12 @@ func (c *cluster) start(ctx context.Context, t *testing.T, n *node, onLine func(
 }
 
 // freePort returns a port that nobody listens on.
-func freePort(t *testing.T) int {
+func freePort(ctx context.Context, t *testing.T) int {
 	t.Helper()
+	var listen net.ListenConfig
 	for range 100 {
 		port := firstPort + rand.IntN(lastPort-firstPort)
-		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+		if l, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
 			if err := l.Close(); err != nil {
 				t.Fatal(err)
 			}

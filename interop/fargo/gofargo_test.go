@@ -49,11 +49,19 @@ func (c *fargoClient) at(urls ...string) *fargo.EurekaConnection {
 	return &conn
 }
 
-// register registers through one node and begins to send heartbeats to all.
-func (c *fargoClient) register(ctx context.Context, t *testing.T, n *node) {
+// register registers through one node and begins to send heartbeats to all. want
+// is what fargo must read back at once; of a read that fails it says nothing, but
+// leaves the times that the server sets at zero.
+func (c *fargoClient) register(ctx context.Context, t *testing.T, n *node, want facts) {
 	t.Helper()
 	if err := c.at(n.registry()).RegisterInstance(c.instance); err != nil {
 		t.Fatalf("%s registers at %s: %v", c.name, n.name, err)
+	}
+	if c.instance.LeaseInfo.RegistrationTimestamp == 0 {
+		t.Fatalf("%s did not read its registration back from %s", c.name, n.name)
+	}
+	if got, err := readFacts(c.instance); err != nil || got != want {
+		t.Errorf("%s read back from %s:\n got %+v (%v)\nwant %+v", c.name, n.name, got, err, want)
 	}
 	c.tally.failed = map[string]int{}
 	ctx, c.stop = context.WithCancel(ctx)

@@ -34,7 +34,8 @@ type process struct {
 // the process reads.
 func spawn(owner *testing.T, name string, onLine func(line string) (keep bool), stdin *os.File, program string, args ...string) (*process, error) {
 	owner.Helper()
-	p := &process{name: name, cmd: exec.Command(program, args...), said: &tail{}, done: make(chan struct{})}
+	cmd := exec.CommandContext(owner.Context(), program, args...)
+	p := &process{name: name, cmd: cmd, said: &tail{}, done: make(chan struct{})}
 	// Flags can come from the environment too; those of the caller's shell stay out.
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "REGISTRYD_") })
 	if stdin != nil {

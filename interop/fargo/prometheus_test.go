@@ -1,6 +1,7 @@
 package interop_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -44,17 +45,24 @@ func (e element) only(name string) (element, error) {
 	return found[0], nil
 }
 
-// parseStrictly reads one XML document and nothing behind it.
+var errNotSpace = errors.New("not space")
+
+// parseStrictly reads one XML document and nothing but space behind it.
 func parseStrictly(text string) (element, error) {
 	d := xml.NewDecoder(strings.NewReader(text))
 	var root element
 	if err := d.Decode(&root); err != nil {
 		return root, err
 	}
-	if extra, err := d.Token(); !errors.Is(err, io.EOF) {
-		return root, fmt.Errorf("behind </%s>: token %v, error %v, want the end", root.XMLName.Local, extra, err)
+	for {
+		extra, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return root, nil
+		}
+		if text, ok := extra.(xml.CharData); !ok || strings.TrimSpace(string(text)) != "" {
+			return root, fmt.Errorf("behind </%s>: token %v, want the end: %w", root.XMLName.Local, extra, cmp.Or(err, errNotSpace))
+		}
 	}
-	return root, nil
 }
 
 // Readers that decode into typed fields, Prometheus's discovery among them, fail
@@ -191,9 +199,14 @@ func (c *cluster) checkForPrometheus(ctx context.Context, t *testing.T, url stri
 				t.Errorf("%s: instance of %s:\n%v", url, name.Text, err)
 				continue
 			}
-			// faults made sure that both are there.
-			id, _ := instance.only("instanceId")
-			status, _ := instance.only("status")
+			id, err := instance.only("instanceId")
+			if err != nil {
+				t.Fatal(err) // faults looked for it, and for the status
+			}
+			status, err := instance.only("status")
+			if err != nil {
+				t.Fatal(err)
+			}
 			seen = append(seen, id.Text)
 			count[status.Text]++
 			labels, err := instance.labels()
@@ -237,4 +250,55 @@ func checkDataCenter(instance element, id string) error {
 		err = fmt.Errorf("data centre of %s: got %v, want its id and zone %s", id, labels, zone)
 	}
 	return err
+}
+
+// goodInstance has all that faults asks for, as Eureka writes it.
+const goodInstance = `<instance><instanceId>i</instanceId><hostName>h</hostName><app>A</app><ipAddr>192.0.2.1</ipAddr>
+<status>UP</status><overriddenstatus>UNKNOWN</overriddenstatus>
+<port enabled="true">8080</port><securePort enabled="false">443</securePort><countryId>1</countryId>
+<dataCenterInfo class="com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo"><name>MyOwn</name></dataCenterInfo>
+<leaseInfo><renewalIntervalInSecs>30</renewalIntervalInSecs><durationInSecs>90</durationInSecs>
+<registrationTimestamp>1700000000000</registrationTimestamp><lastRenewalTimestamp>1700000000000</lastRenewalTimestamp>
+<evictionTimestamp>0</evictionTimestamp><serviceUpTimestamp>1700000000000</serviceUpTimestamp></leaseInfo>
+<metadata class="java.util.Collections$EmptyMap"/><homePageUrl>http://h/</homePageUrl><vipAddress>v</vipAddress>
+<isCoordinatingDiscoveryServer>false</isCoordinatingDiscoveryServer>
+<lastUpdatedTimestamp>1700000000000</lastUpdatedTimestamp><lastDirtyTimestamp>1700000000000</lastDirtyTimestamp>
+<actionType>ADDED</actionType></instance>`
+
+// TestXMLFaults shows that the check of the lists finds what it is for.
+func TestXMLFaults(t *testing.T) {
+	tests := []struct {
+		name, old, new string
+		want           string // part of the fault; empty: none
+	}{
+		{"as it is", "", "", ""},
+		{"space behind the end", "</instance>", "</instance>\n", ""},
+		{"enabled in words", `enabled="true"`, `enabled="yes"`, "port's enabled"},
+		{"enabled missing", ` enabled="false"`, "", "securePort's enabled"},
+		{"port without a number", ">8080<", "><", "invalid syntax"},
+		{"country in words", "<countryId>1<", "<countryId>one<", "invalid syntax"},
+		{"country twice", "<countryId>", "<countryId>1</countryId><countryId>", "2 <countryId>"},
+		{"coordinating in capitals", ">false<", ">FALSE<", "isCoordinatingDiscoveryServer"},
+		{"time with a fraction", "<lastDirtyTimestamp>1700000000000", "<lastDirtyTimestamp>1.7e12", "invalid syntax"},
+		{"lease incomplete", "<evictionTimestamp>0</evictionTimestamp>", "", "0 <evictionTimestamp>"},
+		{"override in camel case", "overriddenstatus", "overriddenStatus", "0 <overriddenstatus>"},
+		{"another status", ">UP<", ">READY<", "READY"},
+		{"data centre without a name", "<name>MyOwn</name>", "", "0 <name>"},
+		{"text behind the end", "</instance>", "</instance>more", "behind </instance>"},
+		{"second root", "</instance>", "</instance><instance/>", "behind </instance>"},
+		{"bare ampersand", "http://h/", "http://h/?a&b", "XML syntax error"},
+		{"not closed", "</leaseInfo>", "", "XML syntax error"},
+		{"crossed", "</app>", "</ap>", "XML syntax error"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			root, err := parseStrictly(strings.ReplaceAll(goodInstance, tt.old, tt.new))
+			if err == nil {
+				err = root.faults()
+			}
+			if (err != nil) != (tt.want != "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("fault: got %v, want one with %q", err, tt.want)
+			}
+		})
+	}
 }

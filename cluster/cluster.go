@@ -65,11 +65,19 @@ type Options struct {
 	BatchSize  int           // default batcher.DefaultSize, 250
 	MaxPeers   int           // default DefaultMaxPeers; further ones are counted and not served
 
+	// Reach returns when the peers can be asked, or when it makes no sense to
+	// wait longer: brokers of a cluster's nodes join each other first. nil: at
+	// once.
+	Reach func(ctx context.Context)
+
 	Logger  *slog.Logger
 	Metrics prometheus.Registerer // nil: nowhere
 }
 
 func (o *Options) setDefaults() error {
+	if o.Reach == nil {
+		o.Reach = func(context.Context) {}
+	}
 	if o.MaxPeers == 0 {
 		o.MaxPeers = DefaultMaxPeers
 	}
@@ -182,6 +190,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	for range syncWorkers {
 		c.workers.Go(func() { c.serveSyncs(serving) })
 	}
+	c.opts.Reach(ctx)
 	c.announce(Syncing)
 	if err := c.transport.Ask(); err != nil {
 		c.log.Debug("peers not asked", "err", err)

@@ -143,7 +143,7 @@ func (n *Node) build() error {
 	var err error
 	if n.cluster, err = cluster.New(transport{n.broker}, cluster.Options{
 		Node: n.opts.Name, URL: n.url, Version: n.opts.Version,
-		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, Logger: n.log, Metrics: n.metrics,
+		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, Reach: n.reach, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}

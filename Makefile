@@ -42,8 +42,9 @@ lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the f
 	$(TOOL) golangci-lint run ./...
 
 .PHONY: interop
-interop: build ## real clients against real processes: eureka-js-client (needs Node 20, npm)
+interop: build ## real clients against real processes: eureka-js-client (needs Node 20, npm), then fargo beside it
 	cd interop/node && npm ci && npm test
+	cd interop/fargo && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./...
 
 .PHONY: bench
 bench: ## benchmarks to OUT=bench/new.txt, compared with BASE=bench/old.txt (COUNT=10, BENCH=.)

@@ -40,6 +40,14 @@ type Options[K comparable, S, T any] struct {
 	// 0: 500 ms.
 	Delay time.Duration
 
+	// Mode is the rule by which batches are cut. 0: Fixed, Eureka's.
+	Mode Mode
+
+	// Urgent says which slots go before the others in Adaptive mode. It is
+	// called by Run's goroutine, may be called often for one slot, and must be
+	// quick and pure. nil: all are alike.
+	Urgent func(slot S) bool
+
 	// QueueLen is the capacity of the acceptor queue's ring, in actions. It is
 	// allocated at once. Beyond it actions are merged by key. 0: 10,000.
 	QueueLen int
@@ -76,6 +84,9 @@ func (o Options[K, S, T]) validate() error {
 	if o.QueueLen < 0 {
 		errs = append(errs, fmt.Errorf("acceptor: queue length is %d, must not be negative", o.QueueLen))
 	}
+	if o.Mode > Adaptive {
+		errs = append(errs, fmt.Errorf("acceptor: %v: neither fixed nor adaptive", o.Mode))
+	}
 	if o.Merge == nil {
 		errs = append(errs, errors.New("acceptor: merge is missing"))
 	}
@@ -108,6 +119,7 @@ type Acceptor[K comparable, S, T any] struct {
 	slots     int           // length of the order when Run last published it
 	head      time.Duration // first time of its head then
 	inFlight  int
+	open      map[*ticket[K, S, T]]struct{} // the batches in flight
 	counts    counts
 	batches   uint64
 	phase     phase
@@ -162,6 +174,7 @@ func New[K comparable, S, T any](opts Options[K, S, T]) (*Acceptor[K, S, T], err
 		stop:     make(chan struct{}),
 		done:     make(chan struct{}),
 		queue:    acceptorQueue[K, S]{join: opts.Merge, ring: make([]entry[K, S], opts.QueueLen)},
+		open:     make(map[*ticket[K, S, T]]struct{}),
 		counts:   counts{dropped: make(map[Reason]uint64)},
 		reason:   Shutdown,
 		order:    processingOrder[K, S]{slots: make(map[K]*node[K, S])},
@@ -190,11 +203,12 @@ func (a *Acceptor[K, S, T]) Offer(key K, slot S) {
 	a.signal()
 }
 
-// Take waits until the head's first action is Options.Delay old and returns
-// the batch that is cut then: up to n slots from the front, whatever their age,
-// and at most bytes bytes of tasks (0: any number); a single task above that
-// goes alone. The rest stays for the next Take, which is answered at once if
-// the head of the rest is due as well. A batch is never empty.
+// Take waits until the head's first action is Options.Delay old (or as
+// Options.Mode says) and returns the batch that is cut then: up to n slots from
+// the front, whatever their age, and at most bytes bytes of tasks (0: any
+// number); a single task above that goes alone. The rest stays for the next
+// Take, which is answered at once if the head of the rest is due as well. A
+// batch is never empty.
 //
 // The batch is in flight until Settle is called with it. Take returns ctx's
 // error as soon as ctx ends; a batch that was cut by then is put back.
@@ -253,6 +267,7 @@ func (a *Acceptor[K, S, T]) settle(t *ticket[K, S, T], outcomes []Outcome) ([]dr
 		return nil, fmt.Errorf("%w: %d for %d items", ErrOutcomes, len(outcomes), len(t.items))
 	}
 	t.settled = true
+	delete(a.open, t)
 	a.inFlight -= len(t.items)
 
 	var drops []drop[K, S]

@@ -48,8 +48,9 @@ type Item[K comparable, S, T any] struct {
 func (i *Item[K, S, T]) Wait() time.Duration { return i.Cut.Sub(i.First) }
 
 // Batch is what [Acceptor.Take] hands out: at least one item, in the order of
-// their first actions. It is in flight until [Acceptor.Settle] is called with
-// it. Its owner may read it from any goroutine and must not change it.
+// their first actions; with Options.Urgent, urgent ones in front of the others.
+// It is in flight until [Acceptor.Settle] is called with it. Its owner may read
+// it from any goroutine and must not change it.
 type Batch[K comparable, S, T any] struct {
 	Number uint64 // ascends from 1 within one acceptor
 	Items  []Item[K, S, T]
@@ -62,6 +63,7 @@ type Batch[K comparable, S, T any] struct {
 type ticket[K comparable, S, T any] struct {
 	owner   *Acceptor[K, S, T]
 	items   []Item[K, S, T]
+	first   time.Duration // of the oldest action in it
 	settled bool
 }
 

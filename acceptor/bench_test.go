@@ -29,9 +29,9 @@ func benchmark(b *testing.B) (*acceptor.Acceptor[benchKey, bits, bits], []benchK
 	for i := range keys {
 		keys[i] = benchKey{"ORDERS", fmt.Sprintf("host-%d.example.org:orders:8080", i)}
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(b.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = a.Run(ctx) }) // Nil, as TestEnd shows.
+	wg.Go(func() { _ = a.Run(ctx) }) //nolint:errcheck // Nil, as TestEnd shows.
 	b.Cleanup(func() {
 		cancel()
 		wg.Wait()

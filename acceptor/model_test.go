@@ -274,6 +274,12 @@ func (m *model) stats() acceptor.Stats {
 	for _, w := range slices.Concat(m.hand, m.ring, m.beside, m.retries, m.pending) {
 		s.OldestAge = max(s.OldestAge, m.now-w.at)
 	}
+	s.Lag = s.OldestAge
+	for _, b := range m.inFlight {
+		for _, w := range b {
+			s.Lag = max(s.Lag, m.now-w.at)
+		}
+	}
 	return s
 }
 

@@ -172,7 +172,7 @@ func TestCutsUnderConstantLoad(t *testing.T) {
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = a.Run(ctx) }) // Nil, as TestEnd shows.
+	wg.Go(func() { _ = a.Run(ctx) }) //nolint:errcheck // Nil, as TestEnd shows.
 	a.Offer("k", "h")
 	for range 20 {
 		b, err := a.Take(ctx, 250, 0)
@@ -231,7 +231,7 @@ func TestConservationUnderConcurrency(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var run, producing, taking sync.WaitGroup
-	run.Go(func() { _ = a.Run(ctx) }) // Nil, as TestEnd shows.
+	run.Go(func() { _ = a.Run(ctx) }) //nolint:errcheck // Nil, as TestEnd shows.
 	for p := range producers {
 		producing.Go(func() {
 			rnd := rand.New(rand.NewPCG(1, uint64(p)))
@@ -247,7 +247,7 @@ func TestConservationUnderConcurrency(t *testing.T) {
 		taking.Go(func() {
 			rnd := rand.New(rand.NewPCG(2, uint64(w)))
 			for {
-				tctx, tcancel := context.WithTimeout(context.Background(), time.Duration(rnd.IntN(3000))*time.Microsecond)
+				tctx, tcancel := context.WithTimeout(t.Context(), time.Duration(rnd.IntN(3000))*time.Microsecond)
 				b, err := a.Take(tctx, 1+rnd.IntN(8), rnd.IntN(60))
 				tcancel()
 				if err != nil {

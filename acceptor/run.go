@@ -3,6 +3,7 @@ package acceptor
 import (
 	"cmp"
 	"context"
+	"math"
 	"slices"
 	"time"
 )
@@ -53,12 +54,14 @@ func (a *Acceptor[K, S, T]) Run(ctx context.Context) error {
 	defer timer.Stop()
 	var req *request[K, S, T] // the work request that waits for its batch
 	for ctx.Err() == nil && !a.isStopped() {
-		more, refusing := a.drain()
-		now := a.now()
-		if req != nil && a.due(now, refusing) && a.fulfil(req, now, refusing) {
+		more, m := a.drain()
+		if req != nil {
+			m.places = req.n
+		}
+		if req != nil && a.due(m) && a.fulfil(req, m) {
 			req = nil
 		}
-		if refusing && a.isEmpty() {
+		if m.refusing && a.isEmpty() {
 			return nil
 		}
 		if more {
@@ -71,7 +74,7 @@ func (a *Acceptor[K, S, T]) Run(ctx context.Context) error {
 		if req != nil {
 			requests, withdrawn = nil, req.ctx.Done()
 			if a.order.head != nil {
-				timer.Reset(a.dueIn(a.order.head, now, refusing))
+				timer.Reset(a.dueIn(m))
 				ripe = timer.C
 			}
 		}
@@ -88,25 +91,11 @@ func (a *Acceptor[K, S, T]) Run(ctx context.Context) error {
 	return nil
 }
 
-// due is the rule that starts a batch: the head's first action is Delay old,
-// or the end has begun.
-func (a *Acceptor[K, S, T]) due(now time.Duration, refusing bool) bool {
-	return a.order.head != nil && a.dueIn(a.order.head, now, refusing) <= 0
-}
-
-// dueIn returns how long it takes until a slot is due were it the head.
-func (a *Acceptor[K, S, T]) dueIn(n *node[K, S], now time.Duration, refusing bool) time.Duration {
-	if refusing {
-		return 0
-	}
-	return n.first + a.opts.Delay - now
-}
-
 // drain moves what waits into the processing order: what is retried before
 // anything else, then the ring, then the map. It stops after a ring's worth, so
 // that offers that never pause can't keep batches from being cut; more tells
-// that it did.
-func (a *Acceptor[K, S, T]) drain() (more, refusing bool) {
+// that it did. The moment is that of its end.
+func (a *Acceptor[K, S, T]) drain() (more bool, m moment) {
 	for drained := 0; ; {
 		a.mu.Lock()
 		a.publish()
@@ -121,11 +110,12 @@ func (a *Acceptor[K, S, T]) drain() (more, refusing bool) {
 		} else if len(retried) > 0 {
 			a.moving = retried[0].first
 		}
-		more, refusing = a.queue.len() > 0, a.refusing
+		more = a.queue.len() > 0
+		m = moment{now: a.now(), refusing: a.refusing, idle: a.inFlight == 0}
 		a.mu.Unlock()
 		a.report()
 		if len(retried)+len(taken) == 0 {
-			return more, refusing
+			return more, m
 		}
 
 		limit := max(1, a.opts.Limit())
@@ -145,8 +135,13 @@ func (a *Acceptor[K, S, T]) drain() (more, refusing bool) {
 func (a *Acceptor[K, S, T]) takeRetries() []entry[K, S] {
 	clear(a.back)
 	a.back, a.retries = a.retries, a.back[:0]
-	slices.SortFunc(a.back, func(x, y entry[K, S]) int { return cmp.Compare(x.seq, y.seq) })
+	sortEntries(a.back)
 	return a.back
+}
+
+// sortEntries sorts by the first actions, as the processing order is.
+func sortEntries[K comparable, S any](entries []entry[K, S]) {
+	slices.SortFunc(entries, func(x, y entry[K, S]) int { return cmp.Compare(x.seq, y.seq) })
 }
 
 // place gives a new action its slot: merged into the pending one of its key,
@@ -202,11 +197,11 @@ func (a *Acceptor[K, S, T]) drop(n *node[K, S], reason Reason) {
 
 // fulfil cuts a batch and hands it to the Take that asked for it. False: the
 // request still waits, because nothing of what was due is left to send.
-func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], now time.Duration, refusing bool) bool {
+func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], m moment) bool {
 	if req.ctx.Err() != nil {
 		return true
 	}
-	batch := a.cut(req.n, req.bytes, now, refusing)
+	batch := a.cut(req.bytes, m)
 	items := batch.Items
 
 	a.mu.Lock()
@@ -215,7 +210,11 @@ func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], now time.Duration, ref
 		a.inFlight += len(items)
 		a.batches++
 		batch.Number = a.batches
-		batch.ticket = &ticket[K, S, T]{owner: a, items: items}
+		batch.ticket = &ticket[K, S, T]{owner: a, items: items, first: items[0].entry.first}
+		for i := range items {
+			batch.ticket.first = min(batch.ticket.first, items[i].entry.first)
+		}
+		a.open[batch.ticket] = struct{}{}
 	}
 	a.mu.Unlock()
 	a.report()
@@ -226,45 +225,19 @@ func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], now time.Duration, ref
 	select {
 	case req.reply <- batch:
 	case <-req.ctx.Done():
-		for i := len(items) - 1; i >= 0; i-- {
-			a.order.insert(items[i].entry, a.order.head)
+		entries := make([]entry[K, S], len(items))
+		for i := range items {
+			entries[i] = items[i].entry
 		}
+		sortEntries(entries)
+		a.putBack(entries, math.MaxInt) // Their keys have no other slot.
 		a.mu.Lock()
 		a.inFlight -= len(items)
+		delete(a.open, batch.ticket)
 		a.publish()
 		a.mu.Unlock()
 	}
 	return true
-}
-
-// cut renders slots from the front and takes those that fit out of the order.
-func (a *Acceptor[K, S, T]) cut(n, bytes int, now time.Duration, refusing bool) Batch[K, S, T] {
-	var b Batch[K, S, T]
-	cut := a.epoch.Add(now)
-	for head := a.order.head; head != nil && len(b.Items) < n; head = a.order.head {
-		if len(b.Items) == 0 && !a.due(now, refusing) {
-			break // Those that were due had nothing to send.
-		}
-		task, size, reason := a.opts.Render(head.key, head.slot, now-head.first)
-		if reason != "" {
-			a.drop(head, reason.known())
-			continue
-		}
-		size = max(0, size)
-		if bytes > 0 && len(b.Items) > 0 && b.Bytes+size > bytes {
-			break
-		}
-		if b.Items == nil {
-			b.Items = make([]Item[K, S, T], 0, min(n, a.order.len()))
-		}
-		e := a.order.remove(head)
-		b.Items = append(b.Items, Item[K, S, T]{
-			Key: e.key, Slot: e.slot, First: a.epoch.Add(e.first), Cut: cut,
-			Task: task, Bytes: size, entry: e,
-		})
-		b.Bytes += size
-	}
-	return b
 }
 
 // publish makes what Run has done visible, all at once. The caller holds mu,

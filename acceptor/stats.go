@@ -19,6 +19,10 @@ type Stats struct {
 	InFlight        int // items taken and not settled
 
 	OldestAge time.Duration // of the oldest action that waits (in flight ones don't); 0: nothing waits
+
+	// Lag is the age of the oldest action that the peer has not acknowledged,
+	// waiting or in flight: how far it is behind. 0: it has everything.
+	Lag time.Duration
 }
 
 // Pending returns how many actions wait to be sent.
@@ -66,6 +70,10 @@ func (a *Acceptor[K, S, T]) Stats() Stats {
 	}
 	if oldest, ok := a.oldest(); ok {
 		s.OldestAge = max(0, a.now()-oldest)
+	}
+	s.Lag = s.OldestAge
+	for t := range a.open {
+		s.Lag = max(s.Lag, a.now()-t.first)
 	}
 	return s
 }

@@ -105,8 +105,9 @@ type Broker struct {
 
 // Start starts the embedded server, if one is asked for, and connects. ctx bounds the start only.
 //
-// A broker that can't be reached is not an error: Start answers after about a second at the most, Connected says false,
-// and the connection is tried for ever. Errors are ErrName, ErrOptions, ErrExposed, or why the embedded server did not
+// A broker that can't be reached is not an error: Start answers after a second of dialling at the most, and two more for
+// each server that takes the connection and then says nothing; Connected says false, and the connection is tried for
+// ever. Errors are ErrName, ErrOptions, ErrExposed, or why the embedded server did not
 // start.
 func Start(ctx context.Context, options Options) (*Broker, error) {
 	if err := options.validate(); err != nil {

@@ -48,9 +48,6 @@ var (
 	// ErrAnswered is returned by the second answer to one request.
 	ErrAnswered = errors.New("the request is answered already")
 
-	// ErrNoReply is returned for an answer to a message that asked for none.
-	ErrNoReply = errors.New("the message has no reply subject")
-
 	// ErrClosed is returned once Close was called, or Stop on a service.
 	ErrClosed = errors.New("the broker is closed")
 )

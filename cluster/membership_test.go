@@ -38,7 +38,7 @@ func newLoner(t *testing.T, name string) *loner {
 		t.Fatal(err)
 	}
 	l.cluster.Attach(reg)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.cluster.Run(ctx) }()
 	t.Cleanup(func() {

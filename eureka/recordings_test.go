@@ -37,7 +37,13 @@ func (e exchange) path() string {
 	p, _, _ := strings.Cut(strings.Fields(e.req.first)[1], "?")
 	return p
 }
-func (e exchange) status() int { n, _ := strconv.Atoi(strings.Fields(e.resp.first)[1]); return n }
+func (e exchange) status() int {
+	n, err := strconv.Atoi(strings.Fields(e.resp.first)[1])
+	if err != nil {
+		panic("no status in " + e.resp.first)
+	}
+	return n
+}
 
 // formatOf goes by the body: recorded servers mislabel theirs.
 func formatOf(body []byte) Format {

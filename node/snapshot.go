@@ -87,7 +87,7 @@ func (s *snapshots) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = s.write() // told and counted; the next one may succeed
+			_ = s.write() //nolint:errcheck // told and counted there; the next one may succeed
 		}
 	}
 }

@@ -188,8 +188,8 @@ func TestHashRecordCoversEveryField(t *testing.T) {
 		t.Error("the instance's lastDirtyTimestamp matters beside the record's")
 	}
 	fields := reflect.TypeFor[eureka.InstanceInfo]()
-	for f := range fields.NumField() {
-		name := fields.Field(f).Name
+	for f := range fields.Fields() {
+		name := f.Name
 		if name != "LastDirtyTimestamp" && !slices.ContainsFunc(changes, func(c change) bool { return c.name == name }) {
 			t.Errorf("field %s: decide whether it is part of the hash", name)
 		}

@@ -117,20 +117,6 @@ func clone(i *eureka.InstanceInfo) *eureka.InstanceInfo {
 	return &c
 }
 
-func cloneAll(as eureka.Applications) eureka.Applications {
-	as.Applications = slices.Clone(as.Applications)
-	for n := range as.Applications {
-		a := &as.Applications[n]
-		a.Instances = slices.Clone(a.Instances)
-		for m, i := range a.Instances {
-			a.Instances[m] = clone(i)
-		}
-	}
-	return as
-}
-
-// client returns the part of an instance that a client wrote: without the
-// status, which the node works out, and without the server's timestamps.
 func client(i *eureka.InstanceInfo) *eureka.InstanceInfo {
 	c := *i
 	c.Status, c.OverriddenStatus, c.ActionType, c.LastUpdatedTimestamp = "", "", "", 0

@@ -91,17 +91,6 @@ func (cr *crowd) step() string {
 	return what + " " + key.String()
 }
 
-func find(as eureka.Applications, key registry.Key) *eureka.InstanceInfo {
-	for _, a := range as.Applications {
-		for _, i := range a.Instances {
-			if a.Name == key.App && i.ID() == key.ID {
-				return i
-			}
-		}
-	}
-	return nil
-}
-
 // checkLists compares every kind of list with what the full list says, and
 // that with its order and hash code.
 func checkLists(r *registry.Registry) error {

@@ -58,10 +58,10 @@ func (o *Options) setDefaults() error {
 type LeaseCompat uint8
 
 const (
-	// Exact: as long as its duration says, but at least 5 s beyond its renewal
+	// Exact is as long as its duration says, but at least 5 s beyond its renewal
 	// interval.
 	Exact LeaseCompat = iota
-	// Netflix: twice its duration once it was renewed, as in Eureka, where a
+	// Netflix is twice its duration once it was renewed, as in Eureka, where a
 	// renewal adds the duration and the check for expiry adds it again.
 	Netflix
 )
@@ -135,7 +135,6 @@ type entry struct {
 
 	// Local, never merged.
 	evicted    bool
-	evictedAt  int64       // lease clock, ms
 	leaf       uint16      // of the digest
 	sum        uint64      // what the digest holds of it; 0: nothing, it is retired
 	renewedYet atomic.Bool // since its registration, see Netflix

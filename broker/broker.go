@@ -161,7 +161,7 @@ func (b *Broker) connect(ctx context.Context, access Access) error {
 		err = b.replies.SetPendingLimits(PendingMessages, PendingBytes)
 	}
 	if err != nil {
-		_ = b.link.close(ctx) // The subscription's error is the one to tell.
+		_ = b.link.close(ctx) //nolint:errcheck // The subscription's error is the one to tell.
 		return fmt.Errorf("subscribe to replies: %w", err)
 	}
 	b.link.settle()
@@ -286,9 +286,9 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	}
 	for sub := range subs {
 		faults = append(faults, wait(ctx, sub.gate.close(), sub.subject))
-		_ = sub.sub.Unsubscribe() // The only error is a connection that is closed already.
+		_ = sub.sub.Unsubscribe() //nolint:errcheck // The only error is a connection that is closed already.
 	}
-	_ = b.replies.Unsubscribe() // As above.
+	_ = b.replies.Unsubscribe() //nolint:errcheck // As above.
 	b.link.drained(ctx, running)
 	faults = append(faults, b.link.close(ctx))
 	if b.server != nil {

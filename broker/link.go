@@ -354,7 +354,7 @@ func wireSize(msg *nats.Msg) int {
 func (l *link) settle() {
 	if l.usable() == nil {
 		// The error means that the connection went, and then a reconnect subscribes again.
-		_ = l.flush(context.Background())
+		_ = l.flush(context.Background()) //nolint:errcheck // nothing follows from it
 	}
 }
 

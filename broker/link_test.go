@@ -241,7 +241,7 @@ func TestStartOptions(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			b, err := broker.Start(t.Context(), test.options)
 			if err == nil {
-				_ = b.Close(t.Context()) // The test has failed anyway.
+				_ = b.Close(t.Context()) //nolint:errcheck // The test has failed anyway.
 				t.Fatal("started")
 			}
 			wantError(t, err, test.want)
@@ -345,10 +345,10 @@ func newProxy(t *testing.T, target string) *proxy {
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		p.resume()
-		_ = listener.Close() // A test's own.
+		_ = listener.Close() //nolint:errcheck // A test's own.
 		p.mu.Lock()
 		for _, conn := range p.conns {
-			_ = conn.Close() // A test's own.
+			_ = conn.Close() //nolint:errcheck // A test's own.
 		}
 		p.mu.Unlock()
 		p.wg.Wait()
@@ -366,7 +366,7 @@ func (p *proxy) accept() {
 		}
 		server, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.target)
 		if err != nil {
-			_ = client.Close() // A test's own.
+			_ = client.Close() //nolint:errcheck // A test's own.
 			continue
 		}
 		p.mu.Lock()

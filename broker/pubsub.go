@@ -74,7 +74,7 @@ func (b *Broker) Subscribe(subject string, handle func(Message)) (*Subscription,
 func (s *Subscription) Unsubscribe() {
 	s.gate.close()
 	// The only error is a connection that is closed already.
-	_ = s.sub.Unsubscribe()
+	_ = s.sub.Unsubscribe() //nolint:errcheck // nothing follows from it
 	s.broker.mu.Lock()
 	defer s.broker.mu.Unlock()
 	delete(s.broker.subs, s)

@@ -182,7 +182,7 @@ func (s *Server) WaitRoutes(ctx context.Context) (bool, error) {
 		for _, peer := range s.peers {
 			conn, err := new(net.Dialer).DialContext(ctx, "tcp", peer)
 			if err == nil {
-				_ = conn.Close() // It was only asked whether somebody listens.
+				_ = conn.Close() //nolint:errcheck // It was only asked whether somebody listens.
 			}
 			if !errors.Is(err, syscall.ECONNREFUSED) {
 				return

@@ -54,7 +54,7 @@ func TestServerShutdownFreesThePort(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the port after Shutdown: %v", err)
 	}
-	_ = listener.Close() // A test's own.
+	_ = listener.Close() //nolint:errcheck // A test's own.
 }
 
 func TestServerOptions(t *testing.T) {

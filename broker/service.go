@@ -70,7 +70,7 @@ func (b *Broker) Serve(handlers Handlers) (*Service, error) {
 			micro.WithEndpointQueueGroupDisabled(),
 			micro.WithEndpointPendingLimits(PendingMessages, PendingBytes))
 		if err != nil {
-			_ = service.Stop() // The endpoint's error is the one to tell.
+			_ = service.Stop() //nolint:errcheck // The endpoint's error is the one to tell.
 			return nil, fmt.Errorf("serve %s: %w", endpoint.name, err)
 		}
 	}
@@ -82,7 +82,7 @@ func (b *Broker) Serve(handlers Handlers) (*Service, error) {
 	b.mu.Unlock()
 	if closed {
 		s.gate.close()
-		_ = service.Stop() // The connection is ending, and its subscriptions with it.
+		_ = service.Stop() //nolint:errcheck // The connection is ending, and its subscriptions with it.
 		return nil, fmt.Errorf("serve: %w", ErrClosed)
 	}
 	b.link.settle()

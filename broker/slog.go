@@ -79,7 +79,7 @@ func (l *serverLog) write(level slog.Level, format string, args []any) {
 	if !l.log.Enabled(context.Background(), level) {
 		return
 	}
-	l.log.Log(context.Background(), level, fmt.Sprintf(format, args...))
+	l.log.Log(context.Background(), level, fmt.Sprintf(format, args...)) //nolint:sloglint // NATS's own text
 }
 
 // fatalError keeps the NATS server's text and the error inside it.

@@ -123,10 +123,10 @@ func TestExpEnabled(t *testing.T) {
 	from := broker.FromExp(expslog.NewTextHandler(&out, &expslog.HandlerOptions{Level: expslog.LevelWarn}))
 	to := broker.ToExp(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	for level, want := range map[int]bool{int(slog.LevelInfo): false, int(slog.LevelWarn) - 1: false, int(slog.LevelWarn): true, int(slog.LevelError): true} {
-		if got := from.Enabled(context.Background(), slog.Level(level)); got != want {
+		if got := from.Enabled(context.Background(), slog.Level(level)); got != want { //nolint:usetesting // a clean-up outlives the test's context
 			t.Errorf("FromExp enabled at %d: %v, want %v", level, got, want)
 		}
-		if got := to.Enabled(context.Background(), expslog.Level(level)); got != want {
+		if got := to.Enabled(context.Background(), expslog.Level(level)); got != want { //nolint:usetesting // a clean-up outlives the test's context
 			t.Errorf("ToExp enabled at %d: %v, want %v", level, got, want)
 		}
 	}

@@ -92,7 +92,7 @@ func Watch(ctx context.Context, options WatchOptions) (*Watcher, error) {
 	for _, subject := range wanted {
 		sub, err := w.link.nc.ChanSubscribe(subject, w.in)
 		if err != nil {
-			_ = w.Close(ctx) // The subscription's error is the one to tell.
+			_ = w.Close(ctx) //nolint:errcheck // The subscription's error is the one to tell.
 			return nil, fmt.Errorf("watch %q: %w", subject, err)
 		}
 		w.subs = append(w.subs, sub)

@@ -18,7 +18,7 @@ func watch(t *testing.T, options broker.WatchOptions) *broker.Watcher {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := w.Close(context.Background()); err != nil {
+		if err := w.Close(context.Background()); err != nil { //nolint:usetesting // a clean-up outlives the test's context
 			t.Errorf("close the watcher: %v", err)
 		}
 	})

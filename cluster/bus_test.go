@@ -93,7 +93,7 @@ func (b *bus) start(name string, opts ...func(*cluster.Options)) *testNode {
 func (n *testNode) close() {
 	n.stop()
 	select {
-	case <-n.done:
+	case <-n.done: //nolint:errcheck // nothing follows from it
 	case <-time.After(time.Minute):
 		n.bus.t.Errorf("node %s did not stop", n.name)
 	}

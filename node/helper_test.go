@@ -185,10 +185,10 @@ func ready(tb testing.TB, n testNode, state string) {
 	tb.Helper()
 	eventually(tb, n.Name()+" says "+state, func() error {
 		code, body, err := get(tb, n, "/readyz")
-		if err != nil || code != http.StatusOK || body != state {
-			return fmt.Errorf("/readyz: got %d %q, %w", code, body, err)
+		if err == nil && (code != http.StatusOK || body != state) {
+			err = fmt.Errorf("/readyz: got %d %q", code, body)
 		}
-		return nil
+		return err
 	})
 }
 

@@ -9,13 +9,17 @@ import (
 	"testing"
 	"time"
 
-	"github.com/registryd/registryd/acceptor"
-	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/client"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
+)
+
+// Eureka's numbers, which are the defaults.
+const (
+	delay     = 500 * time.Millisecond
+	batchSize = 250
 )
 
 // TestRegisterReachesAllNodes is the product in one test: a register at one node
@@ -46,8 +50,8 @@ func TestRegisterReachesAllNodes(t *testing.T) {
 			if task.item.Action != eureka.ActionRegister || task.position != 1 || task.of != 1 {
 				t.Errorf("%s on %s: got %s, task %d of %d, want the only Register", id, task.route(), task.item.Action, task.position, task.of)
 			}
-			if task.item.State.Wait < acceptor.DefaultDelay.Milliseconds() {
-				t.Errorf("%s on %s: got a wait of %d ms, want at least %v", id, task.route(), task.item.State.Wait, acceptor.DefaultDelay)
+			if task.item.State.Wait < delay.Milliseconds() {
+				t.Errorf("%s on %s: got a wait of %d ms, want at least %v", id, task.route(), task.item.State.Wait, delay)
 			}
 		}
 		if slices.Sort(got); !slices.Equal(got, want) {
@@ -166,8 +170,8 @@ func TestBurstLeavesInFullBatches(t *testing.T) {
 		for _, size := range sizes {
 			largest = max(largest, size)
 		}
-		if largest != batcher.DefaultSize {
-			t.Errorf("to %s: the largest batch of %v has %d tasks, want %d", to, sizes, largest, batcher.DefaultSize)
+		if largest != batchSize {
+			t.Errorf("to %s: the largest batch of %v has %d tasks, want %d", to, sizes, largest, batchSize)
 		}
 		t.Logf("to %s: %d batches", to, len(sizes))
 	}
@@ -270,9 +274,9 @@ func TestFastRenewalHoldsNobodyBack(t *testing.T) {
 		t.Errorf("lease: got %+v, want more than %d heartbeats and no failure", got, before)
 	}
 	for _, task := range tail.of("eager") {
-		if task.position == 1 && task.item.State.Wait < acceptor.DefaultDelay.Milliseconds() {
+		if task.position == 1 && task.item.State.Wait < delay.Milliseconds() {
 			t.Errorf("%s on %s waited %d ms at the head of its batch, want at least %v",
-				task.item.Action, task.route(), task.item.State.Wait, acceptor.DefaultDelay)
+				task.item.Action, task.route(), task.item.State.Wait, delay)
 		}
 	}
 	stop()

@@ -93,7 +93,7 @@ func Start(tb testing.TB, options broker.Options) *broker.Broker {
 		tb.Fatalf("start the broker of node %q: %v", options.Node, err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout) //nolint:usetesting // a clean-up outlives the test's context
 		defer cancel()
 		if err := b.Close(ctx); err != nil {
 			tb.Errorf("close the broker of node %q: %v", options.Node, err)

@@ -125,6 +125,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.scraped(w, r)
 	case page:
 		return h.page(w)
+	case recent:
+		return h.recent(w)
 	case options:
 		w.Header().Set("Allow", t.resource.allow())
 		return empty(w, http.StatusOK)

@@ -8,10 +8,14 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
 )
 
 //go:embed page.html
 var pageText string
+
+//go:embed lastn.html
+var recentText string
 
 // maxPageInstances bounds the instances that the page lists. It tells how many
 // more there are.
@@ -40,11 +44,18 @@ type pageInstance struct {
 	Overridden                bool
 }
 
-// parsePage reads the page's template.
+// parsePage reads the templates of the pages.
 func parsePage() (*template.Template, error) {
-	return template.New("page").Funcs(template.FuncMap{
+	pages := template.New("").Funcs(template.FuncMap{
 		"ago": func(d time.Duration) string { return d.Round(time.Millisecond).String() },
-	}).Parse(pageText)
+		"utc": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000Z") },
+	})
+	for name, text := range map[string]string{"page": pageText, "lastn": recentText} {
+		if _, err := pages.New(name).Parse(text); err != nil {
+			return nil, err
+		}
+	}
+	return pages, nil
 }
 
 // page answers with a page for people. What instances say of themselves is text
@@ -68,8 +79,24 @@ func (h *Handler) page(w http.ResponseWriter) int {
 		data.Hidden += shown.Total - len(shown.Instances)
 		data.Apps = append(data.Apps, shown)
 	}
+	return h.html(w, "page", data)
+}
+
+// recent answers with the last registrations and cancels, newest first: the page
+// lastn of Spring's server.
+func (h *Handler) recent(w http.ResponseWriter) int {
+	data := struct {
+		Node                  Node
+		Registered, Cancelled []registry.Event
+	}{Node: h.opts.Status.Node()}
+	data.Registered, data.Cancelled = h.reg.Recent()
+	return h.html(w, "lastn", data)
+}
+
+// html answers with one of the templates.
+func (h *Handler) html(w http.ResponseWriter, name string, data any) int {
 	var out bytes.Buffer
-	if err := h.template.Execute(&out, data); err != nil {
+	if err := h.template.ExecuteTemplate(&out, name, data); err != nil {
 		h.log.Error("page not rendered", "err", err)
 		return text(w, http.StatusInternalServerError, "page not rendered")
 	}

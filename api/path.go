@@ -28,6 +28,7 @@ const (
 	readyResource
 	metricsResource
 	pageResource
+	recentResource
 )
 
 // target is a path, parsed. name is the application, the id of byIDResource, or
@@ -105,6 +106,8 @@ func rootTarget(segments []string) target {
 		return target{resource: readyResource}
 	case "metrics":
 		return target{resource: metricsResource}
+	case "lastn":
+		return target{resource: recentResource}
 	}
 	return target{}
 }
@@ -195,6 +198,7 @@ const (
 	readiness
 	metricsPage
 	page
+	recent
 	operations // how many there are
 )
 
@@ -203,6 +207,7 @@ func (op operation) String() string {
 		"not_found", "wrong_method", "options", "apps", "delta", "app", "register", "instance",
 		"heartbeat", "cancel", "status_update", "status_delete", "metadata", "instance_by_id", "vip",
 		"svip", "batch", "asg", "status", "status_overrides", "healthz", "readyz", "metrics", "page",
+		"lastn",
 	}[op]
 }
 
@@ -256,6 +261,8 @@ func (r resource) get() operation {
 		return metricsPage
 	case pageResource:
 		return page
+	case recentResource:
+		return recent
 	default:
 		return wrongMethod
 	}

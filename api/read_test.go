@@ -452,3 +452,28 @@ func TestNoReplicator(t *testing.T) {
 	n := &node{Handler: h, reg: reg}
 	n.want(t, 404, "POST", "/eureka/peerreplication/batch/", `{"replicationList":[]}`, "Content-Type", jsonType)
 }
+
+// TestLastN: Spring's page of the last registrations and cancels.
+func TestLastN(t *testing.T) {
+	n := newNode(t, api.Options{})
+	for _, id := range []string{"first", "<second>"} {
+		n.reg.Register(&eureka.InstanceInfo{
+			InstanceID: &id, HostName: "h", App: "LAST", IPAddr: "192.0.2.1", Status: eureka.StatusUp,
+			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 1,
+		}, false)
+	}
+	n.reg.Cancel(registry.NewKey("LAST", "first"), false)
+	w := n.want(t, 200, "GET", "/lastn", "")
+	if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
+		t.Errorf("Content-Type %q, want HTML", got)
+	}
+	body := w.Body.String()
+	cancelled, registered, _ := strings.Cut(body, "Registered: 2")
+	if !strings.Contains(cancelled, "Cancelled: 1") || !strings.Contains(cancelled, "<td>first</td>") {
+		t.Errorf("cancelled: %s", cancelled)
+	}
+	second, first := strings.Index(registered, "&lt;second&gt;"), strings.Index(registered, "<td>first</td>")
+	if second < 0 || first < second {
+		t.Errorf("registered, want the second before the first, escaped: %s", registered)
+	}
+}

@@ -197,6 +197,7 @@ func connect(ctx context.Context, access Access, log *slog.Logger, onDown func()
 		nats.IgnoreAuthErrorAbort(), // Credentials may be put right while the node runs.
 		nats.ReconnectBufSize(-1),   // A batch that waits in the client is neither sent nor refused.
 		nats.CustomReconnectDelay(l.delay),
+		nats.Timeout(dialTimeout),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
 		nats.FlusherTimeout(writeTimeout),

@@ -82,7 +82,7 @@ func (a *Acceptor[K, S, T]) due(m moment) bool {
 // or urgent ones first.
 func (a *Acceptor[K, S, T]) cut(bytes int, m moment) Batch[K, S, T] {
 	c := cutter[K, S, T]{acceptor: a, moment: m, bytes: bytes}
-	if a.opts.Mode != Adaptive || a.opts.Urgent == nil || a.order.len() <= m.places {
+	if a.opts.Mode != Adaptive || a.opts.Urgent == nil || a.order.head == nil {
 		c.take(m.places, nil)
 		return c.batch
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -16,7 +17,7 @@ import (
 )
 
 const (
-	modelSeeds = 400
+	modelSeeds = 600
 	modelSteps = 150
 	modelDelay = 500 * time.Millisecond
 	modelRing  = 4
@@ -36,6 +37,19 @@ func (s slot) trace() string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(s.actions), " ", ";"), "[]") + ";"
 }
 
+// numbers reads a trace.
+func (s trace) numbers(t *testing.T) []int {
+	var out []int
+	for text := range strings.SplitSeq(strings.TrimSuffix(string(s), ";"), ";") {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Errorf("trace %q: %v", s, err)
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
 func joined(x, y slot) slot {
 	if x.newest() > y.newest() {
 		x, y = y, x
@@ -51,6 +65,7 @@ func joined(x, y slot) slot {
 // to end. It has no goroutines: it goes on when it is told to.
 type model struct {
 	now      time.Duration
+	mode     acceptor.Mode
 	limit    int
 	stalled  bool
 	draining bool
@@ -181,33 +196,79 @@ func (m *model) placeNew(from *[]slot) {
 }
 
 func (m *model) due() bool {
-	return len(m.pending) > 0 && (m.draining || m.now-m.pending[0].at >= modelDelay)
+	if len(m.pending) == 0 {
+		return false
+	}
+	loaded := m.mode == acceptor.Adaptive && (len(m.inFlight) == 0 || len(m.pending) >= m.n)
+	return m.draining || loaded || m.now-m.pending[0].at >= modelDelay
+}
+
+// isUrgent is true for a slot with an action whose number ends in 0 or 5; both
+// sides use it.
+func isUrgent(actions []int) bool {
+	return slices.ContainsFunc(actions, func(n int) bool { return n%5 == 0 })
 }
 
 func (m *model) cut() {
-	total := 0
-	for len(m.pending) > 0 && len(m.answer) < m.n {
-		s := m.pending[0]
-		if len(m.answer) == 0 && !m.due() {
-			return
+	everyone := func(slot) bool { return true }
+	urgent := func(s slot) bool { return isUrgent(s.actions) }
+	if m.mode == acceptor.Fixed {
+		m.pick(m.n, everyone)
+	} else {
+		overdue := func(s slot) bool { return m.now-s.at >= 4*modelDelay }
+		for _, pass := range []struct {
+			n     int
+			match func(slot) bool
+		}{{max(1, m.n/5), overdue}, {m.n, urgent}, {m.n, everyone}} {
+			if m.pick(pass.n, pass.match) {
+				break
+			}
 		}
-		size, reason := renderModel(s.key, m.now-s.at)
-		if reason != "" {
-			m.drop(s, reason)
-			m.pending = m.pending[1:]
-			continue
-		}
-		if m.bytes > 0 && len(m.answer) > 0 && total+size > m.bytes {
-			break
-		}
-		total += size
-		m.answer = append(m.answer, s)
-		m.pending = m.pending[1:]
+		slices.SortStableFunc(m.answer, func(x, y slot) int {
+			if urgent(x) != urgent(y) {
+				if urgent(x) {
+					return -1
+				}
+				return 1
+			}
+			return cmp.Compare(x.first, y.first)
+		})
 	}
 	if len(m.answer) > 0 {
 		m.answerAt = m.now
 		m.inFlight = append(m.inFlight, m.answer)
 	}
+}
+
+// pick moves slots into the answer until it has n, and tells whether its bytes
+// are used up.
+func (m *model) pick(n int, match func(slot) bool) (full bool) {
+	total := 0
+	for _, s := range m.answer {
+		size, _ := renderModel(s.key, 0)
+		total += size
+	}
+	for _, s := range slices.Clone(m.pending) {
+		if len(m.answer) >= n || !match(s) {
+			continue
+		}
+		if len(m.answer) == 0 && !m.due() {
+			return false
+		}
+		size, reason := renderModel(s.key, m.now-s.at)
+		if reason == "" && m.bytes > 0 && len(m.answer) > 0 && total+size > m.bytes {
+			return true
+		}
+		at := indexOf(m.pending, s.key)
+		m.pending = slices.Delete(m.pending, at, at+1)
+		if reason != "" {
+			m.drop(s, reason)
+			continue
+		}
+		total += size
+		m.answer = append(m.answer, s)
+	}
+	return false
 }
 
 // advance lets time pass, stopping where a batch becomes due on the way.
@@ -296,11 +357,12 @@ func TestModel(t *testing.T) {
 
 func runModel(t *testing.T, seed uint64) {
 	rnd := rand.New(rand.NewPCG(seed, 1509))
-	m := &model{limit: 1000, dropped: make(map[acceptor.Reason]int)}
+	m := &model{mode: acceptor.Mode(seed % 2), limit: 1000, dropped: make(map[acceptor.Reason]int)}
 	g := &gate{limit: m.limit}
 	var dropped recorder
 	a := start(t, options{
-		Delay: modelDelay, QueueLen: modelRing, Limit: g.Limit,
+		Delay: modelDelay, QueueLen: modelRing, Limit: g.Limit, Mode: m.mode,
+		Urgent: func(s trace) bool { return isUrgent(s.numbers(t)) },
 		Render: func(key string, _ trace, wait time.Duration) (string, int, acceptor.Reason) {
 			bytes, drop := renderModel(key, wait)
 			return key, bytes, drop

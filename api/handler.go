@@ -127,6 +127,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.page(w)
 	case recent:
 		return h.recent(w)
+	case versions:
+		return h.versions(w)
+	case repair:
+		return h.repair(w)
 	case options:
 		w.Header().Set("Allow", t.resource.allow())
 		return empty(w, http.StatusOK)

@@ -83,10 +83,18 @@ type Options struct {
 	// Replicate applies what Java peers send to peerreplication/batch. nil:
 	// that path is not served.
 	Replicate Replicator
+	// Repair has the node compare itself with all peers at once. nil: POST
+	// /repair is not served.
+	Repair func()
 	// Status tells how the node is. nil: it is always ready and has no name.
 	Status Status
 
-	MaxBody      int           // bytes, see DefaultMaxBody
+	MaxBody int // bytes, see DefaultMaxBody
+	// MaxInstance tells how many bytes an instance may take at present as one
+	// task of a batch to a peer: a larger one would never leave this node. It
+	// is called from many goroutines. nil: as many as MaxBody lets in.
+	MaxInstance func() int
+
 	MaxBatchBody int           // bytes, see DefaultMaxBatchBody
 	MaxBatches   int           // see DefaultMaxBatches
 	MaxAge       time.Duration // see DefaultMaxAge

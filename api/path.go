@@ -29,6 +29,8 @@ const (
 	metricsResource
 	pageResource
 	recentResource
+	versionsResource
+	repairResource
 )
 
 // target is a path, parsed. name is the application, the id of byIDResource, or
@@ -108,6 +110,10 @@ func rootTarget(segments []string) target {
 		return target{resource: metricsResource}
 	case "lastn":
 		return target{resource: recentResource}
+	case "versions":
+		return target{resource: versionsResource}
+	case "repair":
+		return target{resource: repairResource}
 	}
 	return target{}
 }
@@ -199,6 +205,8 @@ const (
 	metricsPage
 	page
 	recent
+	versions
+	repair
 	operations // how many there are
 )
 
@@ -207,7 +215,7 @@ func (op operation) String() string {
 		"not_found", "wrong_method", "options", "apps", "delta", "app", "register", "instance",
 		"heartbeat", "cancel", "status_update", "status_delete", "metadata", "instance_by_id", "vip",
 		"svip", "batch", "asg", "status", "status_overrides", "healthz", "readyz", "metrics", "page",
-		"lastn",
+		"lastn", "versions", "repair",
 	}[op]
 }
 
@@ -263,6 +271,8 @@ func (r resource) get() operation {
 		return page
 	case recentResource:
 		return recent
+	case versionsResource:
+		return versions
 	default:
 		return wrongMethod
 	}
@@ -289,6 +299,8 @@ func (r resource) post() operation {
 		return register
 	case batchResource:
 		return replicate
+	case repairResource:
+		return repair
 	default:
 		return wrongMethod
 	}

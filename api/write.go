@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -67,6 +69,9 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 		f, _ := negotiate(r.Header)
 		return document(w, http.StatusBadRequest, f.ContentType(), []byte(err.Error()))
 	}
+	if bound, over := h.overBound(info, len(body)); over {
+		return h.tooLarge(w, bound)
+	}
 	h.reg.Register(info, isReplication(r.Header))
 	return empty(w, http.StatusNoContent)
 }
@@ -118,8 +123,8 @@ func (h *Handler) deleteStatus(w http.ResponseWriter, r *http.Request, t target)
 
 // setMetadata merges the query into an instance's metadata
 // (InstanceResource.updateMetadata). The query's length is bounded by the
-// server's MaxHeaderBytes, what is merged by MaxBody; calls at the same time
-// may each pass and together exceed it.
+// server's MaxHeaderBytes, what is merged by MaxBody and MaxInstance; calls at
+// the same time may each pass and together exceed them.
 func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) int {
 	key := registry.NewKey(t.name, t.id)
 	reads := h.opts.Status.Readiness().Reads
@@ -142,9 +147,54 @@ func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) 
 		query = rest
 	}
 	if mergedSize(stored.Metadata, pairs) > h.opts.MaxBody {
+		h.metrics.rejected(tooLarge)
 		return text(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("metadata: larger than %d bytes", h.opts.MaxBody))
 	}
+	merged := *stored
+	merged.Metadata = maps.Clone(stored.Metadata)
+	if merged.Metadata == nil {
+		merged.Metadata = pairs
+	}
+	maps.Copy(merged.Metadata, pairs)
+	if bound, over := h.overBound(&merged, math.MaxInt); over {
+		return h.tooLarge(w, bound)
+	}
 	return h.answer(w, key, h.reg.SetMetadata(key, pairs), reads)
+}
+
+// safeShare is how much smaller than MaxInstance a body must be for the task
+// made of it to be within MaxInstance whatever it holds: a byte becomes six at
+// the most, and the names stand in a task twice.
+const safeShare = 16
+
+// overBound says whether an instance would be over MaxInstance as a task, and
+// what the bound is. body is how many bytes it came in.
+func (h *Handler) overBound(info *eureka.InstanceInfo, body int) (bound int, over bool) {
+	if h.opts.MaxInstance == nil {
+		return 0, false
+	}
+	bound = h.opts.MaxInstance()
+	if body < bound/safeShare {
+		return bound, false
+	}
+	// With the longest versions and statuses, since its task may have those.
+	task := eureka.AppendItem(nil, &eureka.Item{
+		Action: eureka.ActionRegister, AppName: info.App, ID: info.ID(), LastDirtyTimestamp: math.MaxInt64,
+		Status: eureka.StatusOutOfService, InstanceInfo: info,
+		State: &eureka.State{
+			RecordVersion: math.MaxInt64, Live: true, Base: eureka.StatusOutOfService, RecordHash: math.MaxUint64,
+			OverrideVersion: math.MaxInt64, OverrideSet: true, OverrideStatus: eureka.StatusOutOfService,
+			Duration: math.MaxInt64, Age: math.MaxInt64, Wait: math.MaxInt64,
+		},
+	})
+	return bound, len(task) > bound
+}
+
+// tooLarge refuses an instance that could not be replicated.
+func (h *Handler) tooLarge(w http.ResponseWriter, bound int) int {
+	h.metrics.rejected(tooLarge)
+	return text(w, http.StatusRequestEntityTooLarge,
+		fmt.Sprintf("instance: larger than %d bytes as a task, which is what a batch holds with this broker's max payload", bound))
 }
 
 // mergedSize returns the bytes of the keys and values that a merge leaves.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"maps"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -205,6 +206,60 @@ func TestBodyBound(t *testing.T) {
 		if w := sendZipped(t, n, "/eureka/apps/ORDERS", zip(t, []byte(pad(c.size)))); w.Code != c.code {
 			t.Errorf("%s, compressed: status %d, want %d", c.name, w.Code, c.code)
 		}
+	}
+}
+
+// TestInstanceBound: what counts is the task that a peer would be sent, however
+// small the body was that it came in.
+func TestInstanceBound(t *testing.T) {
+	const bound = 4096
+	task := func(metadata string) int {
+		n := newNode(t, api.Options{})
+		n.put(t, "ORDERS", "orders-1", `"metadata":{"k":"`+metadata+`"}`)
+		entry, _, ok := n.reg.Entry(registry.NewKey("ORDERS", "orders-1"))
+		if !ok {
+			t.Fatal("not registered")
+		}
+		item := entry.Item(registry.NewKey("ORDERS", "orders-1"), 0)
+		return len(eureka.AppendItem(nil, &item))
+	}
+	const slack = 256 // versions and ages have few digits here
+	bare := task("")
+	for _, c := range []struct {
+		name     string
+		metadata string
+		code     int
+	}{
+		{"small", "x", 204},
+		{"below the bound", strings.Repeat("x", bound-bare-slack), 204},
+		{"beyond it", strings.Repeat("x", bound-bare+1), 413},
+		{"beyond it once escaped", strings.Repeat(`\u0001`, (bound-bare)/6+1), 413},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := task(c.metadata); (got > bound) != (c.code == 413) {
+				t.Fatalf("the task has %d bytes, bound %d: the case is wrong", got, bound)
+			}
+			n := newNode(t, api.Options{MaxInstance: func() int { return bound }})
+			w := n.want(t, c.code, "POST", "/eureka/apps/ORDERS",
+				registration("ORDERS", "orders-1", `"metadata":{"k":"`+c.metadata+`"}`), "Content-Type", jsonType)
+			if c.code == 413 && !strings.HasPrefix(w.Body.String(), "instance: larger than 4096 bytes as a task") {
+				t.Errorf("body %q", w.Body)
+			}
+			if _, stored := n.reg.Instance(registry.NewKey("ORDERS", "orders-1")); stored != (c.code == 204) {
+				t.Errorf("stored: %t", stored)
+			}
+		})
+	}
+	n := newNode(t, api.Options{MaxInstance: func() int { return bound }})
+	n.put(t, "ORDERS", "orders-1", `"metadata":{"zone":"a"}`)
+	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("x", bound-bare-slack), "")
+	w := n.want(t, 413, "PUT", orders1+"/metadata?l="+strings.Repeat("x", slack), "")
+	if got := w.Body.String(); !strings.HasPrefix(got, "instance: larger than 4096 bytes as a task") {
+		t.Errorf("body %q", got)
+	}
+	i, _ := n.reg.Instance(registry.NewKey("ORDERS", "orders-1"))
+	if _, merged := i.Metadata["l"]; merged || i.Metadata["zone"] != "a" || len(i.Metadata) != 2 {
+		t.Errorf("metadata keys %v, want zone and k", slices.Collect(maps.Keys(i.Metadata)))
 	}
 }
 

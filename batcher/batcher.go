@@ -54,7 +54,11 @@ func New[K comparable, S, T any](acc *acceptor.Acceptor[K, S, T], opts Options[K
 		reporter:       &reporter{logger: opts.Logger.With("component", "batcher", "peer", opts.Peer)},
 		permits:        make(chan struct{}, opts.InFlight),
 		batchWorkQueue: make(chan job[K, S, T], opts.InFlight),
-		stats:          Stats{Failures: make(map[Class]uint64)},
+		stats: Stats{
+			Failures:   make(map[Class]uint64),
+			BatchTasks: newHistogram(taskBounds()), BatchBytes: newHistogram(bytesBounds()),
+			RoundTrip: newHistogram(roundTripBounds()),
+		},
 	}
 	for range opts.InFlight {
 		b.permits <- struct{}{}
@@ -218,7 +222,7 @@ func (b *Batcher[K, S, T]) send(work context.Context, batch acceptor.Batch[K, S,
 	case classOf(err) != Malformed:
 		return make([]acceptor.Outcome, len(batch.Items)), err // Retry is the zero Outcome.
 	case len(batch.Items) == 1:
-		b.reporter.malformed(batch.Number, err)
+		b.reporter.dropped(fmt.Sprint(batch.Items[0].Key), acceptor.Malformed, err)
 		return []acceptor.Outcome{acceptor.Drop(acceptor.Malformed)}, nil
 	}
 	first, second := batch.Split()
@@ -248,11 +252,12 @@ func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K,
 	b.stats.Batches++
 	b.stats.Tasks += uint64(len(batch.Items))
 	b.stats.Bytes += uint64(batch.Bytes)
+	b.stats.BatchTasks.add(float64(len(batch.Items)))
+	b.stats.BatchBytes.add(float64(batch.Bytes))
 	if err != nil {
 		b.stats.Failures[classOf(err)]++
 	} else {
-		b.stats.RoundTrips++
-		b.stats.RoundTripSum += elapsed
+		b.stats.RoundTrip.addTime(elapsed)
 		b.stats.RoundTripLast = elapsed
 	}
 	b.mu.Unlock()
@@ -260,7 +265,21 @@ func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K,
 	if err != nil && work.Err() == nil {
 		b.reporter.failed(batch.Number, len(batch.Items), elapsed, err)
 	} else if err == nil {
+		for i, o := range outcomes {
+			if reason, gone := o.Dropped(); gone {
+				b.reporter.dropped(fmt.Sprint(batch.Items[i].Key), reason, nil)
+			}
+		}
 		b.reporter.succeeded(batch.Number, len(batch.Items), elapsed)
 	}
 	return outcomes, err
+}
+
+// Dropped tells the log of a task that was given up otherwise than by an outcome
+// of Send, such as one that [acceptor.Options].OnDrop is told of. It writes at
+// most one line in ten seconds, failures of the pipeline included, with the
+// number of tasks and one of them. Any goroutine may call it once New has
+// returned.
+func (b *Batcher[K, S, T]) Dropped(key K, reason acceptor.Reason) {
+	b.reporter.dropped(fmt.Sprint(key), reason, nil)
 }

@@ -206,7 +206,8 @@ func TestBatchesLeaveInARow(t *testing.T) {
 					t.Errorf("sizes at 500 ms = %v, want %v", sizes, tc.sizes)
 				}
 				s := r.Stats()
-				if s.Batches != uint64(len(tc.sizes)) || s.Tasks != uint64(tc.actions) || s.Bytes != uint64(6*tc.actions) || s.RoundTrips != s.Batches {
+				if s.Batches != uint64(len(tc.sizes)) || s.Tasks != uint64(tc.actions) || s.Bytes != uint64(6*tc.actions) || s.RoundTrip.Count != s.Batches || s.BatchTasks.Count != s.Batches ||
+					s.BatchTasks.Sum != float64(s.Tasks) || s.BatchBytes.Sum != float64(s.Bytes) {
 					t.Errorf("stats = %+v, want %d batches, %d tasks of 6 bytes", s, len(tc.sizes), tc.actions)
 				}
 				if got := r.acc.Stats(); got.Acknowledged != uint64(tc.actions) {
@@ -241,8 +242,8 @@ func TestSlowPeerHasFourInFlight(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		s := r.Stats()
-		if s.RoundTrips != 6 || s.RoundTripSum != 4*500*time.Millisecond {
-			t.Errorf("round trips %d, sum %v, want 6, 2 s", s.RoundTrips, s.RoundTripSum)
+		if s.RoundTrip.Count != 6 || s.RoundTrip.Sum != 2 {
+			t.Errorf("round trips %d, sum %v s, want 6, 2 s", s.RoundTrip.Count, s.RoundTrip.Sum)
 		}
 	})
 }

@@ -281,14 +281,48 @@ func TestLog(t *testing.T) {
 			sleepUntil(r, 900*ms)
 			r.end()
 			want := []string{
-				"WARN Task dropped component=batcher peer=p batch=1 tasks=1 reason=malformed err=peer could not read the batch",
+				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=malformed instance=a err=peer could not read the batch",
 			}
 			// The drain sends z at 0.9 s; it times out at 2.9 s, is sent again at
-			// 3.9 s and cancelled at 5.9 s.
-			want = append(want,
-				"WARN Batch failed, will be sent again component=batcher peer=p batch=2 tasks=1 attempt=6 reason=timeout elapsed=2s err=context deadline exceeded",
-				"WARN Pipeline ended, tasks dropped component=batcher peer=p tasks=1 reason=shutdown",
-			)
+			// 3.9 s and cancelled at 5.9 s. All that is within ten seconds.
+			want = append(want, "WARN Pipeline ended, tasks dropped component=batcher peer=p tasks=1 reason=shutdown dropped=2")
+			if got := l.all(); !slices.Equal(got, want) {
+				t.Errorf("log =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+			}
+		})
+	})
+	t.Run("one line in ten seconds, whatever the reason", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var l logs
+			var mu sync.Mutex
+			well := false
+			r := start(t, options{Peer: "p", InFlight: 1, MaxWait: time.Second, Logger: slog.New(&l), Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if !well {
+					return nil, batcher.ErrBusy
+				}
+				return all(b, acceptor.Drop(acceptor.Malformed)), nil
+			}})
+			r.acc.Offer("a", "1")
+			for i := range 25 { // From 0 to 24 s.
+				r.Dropped(fmt.Sprint("k", i), acceptor.Overflowed)
+				time.Sleep(time.Second)
+			}
+			mu.Lock()
+			well = true
+			mu.Unlock()
+			sleepUntil(r, 26*time.Second)
+			r.Dropped("last", acceptor.Overflowed)
+			r.end()
+			want := []string{
+				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=overflowed instance=k0",
+				"WARN Tasks dropped component=batcher peer=p tasks=10 reason=overflowed instance=k10 attempt=10 failure=busy",
+				"WARN Tasks dropped component=batcher peer=p tasks=10 reason=overflowed instance=k20 attempt=20 failure=busy",
+				// The peer is well again at 25 s, and refuses the one task.
+				"INFO Batches arrive again component=batcher peer=p batch=26 tasks=25 attempt=25 elapsed=25s dropped=5",
+				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=overflowed instance=last",
+			}
 			if got := l.all(); !slices.Equal(got, want) {
 				t.Errorf("log =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}

@@ -8,45 +8,73 @@ import (
 	"github.com/registryd/registryd/acceptor"
 )
 
-// logInterval is how far apart two warnings of one kind are at least.
+// logInterval is how far apart two warnings of one pipeline are at least.
 const logInterval = 10 * time.Second
 
-// reporter writes the log of one pipeline: when it begins to fail, now and then
-// while it does, and when it has recovered. Single batches are at debug level.
+// reporter writes the log of one pipeline: a line when it begins to fail, one
+// now and then while it does, and one when it has recovered. What is given up
+// goes into the same lines. Single batches are at debug level.
 type reporter struct {
 	logger *slog.Logger
 
 	mu       sync.Mutex
+	warned   time.Time // of the last warning, of whatever kind
 	since    time.Time // of the first failure that no success has followed; zero: none
 	attempts int       // failed sends since then
 	tasks    int       // items in them
-	warned   time.Time // of the last warning about failures
-	open     bool      // a warning has no line of recovery yet
+	failure  Class     // of the last of them
+	open     bool      // a warning since then has no line of recovery yet
 
-	refused         int       // tasks dropped as malformed since the last warning about those
-	malformedWarned time.Time // of the last warning about those
+	lost   int    // tasks given up that no line has told yet
+	sample []any  // of one of them: reason, instance, error
+	ending string // an instance whose task the end has cost
 }
 
-// failed tells of a send that failed.
+// mayWarn says whether a warning may be written now, and takes it for written.
+// mu is held.
+func (r *reporter) mayWarn() bool {
+	now := time.Now()
+	if !r.warned.IsZero() && now.Sub(r.warned) < logInterval {
+		return false
+	}
+	r.warned = now
+	r.open = r.open || !r.since.IsZero()
+	return true
+}
+
+// untold returns what a line adds about tasks that were given up. mu is held.
+func (r *reporter) untold() []any {
+	if r.lost == 0 {
+		return nil
+	}
+	n := r.lost
+	r.lost = 0
+	return []any{"dropped", n}
+}
+
+// failed tells of a send that failed. One that the peer can't read is no
+// outage: it comes back as a task that is given up.
 func (r *reporter) failed(batch uint64, tasks int, elapsed time.Duration, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := time.Now()
-	if r.since.IsZero() {
-		r.since, r.attempts, r.tasks = now, 0, 0
+	class := classOf(err)
+	if class != Malformed {
+		if r.since.IsZero() {
+			r.since, r.attempts, r.tasks = time.Now(), 0, 0
+		}
+		r.attempts++
+		r.tasks += tasks
+		r.failure = class
 	}
-	r.attempts++
-	r.tasks += tasks
 	args := []any{
 		"batch", batch, "tasks", tasks, "attempt", r.attempts,
-		"reason", string(classOf(err)), "elapsed", elapsed, "err", err,
+		"reason", string(class), "elapsed", elapsed, "err", err,
 	}
-	if classOf(err) == Malformed || now.Sub(r.warned) < logInterval {
+	if class == Malformed || !r.mayWarn() {
 		r.logger.Debug("Batch failed", args...)
 		return
 	}
-	r.warned, r.open = now, true
-	r.logger.Warn("Batch failed, will be sent again", args...)
+	r.logger.Warn("Batch failed, will be sent again", append(args, r.untold()...)...)
 }
 
 // succeeded tells of a send that was answered.
@@ -54,35 +82,64 @@ func (r *reporter) succeeded(batch uint64, tasks int, elapsed time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.logger.Debug("Batch sent", "batch", batch, "tasks", tasks, "elapsed", elapsed)
-	if r.open {
+	switch {
+	case r.open:
 		r.open = false
-		r.logger.Info("Batches arrive again", "batch", batch, "tasks", r.tasks,
-			"attempt", r.attempts, "elapsed", time.Since(r.since))
+		args := []any{"batch", batch, "tasks", r.tasks, "attempt", r.attempts, "elapsed", time.Since(r.since)}
+		r.logger.Info("Batches arrive again", append(args, r.untold()...)...)
+	case r.lost > 0 && r.mayWarn():
+		r.warnLost()
 	}
 	r.since = time.Time{}
 }
 
-// malformed tells of a task that was dropped because the peer can't read it.
-func (r *reporter) malformed(batch uint64, err error) {
+// dropped tells of a task that was given up for good. err may be nil.
+func (r *reporter) dropped(instance string, reason acceptor.Reason, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.refused++
-	if now := time.Now(); now.Sub(r.malformedWarned) >= logInterval {
-		r.malformedWarned = now
-		r.logger.Warn("Task dropped", "batch", batch, "tasks", r.refused,
-			"reason", string(Malformed), "err", err)
-		r.refused = 0
+	if reason == acceptor.Shutdown || reason == acceptor.PeerGone {
+		r.ending = instance // The last line tells how many there were.
+		return
 	}
+	r.lost++
+	r.sample = []any{"reason", string(reason), "instance", instance}
+	if err != nil {
+		r.sample = append(r.sample, "err", err)
+	}
+	if r.mayWarn() {
+		r.warnLost()
+	}
+}
+
+// warnLost tells how many tasks were given up, and shows one; and that batches
+// fail, if they do. mu is held.
+func (r *reporter) warnLost() {
+	args := append([]any{"tasks", r.lost}, r.sample...)
+	if !r.since.IsZero() {
+		args = append(args, "attempt", r.attempts, "failure", string(r.failure))
+	}
+	r.logger.Warn("Tasks dropped", args...)
+	r.lost = 0
 }
 
 // ended tells how many tasks the end of the pipeline has cost.
 func (r *reporter) ended(shutdown, gone uint64) {
-	switch {
-	case gone > 0:
-		r.logger.Warn("Pipeline ended, tasks dropped", "tasks", shutdown+gone, "reason", string(acceptor.PeerGone))
-	case shutdown > 0:
-		r.logger.Warn("Pipeline ended, tasks dropped", "tasks", shutdown, "reason", string(acceptor.Shutdown))
-	default:
-		r.logger.Debug("Pipeline ended")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reason := acceptor.Shutdown
+	if gone > 0 {
+		reason = acceptor.PeerGone
 	}
+	if shutdown+gone == 0 {
+		if r.lost > 0 {
+			r.warnLost()
+		}
+		r.logger.Debug("Pipeline ended")
+		return
+	}
+	args := []any{"tasks", shutdown + gone, "reason", string(reason)}
+	if r.ending != "" {
+		args = append(args, "instance", r.ending)
+	}
+	r.logger.Warn("Pipeline ended, tasks dropped", append(args, r.untold()...)...)
 }

@@ -14,9 +14,11 @@ type Stats struct {
 
 	Failures map[Class]uint64 // sends that failed; holds every Class, also those at 0
 
-	// Sends that were answered with outcomes, and how long that took.
-	RoundTrips    uint64
-	RoundTripSum  time.Duration
+	// By batch sent, failed ones included: its tasks, and their bytes.
+	BatchTasks Histogram
+	BatchBytes Histogram
+	// By send that was answered with outcomes: how long that took, in seconds.
+	RoundTrip     Histogram
 	RoundTripLast time.Duration
 
 	// The wait that holds back the next batch: why, and until when. Waiting is
@@ -33,6 +35,7 @@ func (b *Batcher[K, S, T]) Stats() Stats {
 	for _, class := range Classes() {
 		s.Failures[class] = b.stats.Failures[class]
 	}
+	s.BatchTasks, s.BatchBytes, s.RoundTrip = s.BatchTasks.clone(), s.BatchBytes.clone(), s.RoundTrip.clone()
 	b.mu.Unlock()
 	s.BatchWorkQueue = len(b.batchWorkQueue)
 	s.Waiting, s.WaitUntil = b.shaper.waiting()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ type bus struct {
 	// onRequest, when set, may fail a request before it is applied (apply
 	// false) or lose its reply after it was.
 	onRequest func(from, to string) (apply bool, err error)
-	payload   int
+	payload   atomic.Int64
 	// onSync, when set, may fail a sync request.
 	onSync func(from, to string, body []byte) error
 	// onAnnounce, when set, sees each presence before it is published.
@@ -57,7 +58,9 @@ type testNode struct {
 }
 
 func newBus(t *testing.T) *bus {
-	return &bus{t: t, nodes: make(map[string]*testNode), payload: 1 << 20}
+	b := &bus{t: t, nodes: make(map[string]*testNode)}
+	b.payload.Store(1 << 20)
+	return b
 }
 
 // start adds a node to the bus and runs it.
@@ -146,8 +149,11 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 	if decodeErr != nil {
 		b.t.Errorf("batch %s -> %s is not readable: %v", n.name, to, decodeErr)
 	}
-	if len(body) > b.payload*3/4+64 {
-		b.t.Errorf("batch %s -> %s has %d bytes, bound %d", n.name, to, len(body), b.payload*3/4)
+	if len(body) > n.MaxPayload() {
+		return nil, batcher.ErrMalformed // as node says it of a message that is too large
+	}
+	if len(items) > 1 && len(body) > n.MaxPayload()*3/4+64 {
+		b.t.Errorf("batch %s -> %s has %d bytes, bound %d", n.name, to, len(body), n.MaxPayload()*3/4)
 	}
 	peer.consumer.Deliver(consumer.Request{
 		From: n.name, Body: body,
@@ -256,8 +262,8 @@ func (n *testNode) Sync(ctx context.Context, to string, body []byte) ([]byte, er
 		b.mu.Lock()
 		b.synced += len(body) + len(a.body)
 		b.mu.Unlock()
-		if len(a.body) > b.payload {
-			b.t.Errorf("sync answer %s -> %s has %d bytes, bound %d", to, n.name, len(a.body), b.payload)
+		if len(a.body) > n.MaxPayload() {
+			b.t.Errorf("sync answer %s -> %s has %d bytes, bound %d", to, n.name, len(a.body), n.MaxPayload())
 		}
 		return a.body, a.err
 	case <-ctx.Done():
@@ -265,7 +271,7 @@ func (n *testNode) Sync(ctx context.Context, to string, body []byte) ([]byte, er
 	}
 }
 
-func (n *testNode) MaxPayload() int { return n.bus.payload }
+func (n *testNode) MaxPayload() int { return int(n.bus.payload.Load()) }
 
 // take returns the batches that crossed the bus since the last call.
 func (b *bus) take() []sentBatch {

@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -63,7 +64,18 @@ type Options struct {
 
 	BatchDelay time.Duration // default acceptor.DefaultDelay, 500 ms
 	BatchSize  int           // default batcher.DefaultSize, 250
+	BatchMode  acceptor.Mode // default acceptor.Fixed
 	MaxPeers   int           // default DefaultMaxPeers; further ones are counted and not served
+	// QueueLen is the length of each peer's acceptorQueue, in actions; default
+	// acceptor.DefaultQueueLen. Beyond it actions are merged by instance.
+	QueueLen int
+	// MaxPending bounds each peer's processingOrder, in slots. Default
+	// acceptor.DefaultLimit or the registry's size, whichever is greater: then
+	// only what was touched and forgotten since can overflow.
+	MaxPending int
+	// Rand returns numbers in [0, 1) for the jitter of waits, as
+	// batcher.Options.Rand does; nil: math/rand/v2.
+	Rand func() float64
 
 	// Reach returns when the peers can be asked, or when it makes no sense to
 	// wait longer: brokers of a cluster's nodes join each other first. nil: at
@@ -94,6 +106,12 @@ func (o *Options) setDefaults() error {
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
 	}
+	if o.QueueLen < 0 {
+		errs = append(errs, fmt.Errorf("queue length %d: negative", o.QueueLen))
+	}
+	if o.MaxPending < 0 {
+		errs = append(errs, fmt.Errorf("max pending %d: negative", o.MaxPending))
+	}
 	return errors.Join(errs...)
 }
 
@@ -121,6 +139,8 @@ type Cluster struct {
 	superseded atomic.Int64
 	since      time.Time // of New
 
+	leftOutTold atomic.Int64 // when leftOut last logged, in ms since New; 0: never
+
 	mu        sync.Mutex
 	peers     map[string]*peer // guarded by mu
 	stopping  bool             // guarded by mu; no peer is added any more
@@ -128,6 +148,7 @@ type Cluster struct {
 	workers   sync.WaitGroup   // that answer sync requests
 
 	ready     chan struct{} // closed once the node may serve lists
+	started   chan struct{} // closed once nobody else can be of our name
 	setReady  func()
 	heardPeer chan struct{} // one slot: a peer was heard
 	nameTaken chan presence // one slot: another node of our name was heard
@@ -149,7 +170,7 @@ func New(transport Transport, opts Options) (*Cluster, error) {
 	c := &Cluster{
 		opts: opts, transport: transport, log: opts.Logger.With("component", "cluster"),
 		incarnation: incarnation, since: time.Now(), peers: make(map[string]*peer),
-		ready: make(chan struct{}), heardPeer: make(chan struct{}, 1), nameTaken: make(chan presence, 1),
+		ready: make(chan struct{}), started: make(chan struct{}), heardPeer: make(chan struct{}, 1), nameTaken: make(chan presence, 1),
 		syncs: make(chan SyncRequest, syncQueue),
 	}
 	c.setReady = sync.OnceFunc(func() { close(c.ready) })
@@ -198,8 +219,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	if err := c.start(ctx); err != nil {
 		return err
 	}
-	c.tick.Store(time.Since(c.since).Milliseconds())
-	c.setReady()
+	close(c.started)
 	c.announce(Ready)
 	tick := time.NewTicker(presenceInterval)
 	defer tick.Stop()
@@ -240,6 +260,7 @@ func (c *Cluster) Superseded() bool {
 func (c *Cluster) start(ctx context.Context) error {
 	wait := time.NewTimer(startWait)
 	defer wait.Stop()
+	alone := false
 	select {
 	case <-ctx.Done():
 		return nil
@@ -247,15 +268,22 @@ func (c *Cluster) start(ctx context.Context) error {
 		return nameTaken(p)
 	case <-c.heardPeer:
 	case <-wait.C:
+		alone = true
 	}
 	c.catchUp(ctx)
-	// All who answered the first question have been heard by now.
-	select {
-	case p := <-c.nameTaken:
-		return nameTaken(p)
-	default:
+	c.tick.Store(time.Since(c.since).Milliseconds())
+	c.setReady()
+	if alone {
 		return nil
 	}
+	// A node of our name may answer later than the peer that we heard.
+	select {
+	case <-ctx.Done():
+	case <-wait.C:
+	case p := <-c.nameTaken:
+		return nameTaken(p)
+	}
+	return nil
 }
 
 func nameTaken(p presence) error {
@@ -265,6 +293,10 @@ func nameTaken(p presence) error {
 // Ready is closed once the node knows what its peers know, or has waited for a
 // peer and heard none.
 func (c *Cluster) Ready() <-chan struct{} { return c.ready }
+
+// Started is closed once the node has also waited for another of its name to
+// answer, 250 ms from its start.
+func (c *Cluster) Started() <-chan struct{} { return c.started }
 
 // Incarnation returns the UUIDv7 of this start of the node.
 func (c *Cluster) Incarnation() string { return c.incarnation.String() }
@@ -379,6 +411,7 @@ func (c *Cluster) heard(said presence) {
 		p.force() // what either has and the other lacks
 	case p.said.Incarnation != said.Incarnation:
 		c.log.Info("peer started anew", "peer", p.name, "url", said.URL, "incarnation", said.Incarnation)
+		p.forgive()
 		p.force() // it may have forgotten everything
 		p.pipeline.Wake()
 	case said.State == Leaving:

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/eureka"
 )
 
@@ -16,9 +17,10 @@ const sampleEvery = 10 * time.Second
 // metrics collects the pipelines' snapshots per peer, with what the cluster
 // itself counts. A peer's series end with the peer.
 type metrics struct {
-	cluster  *Cluster
-	pipeline []perPeer
-	desc     labelled
+	cluster    *Cluster
+	pipeline   []perPeer
+	histograms []perPeerHistogram
+	desc       labelled
 
 	results         *prometheus.CounterVec
 	losses          *prometheus.CounterVec
@@ -29,6 +31,7 @@ type metrics struct {
 
 	syncServed, syncRefused, syncMalformed prometheus.Counter
 	syncServedBytes, syncAskedBytes        prometheus.Counter
+	syncTooLarge                           prometheus.Counter
 	repairRounds, repairFailed             prometheus.Counter
 	repaired                               *prometheus.CounterVec
 
@@ -41,13 +44,13 @@ func newMetrics(c *Cluster) *metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "registryd_" + name, Help: help})
 	}
 	return &metrics{
-		cluster: c, pipeline: pipelineSeries(), desc: newLabelled(),
+		cluster: c, pipeline: pipelineSeries(), histograms: pipelineHistograms(), desc: newLabelled(),
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_cluster_results_total", Help: "Results of tasks sent to a peer, by action and code.",
 		}, []string{"peer", "action", "code"}),
 		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_cluster_lossestotal",
-			Help: "State changes that a peer did not get and that only the instance's next change or heartbeat repairs, by reason.",
+			Name: "registryd_cluster_losses_total",
+			Help: "State changes that the pipeline could not bring to the peer, by reason; anti-entropy mends what can be mended.",
 		}, []string{"peer", "reason"}),
 		foreignPresence: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "registryd_cluster_foreign_presence_total", Help: "Presence messages that were not understood.",
@@ -64,6 +67,7 @@ func newMetrics(c *Cluster) *metrics {
 		syncMalformed:   counter("cluster_sync_malformed_entries_total", "Entries in answers of peers that were not understood."),
 		syncServedBytes: counter("cluster_sync_served_bytes_total", "Bytes of answers to sync requests."),
 		syncAskedBytes:  counter("cluster_sync_asked_bytes_total", "Bytes of own sync requests and their answers."),
+		syncTooLarge:    counter("cluster_sync_too_large_entries_total", "Entries left out of answers to sync requests because no message could hold them."),
 		repairRounds:    counter("cluster_repair_rounds_total", "Rounds of anti-entropy that compared leaves."),
 		repairFailed:    counter("cluster_repair_rounds_failed_total", "Rounds of anti-entropy that broke off."),
 		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -119,6 +123,23 @@ func series(name, help string, kind prometheus.ValueType, get func(*Peer) float6
 	return perPeer{prometheus.NewDesc("registryd_"+name, help, []string{"peer"}, nil), kind, get}
 }
 
+// perPeerHistogram is one histogram of each peer.
+type perPeerHistogram struct {
+	desc *prometheus.Desc
+	get  func(*Peer) *batcher.Histogram
+}
+
+func pipelineHistograms() []perPeerHistogram {
+	histogram := func(name, help string, get func(*Peer) *batcher.Histogram) perPeerHistogram {
+		return perPeerHistogram{prometheus.NewDesc("registryd_"+name, help, []string{"peer"}, nil), get}
+	}
+	return []perPeerHistogram{
+		histogram("batcher_batch_tasks", "Tasks per batch sent, failed ones included.", func(p *Peer) *batcher.Histogram { return &p.Batcher.BatchTasks }),
+		histogram("batcher_batch_bytes", "Bytes of tasks per batch sent, failed ones included.", func(p *Peer) *batcher.Histogram { return &p.Batcher.BatchBytes }),
+		histogram("batcher_round_trip_seconds", "Time from sending a batch to its answer; failed ones have none.", func(p *Peer) *batcher.Histogram { return &p.Batcher.RoundTrip }),
+	}
+}
+
 // labelled are the descriptions of the series that have a label of their own.
 type labelled struct{ dropped, failures, waiting, peers *prometheus.Desc }
 
@@ -151,8 +172,8 @@ func pipelineSeries() []perPeer {
 		series("batcher_batches_total", "Batches sent, failed ones included.", counter, func(p *Peer) float64 { return float64(p.Batcher.Batches) }),
 		series("batcher_tasks_total", "Tasks in the batches sent.", counter, func(p *Peer) float64 { return float64(p.Batcher.Tasks) }),
 		series("batcher_bytes_total", "Bytes of the tasks sent.", counter, func(p *Peer) float64 { return float64(p.Batcher.Bytes) }),
-		series("batcher_round_trips_total", "Batches that were answered.", counter, func(p *Peer) float64 { return float64(p.Batcher.RoundTrips) }),
-		series("batcher_round_trip_seconds_total", "Time that the answered batches took.", counter, func(p *Peer) float64 { return p.Batcher.RoundTripSum.Seconds() }),
+		series("batcher_wait_seconds", "Time until the wait that holds batches back is over.", gauge, func(p *Peer) float64 { return p.WaitLeft().Seconds() }),
+		series("replication_lag_seconds", "Age of the oldest action that the peer has not acknowledged.", gauge, func(p *Peer) float64 { return p.Acceptor.Lag.Seconds() }),
 		series("cluster_divergent", "Instances that differ from the peer's for longer than a change takes.", gauge, func(p *Peer) float64 { return float64(p.Divergent) }),
 		series("cluster_clock_skew_seconds", "How far the peer's clock is behind ours.", gauge, func(p *Peer) float64 { return p.Skew.Seconds() }),
 		series("cluster_silence_seconds", "Time since the peer was last heard.", gauge, func(p *Peer) float64 { return p.Silent.Seconds() }),
@@ -163,6 +184,9 @@ func pipelineSeries() []perPeer {
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, s := range m.pipeline {
 		ch <- s.desc
+	}
+	for _, h := range m.histograms {
+		ch <- h.desc
 	}
 	for _, d := range []*prometheus.Desc{m.desc.dropped, m.desc.failures, m.desc.waiting, m.desc.peers} {
 		ch <- d
@@ -175,7 +199,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 func (m *metrics) own() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.results, m.losses, m.foreignPresence, m.unannounced, m.refusedPeers, m.standstills,
-		m.syncServed, m.syncRefused, m.syncMalformed, m.syncServedBytes, m.syncAskedBytes,
+		m.syncServed, m.syncRefused, m.syncMalformed, m.syncServedBytes, m.syncAskedBytes, m.syncTooLarge,
 		m.repairRounds, m.repairFailed, m.repaired,
 	}
 }
@@ -187,6 +211,10 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		count[p.Status]++
 		for _, s := range m.pipeline {
 			ch <- prometheus.MustNewConstMetric(s.desc, s.kind, s.get(&p), p.Name)
+		}
+		for _, h := range m.histograms {
+			v := h.get(&p)
+			ch <- prometheus.MustNewConstHistogram(h.desc, v.Count, v.Sum, v.Cumulative(), p.Name)
 		}
 		for reason, n := range p.Acceptor.Dropped {
 			ch <- prometheus.MustNewConstMetric(m.desc.dropped, prometheus.CounterValue, float64(n), p.Name, string(reason))

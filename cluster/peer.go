@@ -45,6 +45,7 @@ type peer struct {
 	divergent atomic.Int64  // keys found unequal twice with the same versions
 	wantMu    sync.Mutex
 	wanted    map[registry.Key]struct{} // guarded by wantMu; to be fetched from it
+	refused   map[registry.Key]refusal  // guarded by wantMu; what it can't be sent
 
 	// Guarded by Cluster.mu.
 	said   presence
@@ -79,6 +80,7 @@ func (c *Cluster) add(said presence) *peer {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // ends in stop, or when the peer is gone
 	p := &peer{cluster: c, name: said.Node, said: said, shutdown: cancel, wanted: make(map[registry.Key]struct{})}
+	p.forgive()
 	p.repair = newRepairer(p)
 	if err := p.build(); err != nil {
 		cancel()
@@ -101,25 +103,40 @@ func (c *Cluster) add(said presence) *peer {
 func (p *peer) build() error {
 	c := p.cluster
 	acc, err := acceptor.New(acceptor.Options[registry.Key, registry.Bits, task]{
-		Delay:  c.opts.BatchDelay,
-		Limit:  func() int { return max(acceptor.DefaultLimit, c.reg.Len()) },
-		Merge:  registry.Bits.Merge,
-		Render: c.render,
-		OnDrop: p.dropped,
+		Delay:    c.opts.BatchDelay,
+		Mode:     c.opts.BatchMode,
+		Urgent:   func(b registry.Bits) bool { return b != registry.Renewed },
+		QueueLen: c.opts.QueueLen,
+		Limit:    c.maxPending,
+		Merge:    registry.Bits.Merge,
+		Render:   c.render,
+		OnDrop:   p.dropped,
 	})
 	if err != nil {
 		return err
 	}
 	b, err := batcher.New(acc, batcher.Options[registry.Key, registry.Bits, task]{
-		Send: p.send, Peer: p.name, Size: c.opts.BatchSize, Bytes: c.batchBytes, Logger: c.opts.Logger,
+		Send: p.send, Peer: p.name, Size: c.opts.BatchSize, Bytes: c.batchBytes, Logger: c.opts.Logger, Rand: c.opts.Rand,
 	})
 	p.acceptor, p.pipeline = acc, b
 	return err
 }
 
+// maxPending is the bound of a processing order, in slots.
+func (c *Cluster) maxPending() int {
+	if c.opts.MaxPending > 0 {
+		return c.opts.MaxPending
+	}
+	return max(acceptor.DefaultLimit, c.reg.Len())
+}
+
 // batchBytes is the bound of a batch: three quarters of a message, the rest is
 // for headers and what stands around the items.
 func (c *Cluster) batchBytes() int { return c.transport.MaxPayload() * 3 / 4 }
+
+// MaxTask returns how many bytes an instance may take as one task of a batch at
+// present. It is cheap, and may be called from any goroutine.
+func (c *Cluster) MaxTask() int { return c.batchBytes() }
 
 // offer puts a change into the acceptorQueue.
 func (p *peer) offer(key registry.Key, bits registry.Bits) { p.acceptor.Offer(key, bits) }
@@ -135,13 +152,23 @@ func (p *peer) gone() {
 func (p *peer) abandon() { p.pipeline.Close(acceptor.Shutdown) }
 
 // dropped hears of every slot that leaves the pipeline unsent. A lost state
-// change leaves the peer behind: what can be mended is compared at once.
+// change leaves the peer behind: what can be mended is compared at once. The
+// pipeline itself logs what it was told by an outcome.
 func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Reason) {
 	if bits == registry.Renewed || reason == acceptor.Evicted {
 		return
 	}
-	p.unrepaired(key, string(reason))
-	if reason == acceptor.Overflowed || reason == acceptor.Malformed {
+	p.cluster.metrics.losses.WithLabelValues(p.name, string(reason)).Inc()
+	if reason == acceptor.Malformed {
+		p.refuse(key)
+	} else {
+		p.pipeline.Dropped(key, reason)
+	}
+	switch reason {
+	case acceptor.Malformed:
+		p.refuse(key)
+		p.force()
+	case acceptor.Overflowed:
 		p.force()
 	}
 }
@@ -149,16 +176,6 @@ func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Rea
 // bareConflict is a reason for which a key is marked for repair, beside those of
 // the acceptor.
 const bareConflict = "conflict_without_copy"
-
-// unrepaired counts a change that the pipeline could not bring to the peer, and
-// logs a sample.
-func (p *peer) unrepaired(key registry.Key, reason string) {
-	m := p.cluster.metrics
-	m.losses.WithLabelValues(p.name, reason).Inc()
-	if m.sampled(p.name, reason) {
-		p.cluster.log.Warn("change not replicated", "peer", p.name, "app", key.App, "instance", key.ID, "reason", reason)
-	}
-}
 
 // send publishes a batch on the peer's subject and acts on the results.
 func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
@@ -223,7 +240,8 @@ func (p *peer) adopt(key registry.Key, res *eureka.Result) {
 		err = fmt.Errorf("responseEntity: is %.200s", registry.NewKey(res.ResponseEntity.App, res.ResponseEntity.ID()))
 	}
 	if err != nil {
-		p.unrepaired(key, string(acceptor.Malformed))
+		p.cluster.metrics.losses.WithLabelValues(p.name, string(acceptor.Malformed)).Inc()
+		p.pipeline.Dropped(key, acceptor.Malformed)
 		p.cluster.log.Debug("conflict not understood", "peer", p.name, "app", key.App, "instance", key.ID, "err", err)
 		return
 	}
@@ -242,6 +260,14 @@ type Peer struct {
 	Divergent   int64         // keys found unequal twice with the same versions
 	Acceptor    acceptor.Stats
 	Batcher     batcher.Stats
+}
+
+// WaitLeft returns how long batches are held back still.
+func (p *Peer) WaitLeft() time.Duration {
+	if p.Batcher.Waiting == "" {
+		return 0
+	}
+	return max(0, time.Until(p.Batcher.WaitUntil))
 }
 
 // Peers returns a snapshot of all peers, by name. Any goroutine may call it.

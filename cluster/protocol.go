@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
@@ -63,7 +65,8 @@ func (s sum) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%016x", ui
 
 // UnmarshalText implements encoding.TextUnmarshaler.
 func (s *sum) UnmarshalText(text []byte) error {
-	_, err := fmt.Sscanf(string(text), "%016x", (*uint64)(s))
+	n, err := strconv.ParseUint(string(text), 16, 64)
+	*s = sum(n)
 	return err
 }
 
@@ -100,7 +103,8 @@ func sums(in []uint64) []sum {
 
 var errAsk = errors.New("ask: unknown")
 
-// serveSync answers one sync request within room bytes.
+// serveSync answers one sync request within room bytes, unless a single entry
+// takes more.
 func (c *Cluster) serveSync(body []byte, room int) ([]byte, error) {
 	var req syncRequest
 	if err := json.Unmarshal(body, &req); err != nil {
@@ -139,6 +143,29 @@ func (c *Cluster) syncSums(groups []int) syncReply {
 		out.Sums = append(out.Sums, sums(c.reg.LeafSums(g)))
 	}
 	return out
+}
+
+// aroundPage is what a message holds beside the entries of a page: headers, the
+// list's own text, the cursor but for its names.
+const aroundPage = 1024
+
+// cursorRoom is what a cursor's names take at most, in bytes.
+func cursorRoom(key registry.Key) int { return escaped * (len(key.App) + len(key.ID)) }
+
+// escaped is how many bytes one byte of a text becomes at most in JSON.
+const escaped = 6
+
+// leftOutEvery is how far apart two lines about entries left out are at least.
+const leftOutEvery = 10 * time.Second
+
+// leftOut counts an entry that is too large for any message, and logs a sample.
+func (c *Cluster) leftOut(key registry.Key, size int) {
+	c.metrics.syncTooLarge.Inc()
+	now, told := time.Since(c.since).Milliseconds()+1, c.leftOutTold.Load()
+	if (told == 0 || now-told >= leftOutEvery.Milliseconds()) && c.leftOutTold.CompareAndSwap(told, now) {
+		c.log.Warn("entry left out of a sync answer, it is larger than a message",
+			"app", key.App, "instance", key.ID, "bytes", size, "bound", c.transport.MaxPayload())
+	}
 }
 
 // rowRoom is what a version row takes at most, but for its names.
@@ -205,10 +232,15 @@ type pageWriter struct {
 func newPageWriter(c *Cluster, room int) *pageWriter { return &pageWriter{cluster: c, room: room} }
 
 // add appends an entry; false: there is no room for it. The first one always
-// finds room.
+// finds room. One that no message can hold is left out: waiting for it would
+// keep all others behind it from being synced.
 func (w *pageWriter) add(key registry.Key, leaseOnly bool) bool {
 	body, ok := w.cluster.entryItem(key, leaseOnly)
 	if !ok {
+		return true
+	}
+	if len(body) > w.cluster.transport.MaxPayload()-aroundPage-cursorRoom(key) {
+		w.cluster.leftOut(key, len(body))
 		return true
 	}
 	if w.room -= len(body) + 1; w.room < 0 && len(w.items) > 0 {

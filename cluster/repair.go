@@ -26,6 +26,9 @@ const (
 	// maxWanted bounds the keys that wait to be fetched from a peer; beyond,
 	// the digest finds them.
 	maxWanted = 10_000
+	// maxRefused bounds what is known to be unsendable to a peer; anything
+	// beyond is tried again in each round.
+	maxRefused = 10_000
 )
 
 // repairer keeps this node and one peer equal. Its goroutine owns all of it but
@@ -62,6 +65,14 @@ func (p *peer) force() {
 	p.signalRepair()
 }
 
+// Repair compares this node with all its peers at once, and exchanges what
+// differs. It returns before that is done.
+func (c *Cluster) Repair() {
+	for _, p := range *c.fanOut.Load() {
+		p.force()
+	}
+}
+
 func (p *peer) signalRepair() {
 	select {
 	case p.repair.wake <- struct{}{}:
@@ -88,6 +99,41 @@ func (p *peer) takeWanted() []registry.Key {
 	}
 	clear(p.wanted)
 	return keys
+}
+
+// refusal says what of an instance the peer could not be sent, and how large a
+// batch was allowed to be then: sending it again would only fail again.
+type refusal struct {
+	record, override int64 // versions
+	bytes            int
+}
+
+// refuse remembers that an instance, as it is, can't be sent to the peer: it is
+// larger than a message, or the peer can't read it.
+func (p *peer) refuse(key registry.Key) {
+	entry, _, ok := p.cluster.reg.Entry(key)
+	if !ok {
+		return
+	}
+	p.wantMu.Lock()
+	defer p.wantMu.Unlock()
+	if _, again := p.refused[key]; again || len(p.refused) < maxRefused {
+		p.refused[key] = refusal{entry.Record.Version, entry.Override.Version, p.cluster.batchBytes()}
+	}
+}
+
+// wouldRefuse says whether that was tried and has failed.
+func (p *peer) wouldRefuse(v registry.Versions) bool {
+	p.wantMu.Lock()
+	defer p.wantMu.Unlock()
+	return p.refused[v.Key] == refusal{v.Record, v.Override, p.cluster.batchBytes()}
+}
+
+// forgive forgets what could not be sent: the peer may be another program now.
+func (p *peer) forgive() {
+	p.wantMu.Lock()
+	defer p.wantMu.Unlock()
+	p.refused = make(map[registry.Key]refusal)
 }
 
 // run repairs until ctx ends. Rounds are at least half a gap apart.
@@ -279,7 +325,7 @@ func (r *repairer) push(ours, theirs registry.Versions) (fetch bool) {
 		return false
 	}
 	r.unequal[ours.Key] = pair{ours, theirs}
-	if bits != 0 {
+	if bits != 0 && !r.peer.wouldRefuse(ours) {
 		if !ours.Live {
 			bits = registry.Cancelled
 		}

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
@@ -136,7 +137,7 @@ func TestConflictWithoutItsCopyIsFetched(t *testing.T) {
 
 func TestStartupSyncGoesOnWithAnotherPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, n := three(t, func(b *bus) { b.payload = 64 << 10 })
+		b, n := three(t, func(b *bus) { b.payload.Store(64 << 10) })
 		for i := range 2000 {
 			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
 		}
@@ -249,6 +250,55 @@ func TestStandstill(t *testing.T) {
 		}
 		if got := n[0].status("DEMO", "meanwhile"); got != eureka.StatusUp {
 			t.Errorf("n1 sees %q, want UP: it has synced", got)
+		}
+	})
+}
+
+// TestEntryLargerThanAMessage shrinks the bound of a message below an instance
+// that one node holds already. It costs the others nothing, and is not sent again
+// and again.
+func TestEntryLargerThanAMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, n := three(t)
+		large := instance("DEMO", "large", eureka.StatusUp, 1)
+		large.Metadata = map[string]string{"k": strings.Repeat("x", 100_000)}
+		n[0].reg.Register(large, false)
+		b.payload.Store(64 << 10) // Before the batch is cut.
+		for i := range 20 {
+			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("s-", i), eureka.StatusUp, 1), false)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for _, p := range n[0].cluster.Peers() {
+			if got := p.Acceptor.Dropped[acceptor.Malformed]; got != 1 || p.Acceptor.Pending() != 0 {
+				t.Errorf("for %s: %d dropped as malformed, %d pending; want 1, 0", p.Name, got, p.Acceptor.Pending())
+			}
+			if p.Divergent != 1 {
+				t.Errorf("for %s: %d divergent, want 1", p.Name, p.Divergent)
+			}
+		}
+		late := b.start("n4")
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		for _, node := range append(n, late) {
+			want := 20
+			if node == n[0] {
+				want++
+			}
+			if got := node.reg.Len(); got != want {
+				t.Errorf("%s holds %d, want %d", node.name, got, want)
+			}
+		}
+		if text := n[0].log.String(); !strings.Contains(text, "entry left out of a sync answer") {
+			t.Error("n1 does not say what it leaves out")
+		}
+		// A broker that takes more: it goes out without anybody's help.
+		b.payload.Store(1 << 20)
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		checkEqual(t, append(n, late)...)
+		for _, node := range n {
+			node.checkLaw()
 		}
 	})
 }

@@ -23,8 +23,8 @@ const (
 // to evict; it goes on without those that have not come.
 const agesTimeout = time.Second
 
-// SyncRequest is a request on this node's sync subject. Exactly one of Respond
-// and Fail is called, once.
+// SyncRequest is a request on this node's sync subject. It is answered once, by
+// Respond or by Fail; Fail may follow a Respond that returned an error.
 type SyncRequest struct {
 	From    string
 	Body    []byte
@@ -35,6 +35,7 @@ type SyncRequest struct {
 // Codes with which a sync request is refused, as in the micro protocol.
 const (
 	codeMalformed = 400
+	codeUnsent    = 500 // the answer is larger than a message
 	codeBusy      = 503
 )
 
@@ -72,6 +73,7 @@ func (c *Cluster) serveSyncs(ctx context.Context) {
 			c.metrics.syncServedBytes.Add(float64(len(body)))
 			if err := req.Respond(body); err != nil {
 				c.log.Debug("sync answer not sent", "peer", req.From, "err", err)
+				c.failSync(req, codeUnsent, "answer not sent: "+err.Error())
 			}
 		}
 	}
@@ -164,15 +166,22 @@ func (c *Cluster) isReachable(p *peer) bool {
 	return p.status == Reachable
 }
 
-// fetchKeys is how many keys one request asks for.
-const fetchKeys = 500
+// fetchKeys is how many keys one request asks for, and keyRoom what each takes
+// beside its names, in bytes.
+const (
+	fetchKeys = 500
+	keyRoom   = 8
+)
 
 // fetch asks for the entries, or the ages, of keys and joins them. An answer that
 // has no room for all is asked again for the rest.
 func (c *Cluster) fetch(ctx context.Context, from string, keys []registry.Key, what string) error {
 	for len(keys) > 0 {
-		req := syncRequest{Ask: what}
+		req, room := syncRequest{Ask: what}, c.batchBytes()
 		for _, k := range keys[:min(fetchKeys, len(keys))] {
+			if room -= keyRoom + escaped*(len(k.App)+len(k.ID)); room < 0 && len(req.Keys) > 0 {
+				break
+			}
 			req.Keys = append(req.Keys, [2]string{k.App, k.ID})
 		}
 		p, err := c.askPage(ctx, from, req)

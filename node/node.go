@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,6 +36,7 @@ type Node struct {
 	consumer *consumer.Consumer
 	evictor  *registry.Evictor
 	url      string
+	alone    atomic.Bool // no route to another broker is up
 
 	// steps undo what Start has done, last first.
 	steps []step
@@ -110,7 +112,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	select {
-	case <-n.cluster.Ready():
+	case <-n.cluster.Started():
 		return nil
 	case <-n.ending:
 		return n.cause
@@ -196,6 +198,9 @@ func (n *Node) startTimers() {
 				"renewals", leases.Renewals, "expected", leases.Expected)
 		}
 	})
+	if n.broker.Server() != nil {
+		every(routesCheck, n.lookAtRoutes)
+	}
 	every(min(deltaSweepInterval, n.opts.EvictionInterval), func() { n.registry.SweepDelta() })
 	n.onStop("timers", func(context.Context) error {
 		cancel()
@@ -249,7 +254,7 @@ func (n *Node) startConsumer() error {
 // startHTTP opens the door to clients.
 func (n *Node) startHTTP(listener net.Listener) error {
 	handler, err := api.New(n.registry, api.Options{
-		Replicate: n.replicate, Status: status{n}, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+		Replicate: n.replicate, Repair: n.cluster.Repair, Status: status{n}, MaxInstance: n.cluster.MaxTask, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)

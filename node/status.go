@@ -13,8 +13,9 @@ type status struct{ n *Node }
 
 var _ api.Status = status{}
 
-// Readiness implements api.Status. A node without its broker replicates nothing
-// but serves its clients: it is ready, and says that it is degraded.
+// Readiness implements api.Status. A node without its broker, or whose broker
+// has no route to the others', replicates nothing but serves its clients: it is
+// ready, and says that it is degraded.
 func (s status) Readiness() api.Readiness {
 	select {
 	case <-s.n.ending:
@@ -26,6 +27,11 @@ func (s status) Readiness() api.Readiness {
 	default:
 		return api.Readiness{State: string(cluster.Syncing)}
 	}
+	select {
+	case <-s.n.cluster.Started():
+	default:
+		return api.Readiness{State: "starting", Reads: true}
+	}
 	if s.n.cluster.Stalled() {
 		return api.Readiness{State: "syncing: stood still"}
 	}
@@ -34,6 +40,9 @@ func (s status) Readiness() api.Readiness {
 	}
 	if !s.n.broker.Connected() {
 		return api.Readiness{State: "degraded: not connected to a broker", Ready: true, Reads: true}
+	}
+	if s.n.alone.Load() {
+		return api.Readiness{State: "degraded: no route to another broker", Ready: true, Reads: true}
 	}
 	return api.Readiness{State: string(cluster.Ready), Ready: true, Reads: true}
 }

@@ -3,6 +3,7 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"iter"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -133,6 +134,20 @@ func (r *Registry) LeafVersions(leaf int) []Versions {
 		})
 	}
 	return out
+}
+
+// AllVersions returns the versions of everything that is not retired, leaf by
+// leaf. No lock is held while the caller's loop runs.
+func (r *Registry) AllVersions() iter.Seq[Versions] {
+	return func(yield func(Versions) bool) {
+		for leaf := range DigestGroups * DigestLeaves {
+			for _, v := range r.LeafVersions(leaf) {
+				if !yield(v) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // Declinable says whether a peer may rightly refuse the entry: it is evicted

@@ -25,6 +25,8 @@ Usage:
   registryd [serve] [flags]   one node
   registryd dev [flags]       a cluster in one process, with demo instances
   registryd tail [flags]      replication as it happens, one line a task
+  registryd diff [flags]      which instances differ between nodes, and how
+  registryd repair [flags]    have a node compare itself with its peers now
   registryd version           the version of this program
 
 registryd COMMAND --help lists a command's flags.
@@ -80,6 +82,10 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return runDev(ctx, args, stdout, stderr)
 	case "tail":
 		return runTail(ctx, args, stdout, stderr)
+	case "diff":
+		return runDiff(ctx, args, stdout, stderr)
+	case "repair":
+		return runRepair(ctx, args, stdout, stderr)
 	case "version":
 		fmt.Fprintln(stdout, "registryd", version())
 		return nil

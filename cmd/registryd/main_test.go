@@ -62,7 +62,7 @@ func free(ts *testscript.TestScript, neg bool, args []string) {
 func occupy(ts *testscript.TestScript, neg bool, args []string) {
 	checkArgs(ts, neg || len(args) != 1, "occupy ADDRESS")
 	var config net.ListenConfig
-	l, err := config.Listen(context.Background(), "tcp", args[0]) //nolint:usetesting // A script has no context.
+	l, err := config.Listen(context.Background(), "tcp", args[0])
 	if err != nil {
 		return
 	}
@@ -71,7 +71,7 @@ func occupy(ts *testscript.TestScript, neg bool, args []string) {
 
 func listen(ts *testscript.TestScript, address string) net.Listener {
 	var config net.ListenConfig
-	l, err := config.Listen(context.Background(), "tcp", address) //nolint:usetesting // A script has no context.
+	l, err := config.Listen(context.Background(), "tcp", address)
 	ts.Check(err)
 	return l
 }
@@ -215,7 +215,7 @@ func poll(ts *testscript.TestScript, check func() error) {
 }
 
 func request(method, url string) (code int, body string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience) //nolint:usetesting // A script has no context.
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {

@@ -48,7 +48,7 @@ var rooms = map[string][]string{
 		"consumer", "cluster", "api", "tail", "client", "snapshot",
 	},
 	"dev":           {"node", "client", "broker", "eureka"},
-	"cmd/registryd": {"node", "dev", "tail", "broker", "client", "registry"},
+	"cmd/registryd": {"node", "dev", "tail", "broker", "client", "registry", "api"},
 	"simulate":      nil,
 
 	"internal/docs":     nil,

@@ -1,0 +1,75 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/registryd/registryd/eureka"
+)
+
+// Versions is the body of GET /versions: what decides between two nodes' copies
+// of each entry, tombstones and evicted ones included. `registryd diff` compares
+// those of all nodes.
+type Versions struct {
+	Node    string         `json:"node"`
+	Peers   []PeerAddress  `json:"peers"`
+	Digest  string         `json:"digest"` // 16 hexadecimal digits
+	Entries []EntryVersion `json:"entries"`
+}
+
+// PeerAddress is where a peer of a node is.
+type PeerAddress struct {
+	Name string `json:"name"`
+	URL  string `json:"url"`
+}
+
+// EntryVersion is one entry: the versions of its record and of its override.
+type EntryVersion struct {
+	App            string        `json:"app"`
+	ID             string        `json:"id"`
+	Record         int64         `json:"rv"`
+	Live           bool          `json:"live"`
+	Hash           string        `json:"rh"`
+	Override       int64         `json:"ov,omitempty"`
+	Set            bool          `json:"set,omitempty"`
+	OverrideStatus eureka.Status `json:"os,omitempty"`
+}
+
+// versions answers `registryd diff`.
+func (h *Handler) versions(w http.ResponseWriter) int {
+	node := h.opts.Status.Node()
+	out := Versions{Node: node.Name, Peers: []PeerAddress{}, Digest: hex16(h.reg.Digest()), Entries: []EntryVersion{}}
+	for _, p := range node.Peers {
+		out.Peers = append(out.Peers, PeerAddress{Name: p.Name, URL: p.URL})
+	}
+	for v := range h.reg.AllVersions() {
+		out.Entries = append(out.Entries, EntryVersion{
+			App: v.Key.App, ID: v.Key.ID, Record: v.Record, Live: v.Live, Hash: hex16(v.Hash),
+			Override: v.Override, Set: v.Set, OverrideStatus: v.OverrideStatus,
+		})
+	}
+	body, err := json.Marshal(out)
+	if err != nil {
+		h.log.Error("versions not encoded", "err", err)
+		return text(w, http.StatusInternalServerError, "versions not encoded")
+	}
+	return document(w, http.StatusOK, eureka.JSON.ContentType(), body)
+}
+
+func hex16(n uint64) string {
+	const digits = "0123456789abcdef"
+	var out [16]byte
+	for i := range out {
+		out[15-i] = digits[n>>(4*i)&15]
+	}
+	return string(out[:])
+}
+
+// repair has the node compare itself with its peers now.
+func (h *Handler) repair(w http.ResponseWriter) int {
+	if h.opts.Repair == nil {
+		return empty(w, http.StatusNotFound)
+	}
+	h.opts.Repair()
+	return text(w, http.StatusAccepted, "comparing with all peers")
+}

@@ -1,0 +1,110 @@
+package cluster_test
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/eureka"
+)
+
+// How many seeds are run, and which: `make simulate` sets them.
+var (
+	simSeeds = flag.Int("seeds", 2000, "pipeline simulation: how many seeds")
+	simSeed  = flag.Int64("seed", -1, "pipeline simulation: this seed alone; below 0: -seeds of them")
+)
+
+var simModes = []acceptor.Mode{acceptor.Fixed, acceptor.Adaptive}
+
+// simTally adds up what the seeds have met, so that none of it is missed without
+// anybody noticing.
+type simTally struct {
+	mu      sync.Mutex
+	results map[eureka.Action]map[int]uint64
+	stats   acceptor.Stats
+	dropped map[acceptor.Reason]uint64
+}
+
+func (y *simTally) add(s *sim) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for action, codes := range s.results {
+		if y.results[action] == nil {
+			y.results[action] = make(map[int]uint64)
+		}
+		for code, n := range codes {
+			y.results[action][code] += n
+		}
+	}
+	for _, n := range s.nodes {
+		for _, p := range n.cluster.Peers() {
+			y.stats.Accepted += p.Acceptor.Accepted
+			y.stats.Merged += p.Acceptor.Merged
+			y.stats.Retried += p.Acceptor.Retried
+			for reason, n := range p.Acceptor.Dropped {
+				y.dropped[reason] += n
+			}
+		}
+	}
+}
+
+// TestPipelineSeeds is the property test of order: whatever is merged, cut,
+// retried, in flight, doubled, late or lost, a peer ends each instance's history
+// where the origin did, and never goes back on the way.
+func TestPipelineSeeds(t *testing.T) {
+	tally := &simTally{results: make(map[eureka.Action]map[int]uint64), dropped: make(map[acceptor.Reason]uint64)}
+	if *simSeed >= 0 {
+		runSim(t, uint64(*simSeed), tally)
+		return
+	}
+	began := time.Now()
+	t.Run("groups", func(t *testing.T) {
+		groups := 2 * runtime.GOMAXPROCS(0)
+		for g := range groups {
+			t.Run(fmt.Sprint(g), func(t *testing.T) {
+				t.Parallel()
+				for seed := g; seed < *simSeeds && !t.Failed(); seed += groups {
+					runSim(t, uint64(seed), tally)
+				}
+			})
+		}
+	})
+	t.Logf("%d seeds in %v: %d actions, %d merged, %d retried, dropped %v, results %v", *simSeeds, time.Since(began).Round(time.Millisecond),
+		tally.stats.Accepted, tally.stats.Merged, tally.stats.Retried, tally.dropped, tally.results)
+	if *simSeeds < 500 || t.Failed() {
+		return
+	}
+	if tally.stats.Merged == 0 || tally.stats.Retried == 0 {
+		t.Error("nothing was merged, or nothing retried")
+	}
+	for _, reason := range []acceptor.Reason{acceptor.Overflowed, acceptor.Expired, acceptor.Malformed} {
+		if tally.dropped[reason] == 0 {
+			t.Errorf("nothing was dropped as %s", reason)
+		}
+	}
+	// Items that carry the override alone: right at once, ahead of the record,
+	// late.
+	for _, action := range []eureka.Action{eureka.ActionStatusUpdate, eureka.ActionDeleteStatusOverride} {
+		for _, code := range []int{200, 404, 409, 400} {
+			if tally.results[action][code] == 0 {
+				t.Errorf("no %s was answered %d", action, code)
+			}
+		}
+	}
+}
+
+// TestSeedReplays runs some seeds twice.
+func TestSeedReplays(t *testing.T) {
+	tally := &simTally{results: make(map[eureka.Action]map[int]uint64), dropped: make(map[acceptor.Reason]uint64)}
+	for seed := range uint64(16) {
+		if first, second := runSim(t, seed, tally), runSim(t, seed, tally); first != second {
+			t.Errorf("seed %d is not the same twice", seed)
+		}
+	}
+}

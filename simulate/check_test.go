@@ -1,0 +1,341 @@
+package simulate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// floor is the least that must be left of an instance in the end: the greatest
+// parts that a client was answered for, and that did not crash with all who
+// knew them.
+type floor struct {
+	record   registry.Record
+	override registry.Override
+	renewed  time.Time
+}
+
+func (f *floor) raise(e *registry.Entry) {
+	if e.Record.After(&f.record) {
+		f.record = e.Record
+	}
+	if e.Override.After(&f.override) {
+		f.override = e.Override
+	}
+	if at := time.Now().Add(-e.Age); at.After(f.renewed) {
+		f.renewed = at
+	}
+}
+
+// raise takes what a process knows of an instance after a client's call.
+func (w *world) raise(p *proc, key registry.Key) {
+	entry, _, ok := p.reg.Entry(key)
+	if !ok {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f := w.floors[key]
+	if f == nil {
+		f = new(floor)
+		w.floors[key] = f
+	}
+	f.raise(&entry)
+}
+
+// lower takes what is left after a crash.
+func (w *world) lower() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key := range w.floors {
+		f := new(floor)
+		for i, p := range w.procs {
+			if p != nil {
+				if entry, _, ok := p.reg.Entry(key); ok {
+					f.raise(&entry)
+				}
+				continue
+			}
+			if s := w.snaps[i]; s != nil {
+				for j := range s.keys {
+					if s.keys[j] == key {
+						entry := s.entries[j]
+						entry.Age += time.Since(s.written)
+						f.raise(&entry)
+					}
+				}
+			}
+		}
+		if before := w.floors[key]; before.record.After(&f.record) {
+			w.client(key).lost = true
+		}
+		w.floors[key] = f
+	}
+}
+
+func (w *world) client(key registry.Key) *client {
+	for _, c := range w.clients {
+		if c.key == key {
+			return c
+		}
+	}
+	return nil
+}
+
+// disturb notes that a request was served that its client had given up.
+func (w *world) disturb(key registry.Key) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.client(key).late = time.Now()
+}
+
+// evicted checks an eviction. A process that has just started, or gone on, knows
+// of no client whether it could renew; and no client that lives is to be evicted
+// while a peer within reach knows better.
+func (w *world) evicted(p *proc, key registry.Key) {
+	w.logf("%s evicts %s", p.name, key)
+	since := p.born
+	if at := time.Unix(0, p.resumed.Load()); at.After(since) {
+		since = at
+	}
+	if up := time.Since(since); up < leaseDuration-time.Second {
+		w.violate("%s evicts %s when it has been up for %v", p.name, key, up)
+	}
+	w.mu.Lock()
+	phase, heard, rough := w.client(key).phase, w.client(key).heard, w.rough
+	w.mu.Unlock()
+	if phase != running || w.isRough() || time.Since(rough) < silent {
+		return
+	}
+	for i := range w.plan.nodes {
+		q := w.proc(i)
+		if q == nil || q == p || !q.isUp() || !q.reads() {
+			continue
+		}
+		if e, evicted, ok := q.reg.Entry(key); ok && !evicted && e.Record.Live && e.Age < leaseDuration-silent {
+			w.violate("%s evicts %s, which lives (heard at %v); %s knows a lease renewed %v ago", p.name, key, heard.Sub(w.begun), q.name, e.Age)
+		}
+	}
+}
+
+// silent is how long the network must have been without faults for peers to
+// know each other.
+const silent = 5 * time.Second
+
+// Times after the end of the faults.
+const (
+	mendTime    = 20 * time.Second // until cancelled instances are gone for good
+	recoverTime = 65 * time.Second // until what lives is listed for good: a pipeline may wait half a minute, and a client too
+)
+
+// watch looks at the lists from the end of the faults on.
+func (w *world) watch() {
+	told := make(map[string]bool)
+	for w.since() < runTime-settle-2*time.Second {
+		time.Sleep(time.Second)
+		calm := w.since() - faultTime
+		for _, c := range w.clients {
+			w.mu.Lock()
+			phase, changed, heard, late, lost := c.phase, c.changed, c.heard, c.late, c.lost
+			w.mu.Unlock()
+			for i := range w.plan.nodes {
+				p := w.proc(i)
+				if p == nil {
+					continue
+				}
+				_, listed := p.reg.Instance(c.key)
+				text := ""
+				switch {
+				case phase == cancelled && listed && calm > mendTime && time.Since(changed) > mendTime && !lost && late.Before(changed):
+					text = fmt.Sprintf("%s was cancelled at %v and is listed at %s", c.key, changed.Sub(w.begun), p.name)
+				case phase == running && !listed && calm > recoverTime && heard.Sub(w.begun) > faultTime+mendTime && time.Since(heard) > 5*time.Second:
+					text = fmt.Sprintf("%s lives, was heard at %v and is not listed at %s", c.key, heard.Sub(w.begun), p.name)
+				}
+				if text != "" && !told[text[:20]+p.name] {
+					told[text[:20]+p.name] = true
+					w.violate("%s", text)
+				}
+			}
+		}
+	}
+}
+
+// holding is what one process has of an instance.
+type holding struct {
+	proc    *proc
+	entry   registry.Entry
+	evicted bool
+	known   bool
+	listed  *eureka.InstanceInfo
+}
+
+// settle is how long before the end each process evicts for the last time. What
+// one has forgotten then and another has not is handed back: that takes a round.
+const settle = 15 * time.Second
+
+// up returns the processes; nil: not all are there.
+func (w *world) up() []*proc {
+	var procs []*proc
+	for i := range w.plan.nodes {
+		p := w.proc(i)
+		if p == nil || !p.isUp() {
+			w.violate("n%d is not up", i)
+			return nil
+		}
+		procs = append(procs, p)
+	}
+	return procs
+}
+
+// lastPass has each process evict once more, and then no more.
+func (w *world) lastPass() {
+	for i, p := range w.up() {
+		p.stopTimers()
+		if i != w.plan.preserves {
+			p.evict(context.Background())
+		}
+	}
+}
+
+// check checks the promises, after one eviction pass each.
+func (w *world) check() {
+	procs := w.up()
+	exact := true
+	for _, c := range w.clients {
+		all := make([]holding, len(procs))
+		for i, p := range procs {
+			h := &all[i]
+			h.proc = p
+			h.entry, h.evicted, h.known = p.reg.Entry(c.key)
+			if app, ok := p.reg.Application(c.key.App); ok {
+				for _, info := range app.Instances {
+					if info.ID() == c.key.ID {
+						h.listed = info
+					}
+				}
+			}
+		}
+		if !w.checkEqual(c, all) {
+			exact = false
+		}
+		w.checkFloor(c, all)
+		w.checkListed(c, all)
+	}
+	for _, p := range procs {
+		if exact && p.reg.Digest() != procs[0].reg.Digest() {
+			w.violate("digest of %s is %016x, of %s %016x", p.name, p.reg.Digest(), procs[0].name, procs[0].reg.Digest())
+		}
+		for _, peer := range p.cluster.Peers() {
+			if n := peer.Acceptor.Unaccounted(); n != 0 {
+				w.violate("%s -> %s: %d actions unaccounted for: %+v", p.name, peer.Name, n, peer.Acceptor)
+			}
+			if exact && peer.Divergent != 0 {
+				w.violate("%s counts %d divergent from %s", p.name, peer.Divergent, peer.Name)
+			}
+		}
+	}
+}
+
+// near is how far leases may differ between nodes: the way of a message, and of
+// what was under way.
+const near = 30 * time.Second
+
+// checkEqual checks that all processes hold the same of an instance. Exempt are
+// those that some may have forgotten by now, or may decline; false: it is one.
+func (w *world) checkEqual(c *client, all []holding) bool {
+	var age time.Duration
+	var first *holding
+	expired := true
+	for i := range all {
+		h := &all[i]
+		if !h.known {
+			continue
+		}
+		if first == nil {
+			first = h
+		}
+		age = max(age, h.entry.Age)
+		if h.entry.Age <= leaseDuration || !h.entry.Record.Live {
+			expired = false
+		}
+	}
+	if first == nil {
+		return true
+	}
+	exempt := age > retirement-near
+	for i := range all {
+		h := &all[i]
+		switch {
+		case !h.known:
+			if !exempt && !expired {
+				w.violate("%s is unknown at %s; %s holds %s", c.key, h.proc.name, first.proc.name, first.text())
+			}
+			exempt = true
+		case h.entry.Record.Version != first.entry.Record.Version || h.entry.Record.Hash != first.entry.Record.Hash ||
+			h.entry.Record.Live != first.entry.Record.Live || h.entry.Override != first.entry.Override:
+			if !exempt {
+				w.violate("%s differs: %s holds %s, %s %s", c.key, h.proc.name, h.text(), first.proc.name, first.text())
+			}
+		}
+	}
+	return !exempt
+}
+
+func (h *holding) text() string {
+	r, o := &h.entry.Record, &h.entry.Override
+	gen := ""
+	if r.Info != nil {
+		gen = " gen " + r.Info.Metadata["gen"]
+	}
+	return fmt.Sprintf("{v %d live %t base %s%s; v %d set %t %s; age %v evicted %t}",
+		r.Version, r.Live, r.Base, gen, o.Version, o.Set, o.Status, h.entry.Age, h.evicted)
+}
+
+// checkFloor checks that nothing was lost that somebody still knew.
+func (w *world) checkFloor(c *client, all []holding) {
+	f := w.floors[c.key]
+	if f == nil || time.Since(f.renewed) > retirement-near {
+		return
+	}
+	for i := range all {
+		h := &all[i]
+		if !h.known {
+			continue // see checkEqual
+		}
+		if f.record.After(&h.entry.Record) {
+			w.violate("%s went back at %s: v %d live %t was stored, it holds %s", c.key, h.proc.name, f.record.Version, f.record.Live, h.text())
+		}
+		if f.override.After(&h.entry.Override) {
+			w.violate("%s lost an override at %s: v %d set %t %s was stored, it holds %s", c.key, h.proc.name, f.override.Version, f.override.Set, f.override.Status, h.text())
+		}
+	}
+}
+
+// checkListed checks that what lives is listed, with its latest data, and that
+// nothing else is.
+func (w *world) checkListed(c *client, all []holding) {
+	w.mu.Lock()
+	phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
+	w.mu.Unlock()
+	for i := range all {
+		h := &all[i]
+		switch {
+		case phase != running && i == w.plan.preserves:
+		case phase != running && h.listed != nil:
+			w.violate("%s is dead since %v and listed at %s: %s", c.key, changed.Sub(w.begun), h.proc.name, h.text())
+		case phase != running:
+		case h.listed == nil:
+			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
+		case c.frozen && (lost || !late.IsZero()): // its data may be older; no heartbeat tells
+		case h.listed.LastDirtyTimestamp != c.dirty || h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
+			w.violate("%s has gen %d dirty %d; %s lists gen %s dirty %d", c.key, c.gen, c.dirty, h.proc.name, h.listed.Metadata["gen"], h.listed.LastDirtyTimestamp)
+		}
+		if phase == running && h.listed != nil && all[0].listed != nil && (h.listed.Status != all[0].listed.Status || h.listed.OverriddenStatus != all[0].listed.OverriddenStatus) {
+			w.violate("%s is %s (%s) at %s, %s (%s) at %s", c.key, h.listed.Status, h.listed.OverriddenStatus, h.proc.name,
+				all[0].listed.Status, all[0].listed.OverriddenStatus, all[0].proc.name)
+		}
+	}
+}

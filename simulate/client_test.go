@@ -1,0 +1,325 @@
+package simulate
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// How long a client waits for an answer.
+const clientTimeout = 5 * time.Second
+
+// Codes of a call that got no answer.
+const (
+	unreachable = 0 // nobody listens there
+	timedOut    = 1
+)
+
+// call makes a client's request to a node. One that stands still has it in its
+// socket, and answers it when it goes on; the client doesn't wait for that.
+func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
+	p := w.proc(node)
+	if p == nil {
+		return unreachable
+	}
+	codes := make(chan int, 2)
+	var over atomic.Bool // the client has given up
+	served := func() {
+		code := do(p)
+		w.raise(p, key)
+		if over.Load() {
+			w.logf("%s served a request of %s late: %d", p.name, key.ID, code)
+			w.disturb(key)
+		}
+		w.once(clientAnswer, node, key, func() { codes <- code })
+	}
+	w.once(clientLink, node, key, func() { p.arrive(served) })
+	select {
+	case code := <-codes:
+		return code
+	default:
+	}
+	timer := time.NewTimer(clientTimeout)
+	defer timer.Stop()
+	select {
+	case code := <-codes:
+		return code
+	case <-timer.C:
+		over.Store(true)
+		return timedOut
+	}
+}
+
+// once is travel, but what is TCP comes once.
+func (w *world) once(l linkKind, node int, key registry.Key, deliver func()) {
+	c := w.now.Load()
+	from := int(key.ID[1])
+	if c.loss > 0 && w.chance(l, from, node, 1) < c.loss/2 {
+		return
+	}
+	if c.slow > 0 && w.chance(l, from, node, 4) < c.slow/2 {
+		time.AfterFunc(time.Duration(w.chance(l, from, node, 5)*float64(c.delay)), deliver)
+		return
+	}
+	deliver()
+}
+
+// reads says whether the node serves lists, as node's Readiness does.
+func (p *proc) reads() bool {
+	select {
+	case <-p.cluster.Ready():
+		return !p.cluster.Stalled() || p.world.rule == workOffQueue
+	default:
+		return false
+	}
+}
+
+func (p *proc) present(key registry.Key) bool {
+	_, ok := p.reg.Instance(key)
+	return ok
+}
+
+// answer is the status code that api gives.
+func (p *proc) answer(key registry.Key, out registry.Outcome) int {
+	switch {
+	case out != registry.NotFound:
+		return 200
+	case !p.reads() && !p.present(key):
+		return 503
+	default:
+		return 404
+	}
+}
+
+func (p *proc) cancel(key registry.Key) int {
+	if !p.reads() && !p.present(key) {
+		return 503
+	}
+	return p.answer(key, p.reg.Cancel(key, false))
+}
+
+func (p *proc) renew(key registry.Key, lastDirty int64) int {
+	out, _ := p.reg.Renew(key, lastDirty, "", false)
+	return p.answer(key, out)
+}
+
+// phase is what a client believes of itself.
+type phase uint8
+
+const (
+	down phase = iota
+	running
+	cancelled // it was told so
+)
+
+// client is an instance, over all its restarts, by the rules of Eureka's
+// DiscoveryClient. Its goroutine owns what is not atomic.
+type client struct {
+	world    *world
+	id       int
+	key      registry.Key
+	rng      *rand.Rand
+	interval time.Duration
+	off      time.Duration // of its clock
+	frozen   bool          // it never moves its timestamp
+
+	node   int // its server
+	gen    int // of its data
+	dirty  int64
+	status eureka.Status
+
+	phase   phase
+	changed time.Time // when phase became what it is
+	heard   time.Time // when a server last answered it 200 or 204
+	late    time.Time // when a request that it had given up was served
+	lost    bool      // what it was answered for last crashed with all who knew it
+}
+
+func newClient(w *world, id int) *client {
+	rng := rand.New(rand.NewPCG(w.plan.seed, 0x636c0000+uint64(id)))
+	c := &client{
+		world: w, id: id, key: registry.NewKey(fmt.Sprint("APP", id%2), fmt.Sprint("i", id)), rng: rng,
+		interval: 10*time.Second + rand64(rng, 20*time.Second), node: rng.IntN(w.plan.nodes),
+	}
+	switch rng.IntN(6) {
+	case 0:
+		c.off = time.Duration((2*rng.Float64() - 1) * float64(time.Hour))
+	case 1:
+		c.frozen = true
+	}
+	c.dirty = c.clock()
+	return c
+}
+
+func (c *client) clock() int64 { return time.Now().Add(c.off).UnixMilli() }
+
+func (c *client) set(p phase) {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	c.phase, c.changed = p, time.Now()
+}
+
+func (c *client) answered() {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	c.heard = time.Now()
+}
+
+// over says that it is time to change nothing any more.
+func (c *client) over() bool { return c.world.since() >= faultTime }
+
+// run lives one life after the other.
+func (c *client) run() {
+	time.Sleep(rand64(c.rng, 20*time.Second))
+	for !c.over() {
+		c.live()
+		if c.over() && c.phase == running {
+			return
+		}
+		switch {
+		case c.phase == cancelled:
+			time.Sleep(300*time.Millisecond + rand64(c.rng, 7700*time.Millisecond))
+			if c.rng.IntN(3) == 0 {
+				time.Sleep(rand64(c.rng, 2*time.Minute))
+			}
+		default:
+			time.Sleep(time.Second + rand64(c.rng, 2*time.Minute))
+		}
+		if c.rng.IntN(8) == 0 {
+			return
+		}
+		if c.rng.IntN(2) == 0 {
+			c.node = c.rng.IntN(c.world.plan.nodes)
+		}
+	}
+}
+
+// live registers, renews, and ends somehow; or goes on to the end of the run.
+func (c *client) live() {
+	c.gen++
+	if c.off > 0 && c.rng.IntN(2) == 0 {
+		c.off, c.dirty = 0, 0 // its clock was put right
+	}
+	c.status = [...]eureka.Status{eureka.StatusUp, eureka.StatusUp, eureka.StatusUp, eureka.StatusStarting, eureka.StatusOutOfService}[c.rng.IntN(5)]
+	c.move()
+	c.set(running)
+	c.world.logf("i%d starts, gen %d, %s, dirty %d", c.id, c.gen, c.status, c.dirty)
+	c.register()
+	for {
+		time.Sleep(c.interval + rand64(c.rng, time.Second))
+		if c.world.since() > runTime-2*time.Second {
+			return
+		}
+		c.renew()
+		if c.over() {
+			continue
+		}
+		switch c.rng.IntN(16) {
+		case 0, 1:
+			c.cancel()
+			return
+		case 2:
+			c.world.logf("i%d crashes", c.id)
+			c.set(down)
+			return
+		case 3, 4:
+			c.node = c.rng.IntN(c.world.plan.nodes)
+			c.world.logf("i%d moves to n%d", c.id, c.node)
+		case 5, 6:
+			c.gen++
+			c.status = [...]eureka.Status{eureka.StatusUp, eureka.StatusDown, eureka.StatusUp}[c.rng.IntN(3)]
+			c.move()
+			c.world.logf("i%d changes, gen %d, %s, dirty %d", c.id, c.gen, c.status, c.dirty)
+			c.register()
+		}
+	}
+}
+
+// move moves the timestamp on, if this client does that.
+func (c *client) move() {
+	if !c.frozen {
+		c.dirty = max(c.clock(), c.dirty+1)
+	}
+}
+
+// try makes a request at its server, and at the next ones until one answers.
+func (c *client) try(what string, do func(*proc) int) int {
+	for range c.world.plan.nodes {
+		code := c.world.call(c.node, c.key, do)
+		c.world.logf("i%d %s at n%d: %d", c.id, what, c.node, code)
+		if code == 200 || code == 204 || code == 404 {
+			return code
+		}
+		c.node = (c.node + 1) % c.world.plan.nodes
+	}
+	return unreachable
+}
+
+func (c *client) register() {
+	info := &eureka.InstanceInfo{
+		InstanceID: &c.key.ID, HostName: c.key.ID, App: c.key.App, IPAddr: "192.0.2.1", Status: c.status, OverriddenStatus: eureka.StatusUnknown,
+		Port: eureka.Port{Number: 8080, Enabled: true}, SecurePort: eureka.Port{Number: 443}, CountryID: 1,
+		DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn},
+		LeaseInfo: eureka.LeaseInfo{
+			RenewalIntervalInSecs: int(c.interval / time.Second), DurationInSecs: int(leaseDuration / time.Second),
+		},
+		Metadata:           map[string]string{"gen": fmt.Sprint(c.gen)},
+		LastDirtyTimestamp: c.dirty,
+	}
+	for !c.ended() {
+		code := c.try("register", func(p *proc) int {
+			p.register(info)
+			return 204
+		})
+		if code == 204 {
+			c.answered()
+			c.world.mu.Lock()
+			c.lost = false
+			c.world.mu.Unlock()
+			return
+		}
+		time.Sleep(5 * time.Second)
+	}
+}
+
+func (c *client) ended() bool { return c.world.since() > runTime-2*time.Second }
+
+func (p *proc) register(info *eureka.InstanceInfo) {
+	key := registry.NewKey(info.App, info.ID())
+	if p.world.rule == trustFuture {
+		if stored, ok := p.reg.Instance(key); ok && info.LastDirtyTimestamp < stored.LastDirtyTimestamp {
+			p.reg.Renew(key, eureka.NoTimestamp, "", false)
+			return
+		}
+	}
+	own := *info
+	p.reg.Register(&own, false)
+}
+
+func (c *client) renew() {
+	dirty := c.dirty
+	code := c.try("renew", func(p *proc) int { return p.renew(c.key, dirty) })
+	switch code {
+	case 200:
+		c.answered()
+	case 404:
+		c.move()
+		c.register()
+	}
+}
+
+func (c *client) cancel() {
+	code := c.try("cancel", func(p *proc) int { return p.cancel(c.key) })
+	if code == 200 {
+		c.world.mu.Lock()
+		c.lost = false
+		c.world.mu.Unlock()
+		c.set(cancelled)
+	} else {
+		c.set(down)
+	}
+}

@@ -1,0 +1,341 @@
+package simulate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/registryd/registryd/batcher"
+	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/registry"
+)
+
+// proc is one process: what a node is from one start to its end. It is the
+// cluster's transport.
+type proc struct {
+	world *world
+	node  int
+	name  string
+	born  time.Time
+
+	reg     *registry.Registry
+	cluster *cluster.Cluster
+	cons    *consumer.Consumer
+	evictor *registry.Evictor
+
+	stopTimers func()
+	timers     sync.WaitGroup
+	stop       context.CancelFunc
+	done       chan struct{} // Run has returned
+
+	halted  time.Time    // guarded by mu; when it was made to stand still
+	resumed atomic.Int64 // when it last went on after a standstill that it must notice, ns
+
+	mu    sync.Mutex
+	dead  bool          // guarded by mu
+	still chan struct{} // guarded by mu; nil: it runs. Closed when it goes on
+	inbox []func()      // guarded by mu; what came while it stood still
+}
+
+var _ cluster.Transport = (*proc)(nil)
+
+var errDead = fmt.Errorf("%w: crashed", batcher.ErrDisconnected)
+
+// start starts a process of a node from what a snapshot holds.
+func (w *world) start(node int, snap *snapshot) *proc {
+	p := &proc{world: w, node: node, name: nodeNames[node], born: time.Now(), done: make(chan struct{})}
+	var err error
+	if p.cluster, err = cluster.New(p, cluster.Options{Node: p.name, URL: "http://" + p.name, Version: "test"}); err != nil {
+		panic(err)
+	}
+	if p.reg, err = registry.New(registry.Options{Sink: p.cluster, Now: w.clockOf(p)}); err != nil {
+		panic(err)
+	}
+	p.cluster.Attach(p.reg)
+	stale := p.cluster.Stalled
+	if w.rule == workOffQueue {
+		stale = nil
+	}
+	if p.cons, err = consumer.New(p.reg, consumer.Options{Stale: stale}); err != nil {
+		panic(err)
+	}
+	if p.evictor, err = registry.NewEvictor(p.reg, registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}); err != nil {
+		panic(err)
+	}
+	snap.load(p.reg)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.stopTimers = func() { cancel(); p.timers.Wait() }
+	p.timers.Go(func() {
+		tick := time.NewTicker(registry.DefaultEvictionInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				if p.awake() && node != w.plan.preserves {
+					p.evict(ctx)
+				}
+			}
+		}
+	})
+	run, stop := context.WithCancel(context.Background())
+	p.stop = func() { cancel(); stop() }
+	w.mu.Lock()
+	w.procs[node] = p
+	w.all = append(w.all, p)
+	w.mu.Unlock()
+	go func() {
+		defer close(p.done)
+		if err := p.cluster.Run(run); err != nil {
+			w.violate("%s: Run: %v", p.name, err)
+		}
+	}()
+	return p
+}
+
+var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
+
+// evict is what node does once a minute.
+func (p *proc) evict(ctx context.Context) {
+	if p.cluster.Stalled() && p.world.rule != evictStalled {
+		return
+	}
+	candidates := p.evictor.Candidates()
+	if p.world.rule != noAsking {
+		p.cluster.AskAges(ctx, candidates)
+	}
+	if !p.awake() || p.cluster.Stalled() && p.world.rule != evictStalled {
+		return
+	}
+	if p.world.rule == evictionCancels {
+		for _, key := range candidates {
+			p.reg.Cancel(key, false)
+		}
+	}
+	p.evictor.Evict(candidates)
+	for _, key := range candidates {
+		if _, evicted, ok := p.reg.Entry(key); !ok || evicted {
+			p.world.evicted(p, key)
+		}
+	}
+	p.reg.SweepDelta()
+}
+
+// kill ends the process as a crash does: nothing that it still does is heard.
+func (p *proc) kill() {
+	p.mu.Lock()
+	p.dead, p.inbox = true, nil
+	if p.still != nil {
+		close(p.still)
+		p.still = nil
+	}
+	p.mu.Unlock()
+	p.stop()
+}
+
+// bury waits for the end of all that the process started.
+func (p *proc) bury() {
+	<-p.done
+	p.timers.Wait()
+	p.cons.Close()
+	for _, peer := range p.cluster.Peers() {
+		if n := peer.Acceptor.Unaccounted(); n != 0 {
+			p.world.violate("%s -> %s: %d actions unaccounted for at the end: %+v", p.name, peer.Name, n, peer.Acceptor)
+		}
+	}
+}
+
+// halt makes the process stand still; resume lets it go on, and hands it what
+// came meanwhile.
+func (p *proc) halt() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.dead || p.still != nil {
+		return false
+	}
+	p.still, p.halted = make(chan struct{}), time.Now()
+	return true
+}
+
+func (p *proc) resume() {
+	p.mu.Lock()
+	if p.still == nil {
+		p.mu.Unlock()
+		return
+	}
+	close(p.still)
+	p.still = nil
+	came := p.inbox
+	p.inbox = nil
+	if time.Since(p.halted) > 7*time.Second { // a tick before, and five seconds
+		p.resumed.Store(time.Now().UnixNano())
+	}
+	p.mu.Unlock()
+	for _, f := range came {
+		f()
+	}
+}
+
+// awake waits while the process stands still; false: it is dead.
+func (p *proc) awake() bool {
+	for {
+		p.mu.Lock()
+		still, dead := p.still, p.dead
+		p.mu.Unlock()
+		if still == nil || dead {
+			return !dead
+		}
+		<-still
+	}
+}
+
+// arrive hands the process what has come for it: now, or when it goes on.
+func (p *proc) arrive(f func()) {
+	p.mu.Lock()
+	switch {
+	case p.dead:
+		p.mu.Unlock()
+	case p.still != nil:
+		p.inbox = append(p.inbox, f)
+		p.mu.Unlock()
+	default:
+		p.mu.Unlock()
+		f()
+	}
+}
+
+func (p *proc) isUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.dead && p.still == nil
+}
+
+// Request implements cluster.Transport.
+func (p *proc) Request(ctx context.Context, to, batch string, body []byte) ([]byte, error) {
+	return p.ask(ctx, batchLink, to, body, func(q *proc, body []byte, answer func(reply)) {
+		q.cons.Deliver(consumer.Request{
+			From: p.name, Batch: batch, Body: body,
+			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
+			Fail: func(code int, text string) error {
+				kind := batcher.ErrBusy
+				if code == consumer.CodeMalformed {
+					kind = batcher.ErrMalformed
+					p.world.violate("%s -> %s: malformed batch: %s", p.name, to, text)
+				}
+				answer(reply{err: kind})
+				return nil
+			},
+		})
+	})
+}
+
+// Sync implements cluster.Transport.
+func (p *proc) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
+	return p.ask(ctx, syncLink, to, body, func(q *proc, body []byte, answer func(reply)) {
+		q.cluster.HandleSync(cluster.SyncRequest{
+			From: p.name, Body: body,
+			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
+			Fail:    func(_ int, text string) error { answer(reply{err: errors.New(text)}); return nil },
+		})
+	})
+}
+
+// reply is what comes back.
+type reply struct {
+	body []byte
+	err  error
+}
+
+// ask sends a request to the process that has a name when it arrives, and waits
+// for what comes back first.
+func (p *proc) ask(ctx context.Context, l linkKind, to string, body []byte, deliver func(*proc, []byte, func(reply))) ([]byte, error) {
+	if !p.awake() {
+		return nil, errDead
+	}
+	if ctx.Err() != nil {
+		return nil, batcher.ErrTimeout
+	}
+	w := p.world
+	at := int(to[1] - '0')
+	if w.proc(at) == nil {
+		return nil, batcher.ErrAbsent
+	}
+	if body = w.onWire(l, p.node, at, body); body == nil {
+		<-ctx.Done()
+		return nil, batcher.ErrTimeout
+	}
+	replies := make(chan reply, 2)
+	send := func() {
+		q := w.proc(at)
+		if q == nil {
+			return
+		}
+		q.arrive(func() {
+			deliver(q, body, func(r reply) {
+				if r.body != nil {
+					r.body = w.onWire(l+1, at, p.node, r.body)
+				}
+				w.travel(l+1, at, p.node, func() {
+					select {
+					case replies <- r:
+					default:
+					}
+				})
+			})
+		})
+	}
+	w.travel(l, p.node, at, send)
+	var r reply
+	select {
+	case r = <-replies:
+	case <-ctx.Done():
+		r.err = batcher.ErrTimeout
+	}
+	if !p.awake() {
+		return nil, errDead
+	}
+	if ctx.Err() != nil {
+		return nil, batcher.ErrTimeout
+	}
+	return r.body, r.err
+}
+
+// Announce implements cluster.Transport.
+func (p *proc) Announce(body []byte) error {
+	if !p.awake() {
+		return errDead
+	}
+	for i := range p.world.plan.nodes {
+		q := p.world.proc(i)
+		if q == nil || q == p {
+			continue
+		}
+		p.world.travel(presenceLink, p.node, i, func() {
+			q.arrive(func() { q.cluster.HandlePresence(p.name, body) })
+		})
+	}
+	return nil
+}
+
+// Ask implements cluster.Transport.
+func (p *proc) Ask() error {
+	if !p.awake() {
+		return errDead
+	}
+	for i := range p.world.plan.nodes {
+		q := p.world.proc(i)
+		if q == nil || q == p {
+			continue
+		}
+		p.world.travel(askLink, p.node, i, func() { q.arrive(q.cluster.HandleAsk) })
+	}
+	return nil
+}
+
+// MaxPayload implements cluster.Transport.
+func (p *proc) MaxPayload() int { return 1 << 20 }

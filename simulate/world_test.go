@@ -1,0 +1,322 @@
+package simulate
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// linkKind is what travels: a batch, a sync request, each one's answer, and so
+// on. It is part of what decides a message's fate.
+type linkKind uint8
+
+const (
+	batchLink linkKind = iota
+	batchAnswer
+	syncLink
+	syncAnswer
+	presenceLink
+	askLink
+	clientLink
+	clientAnswer
+)
+
+// world is one run of one seed.
+type world struct {
+	plan  *plan
+	rule  rule
+	begun time.Time
+	log   io.Writer // nil: nobody reads it
+
+	now atomic.Pointer[conditions]
+
+	mu         sync.Mutex
+	procs      [maxNodes]*proc // guarded by mu; nil: down
+	all        []*proc         // guarded by mu; every process there ever was
+	graves     sync.WaitGroup
+	violations []string  // guarded by mu
+	cuts       []uint16  // guarded by mu; partitions in force
+	rough      time.Time // guarded by mu; when the last fault was in force
+
+	snaps [maxNodes]*snapshot // guarded by mu; on each node's disk
+
+	clients [instances]*client
+	floors  map[registry.Key]*floor // guarded by mu
+}
+
+// conditions are those of the network now.
+type conditions struct {
+	weather
+	cut uint16
+}
+
+func (w *world) since() time.Duration { return time.Since(w.begun) }
+
+func (w *world) logf(format string, args ...any) {
+	if w.log == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintf(w.log, "%12.6f  %s\n", w.since().Seconds(), fmt.Sprintf(format, args...))
+}
+
+func (w *world) violate(format string, args ...any) {
+	text := fmt.Sprintf("%.3fs: ", w.since().Seconds()) + fmt.Sprintf(format, args...)
+	w.logf("VIOLATION %s", text)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.violations = append(w.violations, text)
+}
+
+func (w *world) proc(node int) *proc {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.procs[node]
+}
+
+// clockOf returns a process's clock.
+func (w *world) clockOf(p *proc) func() time.Time {
+	skew := w.plan.skew[p.node]
+	if w.rule == noGrace {
+		return func() time.Time { return time.Now().Add(skew - upBefore()) }
+	}
+	return func() time.Time { return time.Now().Add(skew) }
+}
+
+// chance returns a number in [0, 1) that the seed, the link and the time decide,
+// so that a message's fate does not hang on the order of those before it.
+func (w *world) chance(l linkKind, from, to int, salt uint64) float64 {
+	x := w.plan.seed*0x9e3779b97f4a7c15 ^ uint64(w.since())*0xbf58476d1ce4e5b9 ^
+		(uint64(l)<<16|uint64(from)<<8|uint64(to))*0x94d049bb133111eb ^ salt*0xd6e8feb86659fd93
+	for range 2 {
+		x ^= x >> 30
+		x *= 0xbf58476d1ce4e5b9
+		x ^= x >> 27
+		x *= 0x94d049bb133111eb
+		x ^= x >> 31
+	}
+	return float64(x>>11) / (1 << 53)
+}
+
+// travel brings a message over a link, or doesn't, or later, or twice.
+func (w *world) travel(l linkKind, from, to int, deliver func()) {
+	c := w.now.Load()
+	if l < clientLink && c.cut&link(from, to) != 0 || c.loss > 0 && w.chance(l, from, to, 1) < c.loss {
+		return
+	}
+	if c.twice > 0 && w.chance(l, from, to, 2) < c.twice {
+		time.AfterFunc(time.Duration(w.chance(l, from, to, 3)*float64(4*time.Second)), deliver)
+	}
+	if c.slow > 0 && w.chance(l, from, to, 4) < c.slow {
+		time.AfterFunc(time.Duration(w.chance(l, from, to, 5)*float64(c.delay)), deliver)
+		return
+	}
+	deliver()
+}
+
+// run runs the plan to its end. It is called in a bubble.
+func (w *world) run() {
+	w.begun = time.Now()
+	w.now.Store(&conditions{})
+	w.floors = make(map[registry.Key]*floor)
+	rng := rand.New(rand.NewPCG(w.plan.seed, 0x73746172))
+	for i := range w.plan.nodes {
+		w.start(i, nil)
+		time.Sleep(rand64(rng, 200*time.Millisecond))
+	}
+	var running sync.WaitGroup
+	for i := range w.clients {
+		w.clients[i] = newClient(w, i)
+	}
+	for _, c := range w.clients {
+		running.Go(c.run)
+	}
+	w.logf("%d nodes, clocks %v, n%d preserves", w.plan.nodes, w.plan.skew, w.plan.preserves)
+	for i := range w.plan.events {
+		e := &w.plan.events[i]
+		time.Sleep(e.at - w.since())
+		w.logf("EVENT %v", e)
+		w.do(e)
+	}
+	time.Sleep(faultTime - w.since())
+	w.now.Store(&conditions{})
+	w.touch()
+	w.logf("HEALED")
+	w.watch()
+	time.Sleep(runTime - settle - w.since())
+	w.lastPass()
+	time.Sleep(runTime - w.since())
+	w.check()
+	running.Wait()
+	w.mu.Lock()
+	all := w.all
+	w.mu.Unlock()
+	for _, p := range all {
+		p.stop()
+	}
+	for _, p := range all {
+		p.bury()
+	}
+	w.graves.Wait()
+}
+
+// touch notes that something was wrong until now, or goes wrong now.
+func (w *world) touch() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rough = time.Now()
+}
+
+// isRough says whether a fault is in force.
+func (w *world) isRough() bool {
+	c := w.now.Load()
+	if c.cut != 0 || c.loss > 0 || c.slow > 0 {
+		return true
+	}
+	for i := range w.plan.nodes {
+		if p := w.proc(i); p == nil || !p.isUp() {
+			return true
+		}
+	}
+	return false
+}
+
+// do does one event.
+func (w *world) do(e *event) {
+	w.touch()
+	switch e.kind {
+	case setWeather:
+		c := *w.now.Load()
+		c.weather = e.weather
+		w.now.Store(&c)
+	case partition:
+		w.cut(e.links, true)
+		time.AfterFunc(e.lasts, func() {
+			w.logf("partition %x ends", e.links)
+			w.cut(e.links, false)
+			w.touch()
+		})
+	case crash:
+		w.crash(e.node, e.lasts, e.snapshot[e.node])
+		w.lower()
+	case allDown:
+		for i := range w.plan.nodes {
+			w.crash(i, e.downs[i], e.snapshot[i])
+		}
+		w.lower()
+	case takeSnapshot:
+		if p := w.proc(e.node); p != nil && p.isUp() {
+			snap := p.snapshot()
+			w.mu.Lock()
+			w.snaps[e.node] = snap
+			w.mu.Unlock()
+		}
+	case standstill:
+		p := w.proc(e.node)
+		if p == nil || !p.halt() {
+			return
+		}
+		time.AfterFunc(e.lasts, func() {
+			w.logf("n%d goes on", e.node)
+			p.resume()
+			w.touch()
+		})
+	default:
+		w.operate(e)
+	}
+}
+
+func (w *world) cut(links uint16, on bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if on {
+		w.cuts = append(w.cuts, links)
+	} else {
+		for i, c := range w.cuts {
+			if c == links {
+				w.cuts = append(w.cuts[:i], w.cuts[i+1:]...)
+				break
+			}
+		}
+	}
+	c := *w.now.Load()
+	c.cut = 0
+	for _, l := range w.cuts {
+		c.cut |= l
+	}
+	w.now.Store(&c)
+}
+
+// crash kills a node's process and starts a new one later, from the last
+// snapshot, or below age 0 from nothing.
+func (w *world) crash(node int, down, age time.Duration) {
+	p := w.proc(node)
+	if p == nil {
+		return
+	}
+	w.mu.Lock()
+	w.procs[node] = nil
+	if age < 0 {
+		w.snaps[node] = nil
+	}
+	snap := w.snaps[node]
+	w.mu.Unlock()
+	p.kill()
+	w.graves.Go(p.bury)
+	time.AfterFunc(max(down, time.Millisecond), func() {
+		w.logf("n%d starts", node)
+		w.start(node, snap)
+		w.touch()
+	})
+}
+
+// snapshot is what package snapshot writes: entries, and when.
+type snapshot struct {
+	written time.Time
+	keys    []registry.Key
+	entries []registry.Entry
+}
+
+func (p *proc) snapshot() *snapshot {
+	s := &snapshot{written: time.Now()}
+	for key := range p.reg.All() {
+		if entry, evicted, ok := p.reg.Entry(key); ok && !evicted {
+			s.keys, s.entries = append(s.keys, key), append(s.entries, entry)
+		}
+	}
+	return s
+}
+
+func (s *snapshot) load(reg *registry.Registry) {
+	if s == nil {
+		return
+	}
+	for i, entry := range s.entries {
+		entry.Age += time.Since(s.written)
+		reg.Join(s.keys[i], entry, registry.Registered|registry.Overridden)
+	}
+}
+
+// operate makes an operator's call.
+func (w *world) operate(e *event) {
+	c := w.clients[e.instance]
+	w.call(e.node, c.key, func(p *proc) int {
+		switch e.kind {
+		case overrideStatus:
+			s := [...]eureka.Status{eureka.StatusUp, eureka.StatusOutOfService, eureka.StatusDown, eureka.StatusOutOfService, eureka.StatusOutOfService, eureka.StatusStarting}[e.choice]
+			return p.answer(c.key, p.reg.SetStatus(c.key, s, eureka.NoTimestamp, false))
+		case deleteOverride:
+			s := [...]eureka.Status{eureka.StatusUp, eureka.StatusUp, eureka.StatusUnknown, eureka.StatusOutOfService, eureka.StatusUp, eureka.StatusDown}[e.choice]
+			return p.answer(c.key, p.reg.DeleteStatusOverride(c.key, s, eureka.NoTimestamp, false))
+		default:
+			return p.answer(c.key, p.reg.SetMetadata(c.key, map[string]string{"op": fmt.Sprint(e.at)}))
+		}
+	})
+}

@@ -1,0 +1,125 @@
+package topology_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestExternalNATS uses a stock nats-server in each way in which it can ask who
+// is there. A node with the wrong answer replicates nothing, and serves.
+func TestExternalNATS(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		setUp func(t *testing.T) (s *natsServer, right, wrong []string)
+	}{
+		{"open", func(t *testing.T) (*natsServer, []string, []string) {
+			s := startNATS(t, "")
+			return s, []string{"--nats", s.url("")}, nil
+		}},
+		{"user and password", func(t *testing.T) (*natsServer, []string, []string) {
+			s := startNATS(t, `authorization { users: [ { user: node, password: right } ] }`)
+			return s, []string{"--nats", s.url("node:right")}, []string{"--nats", s.url("node:wrong")}
+		}},
+		{"token", func(t *testing.T) (*natsServer, []string, []string) {
+			s := startNATS(t, `authorization { token: "right" }`)
+			return s, []string{"--nats", s.url("right")}, []string{"--nats", s.url("wrong")}
+		}},
+		{"nkey", func(t *testing.T) (*natsServer, []string, []string) {
+			right, wrong := newKey(t, user), newKey(t, user)
+			s := startNATS(t, `authorization { users: [ { nkey: `+right.public(t)+` } ] }`)
+			return s, []string{"--nats", s.url(""), "--nats-nkey", right.seedFile(t)},
+				[]string{"--nats", s.url(""), "--nats-nkey", wrong.seedFile(t)}
+		}},
+		{"credentials", func(t *testing.T) (*natsServer, []string, []string) {
+			operator, account, stranger := newKey(t, operator), newKey(t, account), newKey(t, account)
+			s := startNATS(t, fmt.Sprintf("operator: %s\nresolver: MEMORY\nresolver_preload: { %s: %s }\n",
+				operator.operatorJWT(t), account.public(t), operator.accountJWT(t, account)))
+			return s, []string{"--nats", s.url(""), "--nats-creds", account.credsFile(t)},
+				[]string{"--nats", s.url(""), "--nats-creds", stranger.credsFile(t)}
+		}},
+		{"tls", func(t *testing.T) (*natsServer, []string, []string) {
+			ours, theirs := newAuthority(t), newAuthority(t)
+			server, client, stranger := ours.issue(t, "server"), ours.issue(t, "client"), theirs.issue(t, "stranger")
+			s := startNATS(t, fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }",
+				server.cert, server.key, ours.file))
+			url := strings.Replace(s.url(""), "nats://", "tls://", 1)
+			args := func(c certificate) []string {
+				return []string{"--nats", url, "--nats-tls-ca", ours.file, "--nats-tls-cert", c.cert, "--nats-tls-key", c.key}
+			}
+			return s, args(client), args(stranger)
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, right, wrong := test.setUp(t)
+			nodes := []*node{startNode(t, "n1", right...), startNode(t, "n2", right...)}
+			meet(t, nodes...)
+			tail := startTail(t, right...)
+			nodes[0].register(t, "a")
+			list(t, nodes, "a")
+			seen(t, tail, "a", "n1>n2")
+			for _, n := range nodes {
+				n.state(t, 200, "ready")
+			}
+			if wrong == nil {
+				return
+			}
+			out := startNode(t, "n3", wrong...)
+			out.state(t, 200, "degraded: not connected to a broker")
+			out.register(t, "b")
+			list(t, []*node{out}, "b")
+			eventually(t, "the log says why", func() error {
+				if got := out.err.with("broker unreachable"); len(got) != 1 {
+					return fmt.Errorf("%d lines: %q", len(got), got)
+				}
+				return nil
+			})
+			list(t, nodes, "a")
+		})
+	}
+}
+
+// TestExternalCluster kills the servers of a NATS cluster one after the other.
+func TestExternalCluster(t *testing.T) {
+	t.Parallel()
+	servers := startNATSCluster(t, 3)
+	var urls []string
+	for _, s := range servers {
+		urls = append(urls, s.url(""))
+	}
+	// Each node names them all, and one of them first: nodes on different
+	// servers must hear each other too.
+	var nodes []*node
+	for i, s := range servers {
+		nodes = append(nodes, startNode(t, fmt.Sprintf("n%d", i+1), "--nats", s.url("")+","+strings.Join(urls, ",")))
+	}
+	meet(t, nodes...)
+	want := numbered("all-", 3)
+	for i, n := range nodes {
+		n.register(t, want[i])
+	}
+	list(t, nodes, want...)
+	for i, s := range servers[:2] {
+		s.kill(t)
+		for j, n := range nodes {
+			id := fmt.Sprintf("killed-%d-%d", i+1, j+1)
+			n.register(t, id)
+			want = append(want, id)
+		}
+		list(t, nodes, want...)
+		for _, n := range nodes {
+			n.state(t, 200, "ready")
+		}
+	}
+	servers[2].kill(t)
+	for i, n := range nodes {
+		n.state(t, 200, "degraded: not connected to a broker")
+		id := fmt.Sprintf("none-%d", i+1)
+		n.register(t, id)
+		want = append(want, id)
+	}
+	servers[0].start(t)
+	list(t, nodes, want...)
+}

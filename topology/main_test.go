@@ -1,0 +1,109 @@
+// Package topology_test runs registryd as it is deployed: real processes of this
+// program, and of a stock nats-server, on free ports of 127.0.0.1.
+//
+//	TestMain ──builds──▶ registryd, nats-server (of the version in go.mod)
+//	test ──starts──▶ processes ──▶ kill -9, stop, restart ──▶ what clients see, /readyz, /metrics, the log
+//
+// What each shape survives is told, with the test that shows it, in
+// docs/topologies.md.
+package topology_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// patience bounds each wait; only a failing test takes that long.
+const patience = 60 * time.Second
+
+// sideBySide is how many tests run at a time. They wait for processes more than
+// they compute, so that there may be more of them than processors.
+const sideBySide = 6
+
+// programs are the paths of what TestMain has built.
+var programs struct{ registryd, nats string }
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(build(m))
+}
+
+// build builds the programs, runs the tests, and returns their exit code.
+func build(m *testing.M) int {
+	if n, err := strconv.Atoi(flag.Lookup("test.parallel").Value.String()); err == nil && n < sideBySide {
+		if err := flag.Set("test.parallel", strconv.Itoa(sideBySide)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	dir, err := os.MkdirTemp("", "topology") //nolint:usetesting // There is no test yet.
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // It is a temporary folder.
+	for _, p := range []struct {
+		path *string
+		name string
+		what string
+	}{
+		{&programs.registryd, "registryd", "github.com/registryd/registryd/cmd/registryd"},
+		{&programs.nats, "nats-server", "github.com/nats-io/nats-server/v2"},
+	} {
+		*p.path = filepath.Join(dir, p.name)
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", *p.path, p.what) //nolint:usetesting // There is no test yet.
+		if out, err := cmd.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build %s: %v\n%s", p.what, err, out)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// eventually polls until check returns nil.
+func eventually(tb testing.TB, what string, check func() error) {
+	tb.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline.C:
+			tb.Fatalf("after %s still not: %s: %v", patience, what, err)
+		case <-tick.C:
+		}
+	}
+}
+
+// fetch gets a URL with a connection of its own.
+func fetch(ctx context.Context, url string) (code int, body string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	res, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0, "", err
+	}
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), errors.Join(err, res.Body.Close())
+}

@@ -259,7 +259,9 @@ func (l *link) failed(_ *nats.Conn, err error) { l.unreachable(err) }
 // answer the dial and then refuse, for instance the credentials.
 func (l *link) delay(round int) time.Duration {
 	if nc := l.last.Load(); nc != nil && round > 1 {
-		l.unreachable(nc.LastError())
+		if err := nc.LastError(); err != nil { // Else the dial failed, and failed hears why.
+			l.unreachable(err)
+		}
 	}
 	return reconnectWait + rand.N(reconnectRand)
 }

@@ -288,6 +288,12 @@ func (b *bus) fail(hook func(from, to string) (bool, error)) {
 	b.onRequest = hook
 }
 
+func (b *bus) failSync(hook func(from, to string, body []byte) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.onSync = hook
+}
+
 // bareReply is a reply as it is when there is no room for copies.
 func bareReply(t *testing.T, body []byte) []byte {
 	results, err := eureka.DecodeReplicationListResponse(body, 0)

@@ -220,7 +220,7 @@ func TestUnknownHeartbeatBringsARegister(t *testing.T) {
 		key := registry.NewKey("DEMO", "d-1")
 		// n2 misses the register: it is refused there as often as it is sent,
 		// and anti-entropy can't mend it.
-		b.onSync = func(string, string, []byte) error { return errLost }
+		b.failSync(func(string, string, []byte) error { return errLost })
 		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.ErrMalformed))
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
@@ -260,7 +260,7 @@ func TestConflictIsAdopted(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		// n2 changes the instance and can't tell n1, and anti-entropy can't
 		// either; then n1 sends a heartbeat.
-		b.onSync = func(string, string, []byte) error { return errLost }
+		b.failSync(func(string, string, []byte) error { return errLost })
 		b.fail(refuse(func(from, to string) bool { return from == "n2" }, batcher.ErrMalformed))
 		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"})
 		n[1].reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)

@@ -20,8 +20,9 @@ const (
 	askSums     = "sums"     // the digest's group sums; with Groups the leaf sums of these
 	askVersions = "versions" // the versions of all entries in Leaves
 	askEntries  = "entries"  // the entries of Keys
+	askUnknown  = "unknown"  // the entries of Keys, which the asker doesn't know
 	askAges     = "ages"     // the leases of Keys, as Heartbeat items
-	askPage     = "page"     // entries from Cursor on
+	askPage     = "page"     // all entries, from Cursor on
 )
 
 // Bounds of a sync request.
@@ -119,10 +120,10 @@ func (c *Cluster) serveSync(body []byte, room int) ([]byte, error) {
 		return json.Marshal(c.syncSums(req.Groups))
 	case askVersions:
 		return json.Marshal(c.syncVersions(req.Leaves, room))
-	case askEntries, askAges:
-		w := newPageWriter(c, room)
+	case askEntries, askUnknown, askAges:
+		w := &pageWriter{cluster: c, room: room, ask: req.Ask}
 		for _, k := range req.Keys {
-			if key := registry.NewKey(k[0], k[1]); !w.add(key, req.Ask == askAges) {
+			if key := registry.NewKey(k[0], k[1]); !w.add(key) {
 				return w.close(&cursor{App: key.App, ID: key.ID}), nil // from this one on
 			}
 		}
@@ -195,7 +196,7 @@ func (c *Cluster) syncPage(from *cursor, room int) []byte {
 	if from == nil {
 		from = new(cursor)
 	}
-	w := newPageWriter(c, room)
+	w := &pageWriter{cluster: c, room: room, ask: askPage}
 	after := *from
 	for leaf := max(from.Leaf, 0); leaf < maxSyncLeaves; leaf++ {
 		versions := c.reg.LeafVersions(leaf)
@@ -205,7 +206,7 @@ func (c *Cluster) syncPage(from *cursor, room int) []byte {
 				compareKeys(v.Key, registry.Key{App: from.App, ID: from.ID}) <= 0 {
 				continue
 			}
-			if !w.add(v.Key, false) {
+			if !w.add(v.Key) {
 				return w.close(&after)
 			}
 			after = cursor{Leaf: leaf, App: v.Key.App, ID: v.Key.ID}
@@ -226,16 +227,15 @@ func compareKeys(a, b registry.Key) int {
 type pageWriter struct {
 	cluster *Cluster
 	room    int
+	ask     string
 	items   [][]byte
 }
-
-func newPageWriter(c *Cluster, room int) *pageWriter { return &pageWriter{cluster: c, room: room} }
 
 // add appends an entry; false: there is no room for it. The first one always
 // finds room. One that no message can hold is left out: waiting for it would
 // keep all others behind it from being synced.
-func (w *pageWriter) add(key registry.Key, leaseOnly bool) bool {
-	body, ok := w.cluster.entryItem(key, leaseOnly)
+func (w *pageWriter) add(key registry.Key) bool {
+	body, ok := w.cluster.entryItem(key, w.ask)
 	if !ok {
 		return true
 	}
@@ -265,16 +265,17 @@ func (w *pageWriter) close(next *cursor) []byte {
 	return append(append(out, ','), list[1:]...)
 }
 
-// entryItem renders an entry whatever its state: a Register, or the Cancel of a
-// tombstone; with leaseOnly a Heartbeat. Evicted ones are sent too: only the
-// receiver knows whether its lease is later.
-func (c *Cluster) entryItem(key registry.Key, leaseOnly bool) ([]byte, bool) {
-	entry, _, ok := c.reg.Entry(key)
-	if !ok {
+// entryItem renders an entry for what was asked: a Register, or the Cancel of a
+// tombstone; for askAges a Heartbeat. One that is evicted here goes to those who
+// know it, who may have a later lease; a node that doesn't would list the dead,
+// since it gives everybody a whole lease from its start.
+func (c *Cluster) entryItem(key registry.Key, ask string) ([]byte, bool) {
+	entry, evicted, ok := c.reg.Entry(key)
+	if !ok || evicted && (ask == askPage || ask == askUnknown) {
 		return nil, false
 	}
 	item := entry.Item(key, 0)
-	if leaseOnly {
+	if ask == askAges {
 		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
 	}
 	return eureka.AppendItem(make([]byte, 0, itemRoom), &item), true

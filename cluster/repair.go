@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -274,7 +275,7 @@ func (r *repairer) compare(ctx context.Context, leaves []int) error {
 	c := r.peer.cluster
 	before := r.unequal
 	r.unequal = make(map[registry.Key]pair)
-	var fetch []registry.Key
+	var fetch, unknown []registry.Key
 	for len(leaves) > 0 {
 		reply, err := r.ask(ctx, syncRequest{Ask: askVersions, Leaves: leaves})
 		if err != nil {
@@ -298,13 +299,16 @@ func (r *repairer) compare(ctx context.Context, leaves []int) error {
 			}
 		}
 		for key, v := range theirs { // unknown here, or retired
-			fetch = append(fetch, key)
+			unknown = append(unknown, key)
 			r.unequal[key] = pair{theirs: v}
 		}
 		leaves = leaves[reply.Done:]
 	}
-	c.metrics.repaired.WithLabelValues(r.peer.name, "fetched").Add(float64(len(fetch)))
-	err := c.fetch(ctx, r.peer.name, fetch, askEntries)
+	c.metrics.repaired.WithLabelValues(r.peer.name, "fetched").Add(float64(len(fetch) + len(unknown)))
+	err := errors.Join(
+		c.fetch(ctx, r.peer.name, fetch, askEntries),
+		c.fetch(ctx, r.peer.name, unknown, askUnknown),
+	)
 	r.count(before)
 	return err
 }

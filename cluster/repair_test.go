@@ -40,7 +40,7 @@ func TestAntiEntropyMendsWhatBatchesMissed(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		// Nothing of n1 reaches n2, and the tasks are given up.
 		b.fail(refuse(func(from, to string) bool { return from == "n1" && to == "n2" }, batcher.ErrMalformed))
-		b.onSync = func(string, string, []byte) error { return errLost }
+		b.failSync(func(string, string, []byte) error { return errLost })
 		n[0].reg.Cancel(registry.NewKey("DEMO", "d-0"), false)
 		n[0].reg.SetStatus(registry.NewKey("DEMO", "d-1"), eureka.StatusDown, eureka.NoTimestamp, false)
 		n[0].reg.SetMetadata(registry.NewKey("DEMO", "d-2"), map[string]string{"k": "v"})
@@ -78,12 +78,12 @@ func TestDivergentIsToldAndRests(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		// Batches to n2 fail for good, so that the difference stays.
 		b.fail(refuse(func(_, to string) bool { return to == "n2" }, batcher.ErrMalformed))
-		b.onSync = func(from, _ string, _ []byte) error {
+		b.failSync(func(from, _ string, _ []byte) error {
 			if from == "n2" {
 				return errLost
 			}
 			return nil
-		}
+		})
 		n[0].reg.SetMetadata(registry.NewKey("DEMO", "d-1"), map[string]string{"k": "v"})
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
@@ -211,6 +211,41 @@ func TestAgesAreAskedBeforeEviction(t *testing.T) {
 		n[0].cluster.AskAges(t.Context(), []registry.Key{key})
 		if d := time.Since(start); d > time.Second {
 			t.Errorf("asking took %v, want at most 1s", d)
+		}
+	})
+}
+
+// TestRestartedNodeDoesNotListTheEvicted: it gives everybody a whole lease from
+// its start, but what its peers have evicted is dead.
+func TestRestartedNodeDoesNotListTheEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, n := three(t)
+		n[0].reg.Register(instance("DEMO", "dead", eureka.StatusUp, 1), false)
+		time.Sleep(time.Minute)
+		n[0].reg.Register(instance("DEMO", "late", eureka.StatusUp, 1), false)
+		time.Sleep(35 * time.Second)
+		for _, node := range n {
+			node.reg.Evict() // the first one
+		}
+		n[2].close()
+		time.Sleep(time.Second)
+		again := b.start("n3")
+		for range 20 {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if got := again.status("DEMO", "dead"); got != "" {
+				t.Fatalf("the restarted node sees the dead one %q", got)
+			}
+		}
+		if got := again.status("DEMO", "late"); got != eureka.StatusUp {
+			t.Errorf("the restarted node sees the other one %q, want UP", got)
+		}
+		for _, node := range []*testNode{n[0], n[1], again} {
+			for _, p := range node.cluster.Peers() {
+				if p.Divergent != 0 {
+					t.Errorf("%s counts %d divergent from %s: what is declined doesn't count", node.name, p.Divergent, p.Name)
+				}
+			}
 		}
 	})
 }

@@ -13,13 +13,16 @@ BENCH    ?= .
 OUT      ?= bench/new.txt
 BASE     ?= bench/old.txt
 FUZZTIME ?= 30s
+RUN      ?= .
+SEEDS    ?= 20000
+SEED     ?=
 
 # The race detector needs a C compiler. Without one the tests run all the same, and say so.
 RACE := $(if $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)"),-race)
 
 .PHONY: help
 help: ## show this list
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
 
 .PHONY: run
 run: ## start three nodes in one process on 127.0.0.1:8761 to 8763, with 50 demo instances
@@ -36,6 +39,10 @@ test: ## vet, then all tests with the race detector (TIMEOUT=10m)
 	go test $(RACE) -timeout $(TIMEOUT) ./...
 	go test -run '^TestBigBurst$$' -count 1 -timeout $(TIMEOUT) ./node # 20,000 registers, which the race detector makes 4,000
 
+.PHONY: simulate
+simulate: ## random pipelines in fake time, SEEDS=20000 of them; SEED=n replays one and tells its story
+	go test -count 1 -timeout 0 -v -run '^TestPipelineSeeds$$' ./cluster -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
+
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)
 	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...) | sort -u); [ -z "$$files" ] || { printf 'gofmt would change:\n%s\n' "$$files"; exit 1; }
@@ -46,6 +53,16 @@ lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the f
 interop: build ## real clients against real processes: eureka-js-client (needs Node 20, npm), then fargo beside it
 	cd interop/node && npm ci && npm test
 	cd interop/fargo && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./...
+
+.PHONY: faults
+faults: ## real processes under kill -9, SIGSTOP, partitions, loss, delay, a full disk: 25 minutes (Linux, root, iproute2; RUN=.)
+	go vet -tags faults ./faults
+	go test -tags faults -run '$(RUN)' -count 1 -v -timeout 60m ./faults
+
+.PHONY: faults-short
+faults-short: ## the same in two minutes
+	go vet -tags faults ./faults
+	go test -tags faults -run '^TestShort' -count 1 -v -parallel 8 -timeout $(TIMEOUT) ./faults
 
 .PHONY: bench
 bench: ## benchmarks to OUT=bench/new.txt, compared with BASE=bench/old.txt (COUNT=10, BENCH=.)

@@ -44,6 +44,18 @@ func (m Mode) String() string {
 	}
 }
 
+// MarshalText implements encoding.TextMarshaler.
+func (m Mode) MarshalText() ([]byte, error) { return []byte(m.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler, as [ParseMode] does.
+func (m *Mode) UnmarshalText(text []byte) error {
+	parsed, err := ParseMode(string(text))
+	if err == nil {
+		*m = parsed
+	}
+	return err
+}
+
 // How urgent slots and the others share a batch in [Adaptive] mode. Nobody
 // starves: a slot that has waited for patience delays belongs to those that
 // have a batch's overdueShare for themselves, oldest first.

@@ -80,6 +80,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve answers by operation and returns the status code that it sent.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op operation) int {
+	if op.writes() && h.opts.Status.Readiness().Stale {
+		return empty(w, http.StatusServiceUnavailable)
+	}
 	switch op {
 	case heartbeat:
 		return h.heartbeat(w, r, t)

@@ -44,6 +44,11 @@ type Readiness struct {
 	// are refused with 403, and what is asked of an unknown instance with 503:
 	// a 404 would make its client register again.
 	Reads bool
+	// Stale says that this process has stood still, and that what comes now may
+	// have waited in its sockets: its client has gone on elsewhere, and an old
+	// cancel or an old status would undo what is newer. Every write of a client
+	// is refused with 503 and no body, which sends it to the next server.
+	Stale bool
 }
 
 // Node describes a node for the page and for Eureka's status resource.

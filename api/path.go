@@ -219,6 +219,16 @@ func (op operation) String() string {
 	}[op]
 }
 
+// writes says whether a client changes an instance or its lease with it.
+func (op operation) writes() bool {
+	switch op {
+	case heartbeat, register, cancel, setStatus, deleteStatus, setMetadata:
+		return true
+	default:
+		return false
+	}
+}
+
 // operation returns what method asks of the resource. HEAD is GET; net/http
 // leaves out the body.
 func (r resource) operation(method string) operation {

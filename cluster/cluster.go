@@ -279,11 +279,17 @@ func (c *Cluster) start(ctx context.Context) error {
 	// A node of our name may answer later than the peer that we heard.
 	select {
 	case <-ctx.Done():
+		return nil
 	case <-wait.C:
 	case p := <-c.nameTaken:
 		return nameTaken(p)
 	}
-	return nil
+	select { // Both may have come while this node was catching up.
+	case p := <-c.nameTaken:
+		return nameTaken(p)
+	default:
+		return nil
+	}
 }
 
 func nameTaken(p presence) error {
@@ -332,9 +338,14 @@ func (c *Cluster) state() State {
 // anew: what has queued up meanwhile is older than it looks.
 const standstill = 5 * time.Second
 
-// Stalled says whether this node has stood still and not synced since. Such a
-// node takes no batches: an old cancel, or a lease that looks younger than it
-// is, would do harm. It is cheap, and may be called from any goroutine.
+// lateComers is how long, after it went on, a node still takes nothing: what has
+// waited in its sockets is read in that time, and can't be told from what is new.
+const lateComers = time.Second
+
+// Stalled says whether this node has stood still and not synced since, or went
+// on less than a second ago. Such a node takes no batches and no writes of
+// clients: an old cancel, or a lease that looks younger than it is, would do
+// harm. It is cheap, and may be called from any goroutine.
 func (c *Cluster) Stalled() bool {
 	at := c.tick.Load()
 	return c.resync.Load() || at != 0 && time.Since(c.since) > time.Duration(at)*time.Millisecond+standstill
@@ -345,10 +356,12 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 	if c.resync.Swap(true) {
 		return
 	}
+	late := time.NewTimer(lateComers)
 	c.log.Warn("this process has stood still, syncing", "elapsed", time.Since(c.since)-time.Duration(c.tick.Load())*time.Millisecond)
 	c.metrics.standstills.Inc()
 	c.reg.Restarted()
 	c.workers.Go(func() {
+		defer late.Stop()
 		for !c.catchUp(ctx) {
 			retry := time.NewTimer(time.Second)
 			select {
@@ -357,6 +370,11 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 				return
 			case <-retry.C:
 			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-late.C:
 		}
 		c.resync.Store(false)
 		c.announce(c.state())
@@ -422,7 +440,7 @@ func (c *Cluster) heard(said presence) {
 		p.pipeline.Wake()
 	}
 	p.said, p.last, p.status = said, time.Now(), Reachable
-	p.measure(p.last.Sub(time.UnixMilli(said.Time)))
+	p.measure(p.last.Sub(time.UnixMilli(said.Time)), p.last)
 	p.digest.Store(uint64(said.Digest))
 	if uint64(said.Digest) != c.reg.Digest() || p.divergent.Load() > 0 {
 		p.signalRepair()

@@ -53,15 +53,25 @@ type peer struct {
 	status PeerStatus
 	skew   time.Duration // how far its clock is behind ours
 	skewed bool          // that was told
+
+	farSince time.Time // when that became too much; zero: it is not
 }
 
 // measure takes how far the peer's clock is behind ours, the message's way
-// included. It tells when that becomes too much, and when it is so no more.
-// Cluster.mu is held.
-func (p *peer) measure(skew time.Duration) {
+// included. It tells when that becomes too much, and when it is so no more. What
+// waited while this process or the broker stood still is late, and comes all at
+// once: a clock that is off is so for longer. Cluster.mu is held.
+func (p *peer) measure(skew time.Duration, now time.Time) {
 	p.skew = skew
-	switch far := skew.Abs() > maxSkew; {
-	case far && !p.skewed:
+	far := skew.Abs() > maxSkew
+	switch {
+	case !far:
+		p.farSince = time.Time{}
+	case p.farSince.IsZero():
+		p.farSince = now
+	}
+	switch {
+	case far && !p.skewed && now.Sub(p.farSince) >= presenceInterval/2:
 		p.skewed = true
 		p.cluster.log.Warn("a peer's clock is off: of two changes to one instance through both nodes the older may win",
 			"peer", p.name, "skew", skew, "bound", maxSkew)

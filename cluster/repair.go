@@ -204,7 +204,7 @@ func (r *repairer) round(ctx context.Context) error {
 		r.differed[leaf] = true
 	}
 	c.metrics.repairRounds.Inc()
-	return r.compare(ctx, compare[:min(len(compare), roundLeaves)])
+	return r.compare(ctx, compare[:min(len(compare), roundLeaves)], forced)
 }
 
 // equal forgets the differences.
@@ -270,8 +270,10 @@ func (r *repairer) ask(ctx context.Context, req syncRequest) (syncReply, error) 
 	return out, err
 }
 
-// compare exchanges versions of leaves, and what differs.
-func (r *repairer) compare(ctx context.Context, leaves []int) error {
+// compare exchanges versions of leaves, and what differs. A forced round only
+// pushes: when two nodes meet again both are forced, and what each fetched would
+// cross the wire twice. What the peer does not push is fetched in the next round.
+func (r *repairer) compare(ctx context.Context, leaves []int, forced bool) error {
 	c := r.peer.cluster
 	before := r.unequal
 	r.unequal = make(map[registry.Key]pair)
@@ -303,6 +305,9 @@ func (r *repairer) compare(ctx context.Context, leaves []int) error {
 			r.unequal[key] = pair{theirs: v}
 		}
 		leaves = leaves[reply.Done:]
+	}
+	if forced {
+		fetch, unknown = nil, nil
 	}
 	c.metrics.repaired.WithLabelValues(r.peer.name, "fetched").Add(float64(len(fetch) + len(unknown)))
 	err := errors.Join(

@@ -145,7 +145,7 @@ func (n *Node) build() error {
 	var err error
 	if n.cluster, err = cluster.New(transport{n.broker}, cluster.Options{
 		Node: n.opts.Name, URL: n.url, Version: n.opts.Version,
-		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, Reach: n.reach, Logger: n.log, Metrics: n.metrics,
+		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, BatchMode: n.opts.BatchMode, Reach: n.reach, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -259,7 +259,7 @@ func (n *Node) startHTTP(listener net.Listener) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
-	server, err := api.NewServer(listener, handler, api.ServerOptions{Logger: n.log, Metrics: n.metrics})
+	server, err := api.NewServer(listener, api.WithOverview(handler, n.Overview), api.ServerOptions{Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}

@@ -57,6 +57,9 @@ type Options struct {
 	// sent, BatchSize how many go into one. Default Eureka's 500 ms and 250.
 	BatchDelay time.Duration
 	BatchSize  int
+	// BatchMode says when a batch is cut: acceptor.Fixed, after BatchDelay, or
+	// acceptor.Adaptive, at once while nothing is in flight. Default Fixed.
+	BatchMode acceptor.Mode
 
 	// EvictionInterval is the time between two eviction passes. Default
 	// DefaultEvictionInterval.
@@ -143,6 +146,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
+	}
+	if o.BatchMode > acceptor.Adaptive {
+		errs = append(errs, fmt.Errorf("batch %v: not fixed or adaptive", o.BatchMode))
 	}
 	return errors.Join(errs...)
 }

@@ -33,7 +33,7 @@ func (s status) Readiness() api.Readiness {
 		return api.Readiness{State: "starting", Reads: true}
 	}
 	if s.n.cluster.Stalled() {
-		return api.Readiness{State: "syncing: stood still"}
+		return api.Readiness{State: "syncing: stood still", Stale: true}
 	}
 	if s.n.cluster.Superseded() {
 		return api.Readiness{State: "superseded: another node has this node's name", Reads: true}

@@ -30,8 +30,9 @@ func (f *floor) raise(e *registry.Entry) {
 	}
 }
 
-// raise takes what a process knows of an instance after a client's call.
-func (w *world) raise(p *proc, key registry.Key) {
+// served takes what a process knows of an instance after a client's call, and
+// what it knew before.
+func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 	entry, _, ok := p.reg.Entry(key)
 	if !ok {
 		return
@@ -44,6 +45,16 @@ func (w *world) raise(p *proc, key registry.Key) {
 		w.floors[key] = f
 	}
 	f.raise(&entry)
+	was, is := before.Override, entry.Override
+	if was.Version == is.Version {
+		return
+	}
+	c := w.client(key)
+	c.overridden = ""
+	if is.Set && time.Since(c.overriddenAt) > time.Second {
+		c.overridden = is.Status
+	}
+	c.overriddenAt = time.Now()
 }
 
 // lower takes what is left after a crash.
@@ -71,6 +82,9 @@ func (w *world) lower() {
 		}
 		if before := w.floors[key]; before.record.After(&f.record) {
 			w.client(key).lost = true
+		}
+		if before := w.floors[key]; before.override.After(&f.override) {
+			w.client(key).overridden = ""
 		}
 		w.floors[key] = f
 	}
@@ -107,7 +121,7 @@ func (w *world) evicted(p *proc, key registry.Key) {
 	w.mu.Lock()
 	phase, heard, rough := w.client(key).phase, w.client(key).heard, w.rough
 	w.mu.Unlock()
-	if phase != running || w.isRough() || time.Since(rough) < silent {
+	if phase != running || w.isRough() || time.Since(rough) < 2*time.Second {
 		return
 	}
 	for i := range w.plan.nodes {
@@ -134,13 +148,25 @@ const (
 // watch looks at the lists from the end of the faults on.
 func (w *world) watch() {
 	told := make(map[string]bool)
-	for w.since() < runTime-settle-2*time.Second {
+	for w.since() < w.plan.end()-settle-2*time.Second {
 		time.Sleep(time.Second)
-		calm := w.since() - faultTime
+		calm := w.since() - w.plan.faults
 		for _, c := range w.clients {
 			w.mu.Lock()
 			phase, changed, heard, late, lost := c.phase, c.changed, c.heard, c.late, c.lost
 			w.mu.Unlock()
+			if gone := true; phase == running && w.plan.exact && !lost && calm > silent && time.Since(heard) < leaseDuration-30*time.Second &&
+				time.Since(heard) > silent && time.Since(late) > leaseDuration && !told[c.key.ID] {
+				for i := range w.plan.nodes {
+					if p := w.proc(i); p == nil || p.present(c.key) {
+						gone = false
+					}
+				}
+				if gone {
+					told[c.key.ID] = true
+					w.violate("%s lives, was heard at %v and is listed nowhere", c.key, heard.Sub(w.begun))
+				}
+			}
 			for i := range w.plan.nodes {
 				p := w.proc(i)
 				if p == nil {
@@ -149,9 +175,9 @@ func (w *world) watch() {
 				_, listed := p.reg.Instance(c.key)
 				text := ""
 				switch {
-				case phase == cancelled && listed && calm > mendTime && time.Since(changed) > mendTime && !lost && late.Before(changed):
+				case w.plan.exact && phase == cancelled && listed && calm > mendTime && time.Since(changed) > mendTime && !lost && late.Before(changed):
 					text = fmt.Sprintf("%s was cancelled at %v and is listed at %s", c.key, changed.Sub(w.begun), p.name)
-				case phase == running && !listed && calm > recoverTime && heard.Sub(w.begun) > faultTime+mendTime && time.Since(heard) > 5*time.Second:
+				case phase == running && !listed && calm > recoverTime && heard.Sub(w.begun) > w.plan.faults+mendTime && time.Since(heard) > 5*time.Second:
 					text = fmt.Sprintf("%s lives, was heard at %v and is not listed at %s", c.key, heard.Sub(w.begun), p.name)
 				}
 				if text != "" && !told[text[:20]+p.name] {
@@ -159,6 +185,21 @@ func (w *world) watch() {
 					w.violate("%s", text)
 				}
 			}
+		}
+	}
+}
+
+// glance looks at the list of a process that has just gone on, if it serves one.
+func (w *world) glance(p *proc) {
+	if w.isRough() || !p.reads() {
+		return
+	}
+	for _, c := range w.clients {
+		w.mu.Lock()
+		phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
+		w.mu.Unlock()
+		if p.present(c.key) && w.plan.exact && phase == cancelled && !lost && late.Before(changed) && time.Since(changed) > silent {
+			w.violate("%s was cancelled at %v and is listed by %s, which stood still", c.key, changed.Sub(w.begun), p.name)
 		}
 	}
 }
@@ -329,9 +370,12 @@ func (w *world) checkListed(c *client, all []holding) {
 		case phase != running:
 		case h.listed == nil:
 			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
-		case c.frozen && (lost || !late.IsZero()): // its data may be older; no heartbeat tells
+		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact): // its data may be older; no heartbeat tells
 		case h.listed.LastDirtyTimestamp != c.dirty || h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
 			w.violate("%s has gen %d dirty %d; %s lists gen %s dirty %d", c.key, c.gen, c.dirty, h.proc.name, h.listed.Metadata["gen"], h.listed.LastDirtyTimestamp)
+		}
+		if phase == running && h.listed != nil && w.plan.exact && c.overridden != "" && h.listed.OverriddenStatus != c.overridden {
+			w.violate("%s was overridden with %s at %v; %s lists %s: %s", c.key, c.overridden, c.overriddenAt.Sub(w.begun), h.proc.name, h.listed.OverriddenStatus, h.text())
 		}
 		if phase == running && h.listed != nil && all[0].listed != nil && (h.listed.Status != all[0].listed.Status || h.listed.OverriddenStatus != all[0].listed.OverriddenStatus) {
 			w.violate("%s is %s (%s) at %s, %s (%s) at %s", c.key, h.listed.Status, h.listed.OverriddenStatus, h.proc.name,

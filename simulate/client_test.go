@@ -29,8 +29,13 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 	codes := make(chan int, 2)
 	var over atomic.Bool // the client has given up
 	served := func() {
+		if p.cluster.Stalled() && w.rule != workOffQueue { // as api does
+			w.once(clientAnswer, node, key, func() { codes <- 503 })
+			return
+		}
+		before, _, _ := p.reg.Entry(key)
 		code := do(p)
-		w.raise(p, key)
+		w.served(p, key, before)
 		if over.Load() {
 			w.logf("%s served a request of %s late: %d", p.name, key.ID, code)
 			w.disturb(key)
@@ -126,6 +131,7 @@ type client struct {
 	interval time.Duration
 	off      time.Duration // of its clock
 	frozen   bool          // it never moves its timestamp
+	adjusted bool          // it has moved it back
 
 	node   int // its server
 	gen    int // of its data
@@ -136,7 +142,12 @@ type client struct {
 	changed time.Time // when phase became what it is
 	heard   time.Time // when a server last answered it 200 or 204
 	late    time.Time // when a request that it had given up was served
-	lost    bool      // what it was answered for last crashed with all who knew it
+	// overridden is what the last override that an operator set says; "": there
+	// is none, or it is not sure which one is the last.
+	overridden   eureka.Status
+	overriddenAt time.Time // when the last override, removal or cancel was served
+
+	lost bool // what it was answered for last crashed with all who knew it
 }
 
 func newClient(w *world, id int) *client {
@@ -169,8 +180,15 @@ func (c *client) answered() {
 	c.heard = time.Now()
 }
 
+// found notes that a node knows the latest of this client.
+func (c *client) found() {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	c.lost = false
+}
+
 // over says that it is time to change nothing any more.
-func (c *client) over() bool { return c.world.since() >= faultTime }
+func (c *client) over() bool { return c.world.since() >= c.world.plan.faults }
 
 // run lives one life after the other.
 func (c *client) run() {
@@ -201,9 +219,7 @@ func (c *client) run() {
 // live registers, renews, and ends somehow; or goes on to the end of the run.
 func (c *client) live() {
 	c.gen++
-	if c.off > 0 && c.rng.IntN(2) == 0 {
-		c.off, c.dirty = 0, 0 // its clock was put right
-	}
+	c.adjust()
 	c.status = [...]eureka.Status{eureka.StatusUp, eureka.StatusUp, eureka.StatusUp, eureka.StatusStarting, eureka.StatusOutOfService}[c.rng.IntN(5)]
 	c.move()
 	c.set(running)
@@ -211,7 +227,7 @@ func (c *client) live() {
 	c.register()
 	for {
 		time.Sleep(c.interval + rand64(c.rng, time.Second))
-		if c.world.since() > runTime-2*time.Second {
+		if c.world.since() > c.world.plan.end()-2*time.Second {
 			return
 		}
 		c.renew()
@@ -231,11 +247,19 @@ func (c *client) live() {
 			c.world.logf("i%d moves to n%d", c.id, c.node)
 		case 5, 6:
 			c.gen++
+			c.adjust()
 			c.status = [...]eureka.Status{eureka.StatusUp, eureka.StatusDown, eureka.StatusUp}[c.rng.IntN(3)]
 			c.move()
 			c.world.logf("i%d changes, gen %d, %s, dirty %d", c.id, c.gen, c.status, c.dirty)
 			c.register()
 		}
+	}
+}
+
+// adjust may put a clock right that was ahead.
+func (c *client) adjust() {
+	if c.off > 0 && c.rng.IntN(3) == 0 {
+		c.off, c.dirty, c.adjusted = 0, 0, true
 	}
 }
 
@@ -273,31 +297,30 @@ func (c *client) register() {
 	for !c.ended() {
 		code := c.try("register", func(p *proc) int {
 			p.register(info)
+			c.found()
 			return 204
 		})
 		if code == 204 {
 			c.answered()
-			c.world.mu.Lock()
-			c.lost = false
-			c.world.mu.Unlock()
 			return
 		}
 		time.Sleep(5 * time.Second)
 	}
 }
 
-func (c *client) ended() bool { return c.world.since() > runTime-2*time.Second }
+func (c *client) ended() bool { return c.world.since() > c.world.plan.end()-2*time.Second }
 
 func (p *proc) register(info *eureka.InstanceInfo) {
 	key := registry.NewKey(info.App, info.ID())
-	if p.world.rule == trustFuture {
-		if stored, ok := p.reg.Instance(key); ok && info.LastDirtyTimestamp < stored.LastDirtyTimestamp {
-			p.reg.Renew(key, eureka.NoTimestamp, "", false)
-			return
-		}
+	if p.keeps(key, info) {
+		p.reg.Renew(key, eureka.NoTimestamp, "", false)
+		return
 	}
 	own := *info
 	p.reg.Register(&own, false)
+	if p.world.rule == oneVersion {
+		p.sealOverride(key)
+	}
 }
 
 func (c *client) renew() {
@@ -313,11 +336,14 @@ func (c *client) renew() {
 }
 
 func (c *client) cancel() {
-	code := c.try("cancel", func(p *proc) int { return p.cancel(c.key) })
+	code := c.try("cancel", func(p *proc) int {
+		code := p.cancel(c.key)
+		if code == 200 {
+			c.found()
+		}
+		return code
+	})
 	if code == 200 {
-		c.world.mu.Lock()
-		c.lost = false
-		c.world.mu.Unlock()
 		c.set(cancelled)
 	} else {
 		c.set(down)

@@ -11,13 +11,16 @@ import (
 
 // The times of a run.
 const (
-	faultTime = 5 * time.Minute // of faults
-	quietTime = 4 * time.Minute // until the promises must hold
-	runTime   = faultTime + quietTime
+	faultTime = 5 * time.Minute  // of faults
+	longTime  = 12 * time.Minute // of faults in some seeds: peers are given up, tombstones forgotten
+	quietTime = 4 * time.Minute  // until the promises must hold
 
 	instances = 5
 	maxNodes  = 4
 )
+
+// gone is after what silence a peer is given up.
+const gone = 5 * time.Minute
 
 // Lease of every instance.
 const (
@@ -46,6 +49,7 @@ const (
 	deleteOverride
 	setMetadata
 	takeSnapshot
+	cutToEvict // in an emphasis: a partition that ends before an eviction pass
 )
 
 var kindNames = [...]string{"weather", "partition", "crash", "all down", "standstill", "override", "delete override", "metadata", "snapshot"}
@@ -97,28 +101,86 @@ func link(from, to int) uint16 { return 1 << (from*maxNodes + to) }
 
 // plan is all that a seed decides beforehand.
 type plan struct {
-	seed   uint64
-	nodes  int
-	skew   [maxNodes]time.Duration // of each node's clock
-	events []event
+	seed  uint64
+	rng   *rand.Rand
+	nodes int
+	skew  [maxNodes]time.Duration // of each node's clock
+	exact bool                    // no clock is off by more than exactly
 	// preserves is the node that is in self-preservation and evicts nothing; -1: none.
 	preserves int
+	faults    time.Duration // how long there are faults
+	events    []event
 }
 
+// exactly is how far clocks may be off for the order of a client's own calls,
+// which are further apart, to be theirs.
+const exactly = 100 * time.Millisecond
+
+// emphasis is how often each kind of event comes in five minutes, at most; nil:
+// everything in its usual measure.
+type emphasis map[kind]int
+
+func (e emphasis) of(k kind, usual int) int {
+	if e != nil {
+		return e[k]
+	}
+	return usual
+}
+
+// end is when the promises must hold.
+func (p *plan) end() time.Duration { return p.faults + quietTime }
+
 // newPlan makes the plan of a seed; no node's clock is off by more than skew.
-func newPlan(seed uint64, skew time.Duration) *plan {
+func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
 	rng := rand.New(rand.NewPCG(seed, 0x706c616e))
-	p := &plan{seed: seed, nodes: 3 + rng.IntN(2), preserves: -1}
+	p := &plan{seed: seed, rng: rng, nodes: 3 + rng.IntN(2), exact: skew <= exactly, preserves: -1, faults: faultTime}
+	if much == nil && rng.IntN(10) == 0 {
+		p.faults = longTime
+	}
 	if rng.IntN(6) == 0 {
 		p.preserves = rng.IntN(p.nodes)
 	}
 	for i := range p.nodes {
 		p.skew[i] = time.Duration((2*rng.Float64() - 1) * float64(skew)).Round(time.Millisecond)
 	}
-	between := func(lo, hi time.Duration) time.Duration { return lo + rand64(rng, hi-lo) }
-	add := func(e event) { p.events = append(p.events, e) }
+	if much.of(setWeather, 1) > 0 {
+		p.addWeather()
+	}
+	times := func(most int) int { return int(int64(rng.IntN(most+1)) * int64(p.faults) / int64(faultTime)) }
+	for range times(much.of(partition, 3)) {
+		p.addPartition(0)
+	}
+	for range times(much.of(cutToEvict, 0)) {
+		p.addPartition(time.Duration(2+rng.IntN(4)) * time.Minute)
+	}
+	for range times(much.of(crash, 3)) {
+		p.addCrash()
+	}
+	if rng.IntN(5) < much.of(allDown, 1) {
+		p.addAllDown()
+	}
+	for range times(much.of(standstill, 2)) {
+		p.addStandstill()
+	}
+	for range 2 + times(much.of(overrideStatus, 7)) {
+		p.add(event{
+			kind: overrideStatus + kind(rng.IntN(3)), at: p.sometime(), node: rng.IntN(p.nodes),
+			instance: rng.IntN(instances), choice: rng.IntN(6),
+		})
+	}
+	p.finish()
+	return p
+}
 
-	for at := between(0, 30*time.Second); at < faultTime; at += between(10*time.Second, 90*time.Second) {
+func (p *plan) add(e event) { p.events = append(p.events, e) }
+
+func (p *plan) sometime() time.Duration { return p.between(0, p.faults) }
+
+func (p *plan) between(lo, hi time.Duration) time.Duration { return lo + rand64(p.rng, hi-lo) }
+
+func (p *plan) addWeather() {
+	rng := p.rng
+	for at := p.between(0, 30*time.Second); at < p.faults; at += p.between(10*time.Second, 90*time.Second) {
 		w := weather{}
 		if rng.IntN(3) > 0 {
 			w.loss = [...]float64{0, 0.02, 0.1, 0.3}[rng.IntN(4)]
@@ -126,73 +188,97 @@ func newPlan(seed uint64, skew time.Duration) *plan {
 			w.delay = [...]time.Duration{50 * time.Millisecond, time.Second, 4 * time.Second}[rng.IntN(3)]
 			w.twice = [...]float64{0, 0.1, 0.3}[rng.IntN(3)]
 		}
-		add(event{at: at, kind: setWeather, weather: w})
+		p.add(event{at: at, kind: setWeather, weather: w})
 	}
-	for range rng.IntN(4) {
-		e := event{kind: partition, at: between(0, faultTime), lasts: between(3*time.Second, 150*time.Second)}
-		side := uint(1 + rng.IntN(1<<p.nodes-2))
-		way := rng.IntN(4)
-		for from := range p.nodes {
-			for to := range p.nodes {
-				a, b := side>>from&1, side>>to&1
-				if a == 1 && b == 0 && way != 1 || a == 0 && b == 1 && way != 2 {
-					e.links |= link(from, to)
-				}
+}
+
+// addPartition cuts some nodes off the others, in both ways or in one. With a
+// time it ends just before: then leases have run out on one side, and the other
+// can be asked.
+func (p *plan) addPartition(before time.Duration) {
+	e := event{kind: partition, at: p.sometime(), lasts: p.between(3*time.Second, 150*time.Second)}
+	if p.faults == longTime && p.rng.IntN(3) == 0 {
+		e.lasts = p.between(gone, gone+2*time.Minute)
+	}
+	if before > 0 {
+		e.lasts = p.between(leaseDuration+2*time.Second, leaseDuration+20*time.Second)
+		e.at = max(0, before-e.lasts-p.between(2500*time.Millisecond, 9*time.Second))
+	}
+	side := uint(1 + p.rng.IntN(1<<p.nodes-2))
+	way := p.rng.IntN(4)
+	for from := range p.nodes {
+		for to := range p.nodes {
+			a, b := side>>from&1, side>>to&1
+			if a == 1 && b == 0 && way != 1 || a == 0 && b == 1 && way != 2 {
+				e.links |= link(from, to)
 			}
 		}
-		add(e)
 	}
-	snapshots := func() (s [maxNodes]time.Duration) {
-		for i := range s {
-			s[i] = -1
-			if rng.IntN(2) == 0 {
-				s[i] = rand64(rng, 15*time.Second)
-			}
+	p.add(e)
+}
+
+func (p *plan) snapshots() (s [maxNodes]time.Duration) {
+	for i := range s {
+		s[i] = -1
+		if p.rng.IntN(2) == 0 {
+			s[i] = rand64(p.rng, 15*time.Second)
 		}
-		return s
 	}
-	for range rng.IntN(4) {
-		add(event{
-			kind: crash, at: between(0, faultTime), node: rng.IntN(p.nodes), snapshot: snapshots(),
-			lasts: [...]time.Duration{between(0, 2*time.Second), between(time.Second, 30*time.Second), between(30*time.Second, 150*time.Second)}[rng.IntN(3)],
-		})
+	return s
+}
+
+func (p *plan) addCrash() {
+	p.add(event{
+		kind: crash, at: p.sometime(), node: p.rng.IntN(p.nodes), snapshot: p.snapshots(),
+		lasts: [...]time.Duration{
+			p.between(0, 2*time.Second), p.between(time.Second, 30*time.Second), p.between(30*time.Second, 150*time.Second),
+		}[p.rng.IntN(3)],
+	})
+}
+
+func (p *plan) addAllDown() {
+	e := event{kind: allDown, at: p.sometime(), snapshot: p.snapshots()}
+	least := p.between(0, 100*time.Second)
+	for i := range e.downs {
+		e.downs[i] = least + p.between(0, 10*time.Second)
 	}
-	if rng.IntN(5) == 0 {
-		e := event{kind: allDown, at: between(0, faultTime), snapshot: snapshots()}
-		least := between(0, 100*time.Second)
-		for i := range e.downs {
-			e.downs[i] = least + between(0, 10*time.Second)
+	p.add(e)
+}
+
+func (p *plan) addStandstill() {
+	e := event{
+		kind: standstill, at: p.sometime(), node: p.rng.IntN(p.nodes),
+		lasts: [...]time.Duration{
+			p.between(0, 10*time.Second), p.between(5*time.Second, 60*time.Second), p.between(60*time.Second, 150*time.Second),
+		}[p.rng.IntN(3)],
+	}
+	p.add(e)
+	if p.rng.IntN(4) == 0 { // and again, before it has recovered
+		e.at += e.lasts + p.between(0, 3*time.Second)
+		e.lasts = p.between(0, 120*time.Second)
+		if e.at < p.faults {
+			p.add(e)
 		}
-		add(e)
 	}
-	for range rng.IntN(3) {
-		add(event{
-			kind: standstill, at: between(0, faultTime), node: rng.IntN(p.nodes),
-			lasts: [...]time.Duration{between(0, 10*time.Second), between(5*time.Second, 60*time.Second), between(60*time.Second, 150*time.Second)}[rng.IntN(3)],
-		})
-	}
-	for range 2 + rng.IntN(8) {
-		add(event{
-			kind: overrideStatus + kind(rng.IntN(3)), at: between(0, faultTime), node: rng.IntN(p.nodes),
-			instance: rng.IntN(instances), choice: rng.IntN(6),
-		})
-	}
+}
+
+// finish adds what events need, has all faults end in time, and puts all in order.
+func (p *plan) finish() {
 	for _, e := range p.events {
 		for i, age := range e.snapshot {
 			if (e.kind == allDown || e.kind == crash && e.node == i) && age >= 0 && i < p.nodes {
-				add(event{at: max(0, e.at-age), kind: takeSnapshot, node: i})
+				p.add(event{at: max(0, e.at-age), kind: takeSnapshot, node: i})
 			}
 		}
 	}
 	for i := range p.events {
 		e := &p.events[i]
-		e.lasts = min(e.lasts, faultTime-e.at) // all is over then
+		e.lasts = min(e.lasts, p.faults-e.at)
 		for j := range e.downs {
-			e.downs[j] = min(e.downs[j], faultTime-e.at)
+			e.downs[j] = min(e.downs[j], p.faults-e.at)
 		}
 	}
 	slices.SortStableFunc(p.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })
-	return p
 }
 
 // rand64 returns a duration in [0, n), to the nanosecond.

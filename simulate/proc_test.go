@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,8 @@ type proc struct {
 	dead  bool          // guarded by mu
 	still chan struct{} // guarded by mu; nil: it runs. Closed when it goes on
 	inbox []func()      // guarded by mu; what came while it stood still
+	// holdEvictions is still for the goroutine that evicts.
+	holdEvictions chan struct{} // guarded by mu
 }
 
 var _ cluster.Transport = (*proc)(nil)
@@ -77,7 +80,7 @@ func (w *world) start(node int, snap *snapshot) *proc {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if p.awake() && node != w.plan.preserves {
+				if p.mayEvict() && node != w.plan.preserves {
 					p.evict(ctx)
 				}
 			}
@@ -106,7 +109,7 @@ func (p *proc) evict(ctx context.Context) {
 		return
 	}
 	candidates := p.evictor.Candidates()
-	if p.world.rule != noAsking {
+	if p.world.rule != noAsking && p.world.rule != noGraceNoAsking {
 		p.cluster.AskAges(ctx, candidates)
 	}
 	if !p.awake() || p.cluster.Stalled() && p.world.rule != evictStalled {
@@ -132,6 +135,7 @@ func (p *proc) kill() {
 	p.dead, p.inbox = true, nil
 	if p.still != nil {
 		close(p.still)
+		close(p.holdEvictions)
 		p.still = nil
 	}
 	p.mu.Unlock()
@@ -150,34 +154,48 @@ func (p *proc) bury() {
 	}
 }
 
-// halt makes the process stand still; resume lets it go on, and hands it what
-// came meanwhile.
+// halt makes the process stand still.
 func (p *proc) halt() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead || p.still != nil {
 		return false
 	}
-	p.still, p.halted = make(chan struct{}), time.Now()
+	p.still, p.holdEvictions, p.halted = make(chan struct{}), make(chan struct{}), time.Now()
 	return true
 }
 
-func (p *proc) resume() {
+// By the seed what came is heard before its own goroutines go on, or after, and
+// its eviction goes on before the rest, or after. Each has a moment of its own,
+// so that a seed replays. calm says that nothing else was wrong meanwhile.
+func (p *proc) resume(calm bool) {
 	p.mu.Lock()
-	if p.still == nil {
+	still, evictions, came := p.still, p.holdEvictions, p.inbox
+	if still == nil {
 		p.mu.Unlock()
 		return
 	}
-	close(p.still)
-	p.still = nil
-	came := p.inbox
-	p.inbox = nil
+	p.still, p.inbox = nil, nil
 	if time.Since(p.halted) > 7*time.Second { // a tick before, and five seconds
 		p.resumed.Store(time.Now().UnixNano())
 	}
 	p.mu.Unlock()
-	for _, f := range came {
-		f()
+	handOver := func() {
+		for _, f := range came {
+			p.arrive(f)
+			time.Sleep(1)
+		}
+		if calm {
+			p.world.glance(p)
+		}
+	}
+	steps := []func(){handOver, func() { close(still) }, func() { close(evictions) }}
+	rand.New(rand.NewPCG(p.world.plan.seed, uint64(p.world.since()))).Shuffle(len(steps), func(i, j int) {
+		steps[i], steps[j] = steps[j], steps[i]
+	})
+	for _, step := range steps {
+		step()
+		time.Sleep(1)
 	}
 }
 
@@ -192,6 +210,19 @@ func (p *proc) awake() bool {
 		}
 		<-still
 	}
+}
+
+// mayEvict is awake for the goroutine that evicts.
+func (p *proc) mayEvict() bool {
+	p.mu.Lock()
+	hold := p.holdEvictions
+	p.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.dead
 }
 
 // arrive hands the process what has come for it: now, or when it goes on.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
 )
 
 // rule is a rule of CONVERGENCE.md that is broken on purpose, from outside: in
@@ -25,8 +26,11 @@ const (
 	leaseAsTime
 	workOffQueue
 	trustFuture
-	noNewerReply
 	evictStalled
+	noGraceNoAsking
+	tombstoneTime
+	tombstoneDirty
+	oneVersion
 )
 
 var ruleNames = [...]string{
@@ -34,7 +38,11 @@ var ruleNames = [...]string{
 	evictionCancels: "an eviction leaves a tombstone", expiredTaken: "expired entries taken from peers",
 	noGrace: "no grace after a start or standstill", noAsking: "no asking before an eviction", leaseAsTime: "a lease as a time of day",
 	workOffQueue: "a stopped node works off what queued up", trustFuture: "a timestamp from the future is trusted",
-	noNewerReply: "the newer copy in a reply is not joined", evictStalled: "a pass when the process goes on, before it has synced",
+	evictStalled:    "a pass when the process goes on, before it has synced",
+	noGraceNoAsking: "neither grace nor asking",
+	tombstoneTime:   "a tombstone at the cancel's time refuses an older timestamp",
+	tombstoneDirty:  "a tombstone at the cancelled timestamp refuses that one",
+	oneVersion:      "one version for the whole instance",
 }
 
 func (r rule) String() string { return ruleNames[r] }
@@ -80,21 +88,39 @@ func (w *world) onWire(l linkKind, from, to int, body []byte) []byte {
 			item.State.Age = max(0, item.State.Age+(w.plan.skew[to]-w.plan.skew[from]).Milliseconds())
 			return true
 		})
-	case noNewerReply:
-		if l == batchAnswer {
-			results, err := eureka.DecodeReplicationListResponse(body, 0)
-			if err != nil {
-				return body
-			}
-			for i := range results {
-				if results[i].StatusCode == 409 {
-					results[i] = eureka.Result{StatusCode: 200}
-				}
-			}
-			return eureka.AppendReplicationListResponse(nil, results)
-		}
 	}
 	return body
+}
+
+// keeps says whether a broken rule has a node leave a registration.
+func (p *proc) keeps(key registry.Key, info *eureka.InstanceInfo) bool {
+	entry, evicted, ok := p.reg.Entry(key)
+	if !ok {
+		return false
+	}
+	switch r, dirty := &entry.Record, info.LastDirtyTimestamp; p.world.rule {
+	case trustFuture:
+		return r.Live && !evicted && dirty < r.LastDirty
+	case tombstoneTime:
+		return !r.Live && dirty <= r.Version
+	case tombstoneDirty:
+		return !r.Live && dirty <= r.LastDirty
+	}
+	return false
+}
+
+// sealOverride gives the override the record's version, as if there were one for
+// both.
+func (p *proc) sealOverride(key registry.Key) {
+	entry, _, ok := p.reg.Entry(key)
+	if !ok {
+		return
+	}
+	entry.Override.Version = entry.Record.Version
+	if !entry.Override.Set {
+		entry.Override.Status = entry.Record.Base
+	}
+	p.reg.Join(key, entry, registry.Overridden)
 }
 
 // rewrite changes the items of a batch or of an answer to a sync request; false

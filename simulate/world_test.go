@@ -84,7 +84,7 @@ func (w *world) proc(node int) *proc {
 // clockOf returns a process's clock.
 func (w *world) clockOf(p *proc) func() time.Time {
 	skew := w.plan.skew[p.node]
-	if w.rule == noGrace {
+	if w.rule == noGrace || w.rule == noGraceNoAsking {
 		return func() time.Time { return time.Now().Add(skew - upBefore()) }
 	}
 	return func() time.Time { return time.Now().Add(skew) }
@@ -128,8 +128,8 @@ func (w *world) run() {
 	w.floors = make(map[registry.Key]*floor)
 	rng := rand.New(rand.NewPCG(w.plan.seed, 0x73746172))
 	for i := range w.plan.nodes {
-		w.start(i, nil)
 		time.Sleep(rand64(rng, 200*time.Millisecond))
+		w.start(i, nil)
 	}
 	var running sync.WaitGroup
 	for i := range w.clients {
@@ -145,16 +145,16 @@ func (w *world) run() {
 		w.logf("EVENT %v", e)
 		w.do(e)
 	}
-	time.Sleep(faultTime - w.since())
+	time.Sleep(w.plan.faults - w.since())
 	w.now.Store(&conditions{})
 	w.touch()
 	w.logf("HEALED")
 	w.watch()
-	time.Sleep(runTime - settle - w.since())
+	time.Sleep(w.plan.end() - settle - w.since())
 	w.lastPass()
-	time.Sleep(runTime - w.since())
-	w.check()
+	time.Sleep(w.plan.end() - w.since())
 	running.Wait()
+	w.check()
 	w.mu.Lock()
 	all := w.all
 	w.mu.Unlock()
@@ -225,7 +225,10 @@ func (w *world) do(e *event) {
 		}
 		time.AfterFunc(e.lasts, func() {
 			w.logf("n%d goes on", e.node)
-			p.resume()
+			w.mu.Lock()
+			calm := time.Since(w.rough) > silent
+			w.mu.Unlock()
+			p.resume(calm)
 			w.touch()
 		})
 	default:

@@ -21,6 +21,12 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	// What is built into registryd, so that the go command runs these tests again
+	// when it changes.
+	_ "github.com/registryd/registryd/dev"
+	_ "github.com/registryd/registryd/node"
+	_ "github.com/registryd/registryd/tail"
 )
 
 // patience bounds each wait; only a failing test takes that long.
@@ -46,6 +52,10 @@ func build(m *testing.M) int {
 			return 1
 		}
 	}
+	if err := noticed("../cmd/registryd", "../deploy/nats"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "topology") //nolint:usetesting // There is no test yet.
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -68,6 +78,26 @@ func build(m *testing.M) int {
 		}
 	}
 	return m.Run()
+}
+
+// noticed reads the files that only other processes read, so that the go command
+// runs these tests again when one of them changes.
+func noticed(folders ...string) error {
+	for _, folder := range folders {
+		files, err := os.ReadDir(folder)
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			if f.IsDir() {
+				continue
+			}
+			if _, err := os.ReadFile(filepath.Join(folder, f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // eventually polls until check returns nil.

@@ -25,6 +25,7 @@ Usage:
   registryd [serve] [flags]   one node
   registryd dev [flags]       a cluster in one process, with demo instances
   registryd tail [flags]      replication as it happens, one line a task
+  registryd status [flags]    a node, its leases, its peers and their queues
   registryd diff [flags]      which instances differ between nodes, and how
   registryd repair [flags]    have a node compare itself with its peers now
   registryd version           the version of this program
@@ -82,6 +83,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 		return runDev(ctx, args, stdout, stderr)
 	case "tail":
 		return runTail(ctx, args, stdout, stderr)
+	case "status":
+		return runStatus(ctx, args, stdout)
 	case "diff":
 		return runDiff(ctx, args, stdout, stderr)
 	case "repair":

@@ -50,6 +50,7 @@ var rooms = map[string][]string{
 	"dev":           {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {"node", "dev", "tail", "broker", "client", "registry", "api"},
 	"simulate":      nil,
+	"faults":        nil,
 	"topology":      nil,
 
 	"internal/docs":     nil,

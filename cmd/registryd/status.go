@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/registryd/registryd/node"
+)
+
+// Bounds of a status request.
+const (
+	statusTimeout = 5 * time.Second
+	maxStatus     = 16 << 20 // bytes of an answer
+)
+
+func runStatus(ctx context.Context, args []string, stdout io.Writer) error {
+	fs := newFlagSet("status", "a node, its leases, its peers and their queues, at a glance", stdout)
+	base := fs.String("url", "http://127.0.0.1:"+eurekaPort, "`URL` of the node; its service URL, which ends with /eureka/, will do")
+	asJSON := fs.Bool("json", false, "all that the node tells, as it tells it")
+	if err := parse(fs, args); err != nil {
+		return err
+	}
+	target, err := statusURL(*base)
+	if err != nil {
+		return err
+	}
+	body, err := fetchStatus(ctx, target)
+	if err != nil {
+		return err
+	}
+	o, err := decodeStatus(body)
+	if err != nil {
+		return fmt.Errorf("status: %s: %w", target.Redacted(), err)
+	}
+	if *asJSON {
+		_, err := stdout.Write(append(bytes.TrimSpace(body), '\n'))
+		return err
+	}
+	return printStatus(stdout, &o, time.Now())
+}
+
+var errNoStatus = errors.New("not the status of a registryd node")
+
+func decodeStatus(body []byte) (node.Overview, error) {
+	var o node.Overview
+	if err := json.Unmarshal(body, &o); err != nil || o.Node == "" {
+		return o, errNoStatus
+	}
+	return o, nil
+}
+
+// statusURL returns where a node tells its status.
+func statusURL(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, usagef("--url %.200q: not an http or https URL", base)
+	}
+	path := strings.TrimSuffix(u.Path, "/")
+	path = strings.TrimSuffix(path, "/v2")
+	u.Path = strings.TrimSuffix(path, "/eureka") + "/status"
+	u.RawPath, u.RawQuery, u.Fragment = "", "", ""
+	return u, nil
+}
+
+func fetchStatus(ctx context.Context, target *url.URL) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("status: %w", err)
+	}
+	defer res.Body.Close() //nolint:errcheck // It was read.
+	if res.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status: %s answers %d, want 200", target.Redacted(), res.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxStatus+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("status: read the answer of %s: %w", target.Redacted(), err)
+	case len(body) > maxStatus:
+		return nil, fmt.Errorf("status: the answer of %s is longer than %d bytes", target.Redacted(), maxStatus)
+	}
+	return body, nil
+}
+
+// printStatus writes what a person wants to know first.
+func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
+	var out bytes.Buffer
+	uptime := max(0, now.Sub(o.Started)).Truncate(time.Second)
+	fmt.Fprintf(&out, "node       %s of cluster %s, registryd %s, at %s\n", plain(o.Node), plain(o.Cluster), plain(o.Version), plain(o.URL))
+	fmt.Fprintf(&out, "state      %s, up %v\n", plain(o.State), uptime)
+	fmt.Fprintf(&out, "instances  %d", o.Instances)
+	if hidden := o.Entries - o.Instances; hidden > 0 {
+		fmt.Fprintf(&out, ", and %d cancelled or evicted ones that are remembered", hidden)
+	}
+	fmt.Fprintf(&out, "\nleases     %.0f renewals in the last minute, %.0f expected; self-preservation %s\n",
+		o.Leases.Renewals, o.Leases.Expected, preservation(o))
+	fmt.Fprintf(&out, "peers      %d\n", len(o.Peers))
+	if len(o.Peers) > 0 {
+		fmt.Fprintln(&out)
+		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "PEER\tSTATUS\tQUEUES\tIN FLIGHT\tOLDEST\tROUND TRIP\tLAG\tSENT\tFAILED\tDROPPED\tWAITING")
+		for i := range o.Peers {
+			p := &o.Peers[i]
+			fmt.Fprintf(table, "%s\t%s\t%d/%d/%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
+				plain(p.Name), peerStatus(p.Status, p.Silent), p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
+				p.InFlight, seconds(p.Oldest), seconds(p.RoundTripLast), seconds(p.Lag), p.SentTasks,
+				reasons(p.Failed), reasons(p.Dropped), waiting(p.Waiting, p.WaitLeft))
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(&out, "\nQUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; SENT and IN FLIGHT are tasks, FAILED batches.")
+	}
+	_, err := out.WriteTo(w)
+	return err
+}
+
+func preservation(o *node.Overview) string {
+	switch {
+	case o.Leases.SelfPreservation:
+		return "on: nothing is evicted"
+	case !o.Leases.Measured:
+		return "not measured yet"
+	default:
+		return "off"
+	}
+}
+
+func peerStatus(status string, silent float64) string {
+	if status == "reachable" {
+		return status
+	}
+	return fmt.Sprintf("%s for %s", plain(status), seconds(silent))
+}
+
+func waiting(why string, left float64) string {
+	if why == "" {
+		return "-"
+	}
+	return fmt.Sprintf("%s, %s more", plain(why), seconds(left))
+}
+
+// seconds writes a time to three digits, "-" for none.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d <= 0:
+		return "-"
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Second:
+		return d.Round(100 * time.Microsecond).String()
+	case d < time.Minute:
+		return d.Round(10 * time.Millisecond).String()
+	default:
+		return d.Round(time.Second).String()
+	}
+}
+
+// reasons writes what a counter with a label holds: the sum, and what it is of.
+func reasons(counts map[string]uint64) string {
+	total := uint64(0)
+	var of []string
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		if n := counts[reason]; n > 0 {
+			total += n
+			of = append(of, fmt.Sprintf("%s %d", plain(reason), n))
+		}
+	}
+	switch len(of) {
+	case 0:
+		return "0"
+	case 1:
+		return of[0]
+	default:
+		return strconv.FormatUint(total, 10) + " (" + strings.Join(of, ", ") + ")"
+	}
+}
+
+// plain keeps what a node says of itself from moving the cursor.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPrintStatus(t *testing.T) {
+	t.Parallel()
+	const body = `{
+		"node": "n1", "cluster": "prod", "version": "v1.0", "url": "http://n1:8761/eureka/", "started": "2026-01-01T00:00:00Z",
+		"state": "ready", "ready": true, "instances": 50, "entries": 53,
+		"leases": {"expected": 100, "renewals": 12, "measured": true, "self_preservation": true},
+		"peers": [
+			{"name": "n2", "status": "reachable", "round_trip_last_seconds": 0.0012344, "sent_tasks": 1204,
+			 "failed": {"busy": 0}, "dropped": {"expired": 0}},
+			{"name": "n\u001b[3", "status": "unreachable", "silent_seconds": 12.3456, "acceptor_queue": 1, "processing_order": 20, "retrying": 2,
+			 "batch_work_queue": 3, "in_flight": 750, "oldest_seconds": 3.2, "lag_seconds": 75.5, "round_trip_last_seconds": 1.5, "sent_tasks": 7,
+			 "failed": {"timeout": 3, "busy": 1}, "dropped": {"expired": 4, "other": 0}, "waiting": "timeout", "waiting_seconds": 0.75}
+		]
+	}`
+	const want = `node       n1 of cluster prod, registryd v1.0, at http://n1:8761/eureka/
+state      ready, up 1m30s
+instances  50, and 3 cancelled or evicted ones that are remembered
+leases     12 renewals in the last minute, 100 expected; self-preservation on: nothing is evicted
+peers      2
+
+PEER  STATUS                  QUEUES  IN FLIGHT  OLDEST  ROUND TRIP  LAG    SENT  FAILED                 DROPPED    WAITING
+n2    reachable               0/0/0   0          -       1.2ms       -      1204  0                      0          -
+n?[3  unreachable for 12.35s  1/22/3  750        3.2s    1.5s        1m16s  7     4 (busy 1, timeout 3)  expired 4  timeout, 750ms more
+
+QUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; SENT and IN FLIGHT are tasks, FAILED batches.
+`
+	o, err := decodeStatus([]byte(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := printStatus(&out, &o, time.Date(2026, 1, 1, 0, 1, 30, 5e8, time.UTC)); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestStatusURL(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ base, want string }{
+		{"http://h:8761", "http://h:8761/status"},
+		{"http://h:8761/", "http://h:8761/status"},
+		{"http://h:8761/eureka/", "http://h:8761/status"},
+		{"http://h:8761/eureka", "http://h:8761/status"},
+		{"https://h/eureka/v2/", "https://h/status"},
+		{"https://h/behind/a/proxy/eureka/?x=y#z", "https://h/behind/a/proxy/status"},
+		{"nats://h", ""},
+		{"h:8761", ""},
+		{"", ""},
+	} {
+		u, err := statusURL(test.base)
+		if test.want == "" {
+			if err == nil {
+				t.Errorf("statusURL(%q) = %v, want an error", test.base, u)
+			}
+			continue
+		}
+		if err != nil || u.String() != test.want {
+			t.Errorf("statusURL(%q) = %v, %v, want %s", test.base, u, err, test.want)
+		}
+	}
+}
+
+// TestStatusOfSomethingElse asks servers that are no node.
+func TestStatusOfSomethingElse(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, body, want string
+		code             int
+	}{
+		{"a page", "<html>", "not the status of a registryd node", http.StatusOK},
+		{"other JSON", `{"node": ""}`, "not the status of a registryd node", http.StatusOK},
+		{"an error", "", "answers 503, want 200", http.StatusServiceUnavailable},
+		{"without end", strings.Repeat(" ", maxStatus+1), "longer than", http.StatusOK},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.WriteHeader(test.code)
+				w.Write([]byte(test.body)) //nolint:errcheck // The client may have gone.
+			}))
+			t.Cleanup(server.Close)
+			secret := strings.Replace(server.URL, "http://", "http://me:secret@", 1)
+			var out strings.Builder
+			err := runStatus(t.Context(), []string{"--url", secret}, &out)
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") || out.Len() > 0 {
+				t.Errorf("got %v, output %.80q, want %q, nothing on the output and no password", err, out.String(), test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,49 @@
+package node
+
+import (
+	"github.com/registryd/registryd/api"
+)
+
+// Overview is a node at a glance, as GET /status tells it.
+type Overview = api.Overview
+
+// Overview returns the state of the node, its leases, its peers and the
+// pipelines to them. Any goroutine may call it.
+func (n *Node) Overview() Overview {
+	s := status{n}
+	ready, leases := s.Readiness(), n.registry.Leases()
+	out := Overview{
+		Node: n.opts.Name, Cluster: n.opts.Cluster, Version: n.opts.Version, URL: n.url, Started: n.started,
+		State: ready.State, Ready: ready.Ready,
+		Instances: leases.Present, Entries: n.registry.Len(),
+		Leases: api.LeasesOverview{
+			Expected: leases.Expected, Renewals: leases.Renewals, Measured: leases.Measured,
+			SelfPreservation: n.evictor.SelfPreservation(),
+		},
+		Peers: []api.PeerOverview{},
+	}
+	for _, p := range n.cluster.Peers() {
+		a, b := &p.Acceptor, &p.Batcher
+		peer := api.PeerOverview{
+			Name: p.Name, URL: p.URL, Version: p.Version, Status: string(p.Status),
+			Silent: p.Silent.Seconds(), Skew: p.Skew.Seconds(), Divergent: p.Divergent,
+			AcceptorQueue: a.AcceptorQueue, ProcessingOrder: a.ProcessingOrder, BatchWorkQueue: b.BatchWorkQueue,
+			Retrying: a.Retrying, InFlight: a.InFlight, Batches: b.InFlight,
+			Oldest: a.OldestAge.Seconds(), Lag: a.Lag.Seconds(),
+			Accepted: a.Accepted, Acknowledged: a.Acknowledged, Merged: a.Merged, Retried: a.Retried,
+			Dropped:     make(map[string]uint64, len(a.Dropped)),
+			SentBatches: b.Batches, SentTasks: b.Tasks, SentBytes: b.Bytes,
+			Failed:        make(map[string]uint64, len(b.Failures)),
+			RoundTripLast: b.RoundTripLast.Seconds(), RoundTripMean: b.RoundTrip.Mean(),
+			Waiting: string(b.Waiting), WaitLeft: p.WaitLeft().Seconds(),
+		}
+		for reason, count := range a.Dropped {
+			peer.Dropped[string(reason)] = count
+		}
+		for class, count := range b.Failures {
+			peer.Failed[string(class)] = count
+		}
+		out.Peers = append(out.Peers, peer)
+	}
+	return out
+}

@@ -1,0 +1,255 @@
+package topology_test
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// passwords of the users of deploy/nats, and the environment that holds them.
+func passwords() (map[string]string, []string) {
+	all := map[string]string{}
+	var env []string
+	for _, user := range []string{"node-a", "node-b", "node-c", "tail", "ops"} {
+		all[user] = "secret-of-" + user
+		name := "REGISTRYD_" + strings.ToUpper(strings.ReplaceAll(user, "-", "_")) + "_PASSWORD"
+		env = append(env, name+"="+strconv.Quote(all[user]))
+	}
+	return all, env
+}
+
+// deployed starts a nats-server with a file of deploy/nats. Its flags move it to
+// a free port of 127.0.0.1.
+func deployed(tb testing.TB, config string, env []string, args ...string) *natsServer {
+	tb.Helper()
+	s := &natsServer{address: freeAddress(tb), env: env}
+	_, port, err := net.SplitHostPort(s.address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s.args = append([]string{"-c", "../deploy/nats/" + config, "-a", "127.0.0.1", "-p", port}, args...)
+	s.start(tb)
+	return s
+}
+
+// member starts a node as the deploy files name it.
+func member(tb testing.TB, id, url string, args ...string) *node {
+	tb.Helper()
+	return startNode(tb, id, append([]string{"--cluster", "default", "--nats", url}, args...)...)
+}
+
+// TestPermissions starts the server of deploy/nats. What the nodes and the tools
+// do is allowed, and nothing that another could do in their name.
+func TestPermissions(t *testing.T) {
+	t.Parallel()
+	password, env := passwords()
+	s := deployed(t, "server.conf", env)
+	login := func(user string) string { return user + ":" + password[user] }
+	var nodes []*node
+	for _, id := range []string{"node-a", "node-b"} {
+		nodes = append(nodes, member(t, id, s.url(login(id))))
+	}
+	meet(t, nodes...)
+	tail := startTail(t, "--cluster", "default", "--nats", s.url(login("tail")))
+	nodes[0].register(t, "a")
+	nodes[1].register(t, "b")
+	list(t, nodes, "a", "b")
+	seen(t, tail, "a", "node-a>node-b")
+	seen(t, tail, "b", "node-b>node-a")
+	nodes = append(nodes, member(t, "node-c", s.url(login("node-c")))) // It syncs.
+	list(t, nodes, "a", "b")
+	if err := nodes[2].Cancel(t.Context(), "ORDERS", "a"); err != nil {
+		t.Error(err)
+	}
+	list(t, nodes, "b")
+	for _, n := range nodes {
+		n.settled(t)
+	}
+
+	// The stock tool asks the services.
+	ops := stranger(t, s, login("ops"))
+	inbox := ops.NewInbox()
+	answers, err := ops.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ops.PublishRequest("$SRV.PING.registryd", inbox, nil); err != nil {
+		t.Fatal(err)
+	}
+	for range nodes {
+		if _, err := answers.NextMsg(patience); err != nil {
+			t.Errorf("nats micro ls: %v", err)
+		}
+	}
+
+	// Nobody has tried what it may not do.
+	if got := s.err.with("Violation"); len(got) > 0 {
+		t.Errorf("the server has refused %q", got)
+	}
+	for _, n := range nodes {
+		if got := n.now(t, "registryd_broker_errors_total"); got != 0 {
+			t.Errorf("%s: %v errors of the broker, want none", n.id, got)
+		}
+	}
+
+	for _, test := range []struct {
+		user, verb, subject string
+		allowed             bool
+	}{
+		{"node-a", "publish", "registry.default.peer.node-b.batch.node-a", true},
+		{"node-a", "publish", "registry.default.peer.node-b.sync.node-a", true},
+		{"node-a", "publish", "registry.default.presence.node-a", true},
+		{"node-a", "publish", "registry.default.presence.ask", true},
+		{"node-a", "publish", "registry.default.event.ORDERS", true},
+		{"node-a", "subscribe", "registry.default.peer.node-a.batch.*", true},
+		{"node-a", "subscribe", "registry.default.reply.node-a.>", true},
+
+		{"node-a", "publish", "registry.default.peer.node-b.batch.node-c", false},
+		{"node-a", "publish", "registry.default.peer.node-b.sync.node-c", false},
+		{"node-a", "publish", "registry.default.presence.node-b", false},
+		{"node-a", "publish", "registry.default.reply.node-b.token", false},
+		{"node-a", "publish", "registry.other.peer.node-b.batch.node-a", false},
+		{"node-a", "publish", "$SRV.PING", false},
+		{"node-a", "publish", "elsewhere", false},
+		{"node-a", "subscribe", "registry.default.peer.node-b.batch.*", false},
+		{"node-a", "subscribe", "registry.default.peer.*.batch.*", false},
+		{"node-a", "subscribe", "registry.default.reply.node-b.>", false},
+		{"node-a", "subscribe", "registry.>", false},
+		{"node-a", "subscribe", "_INBOX.>", false},
+
+		{"tail", "subscribe", "registry.default.peer.*.batch.*", true},
+		{"tail", "subscribe", "registry.default.reply.>", true},
+		{"tail", "subscribe", "registry.>", true},
+		{"tail", "subscribe", "$SRV.>", false},
+		{"tail", "publish", "registry.default.peer.node-b.batch.node-a", false},
+		{"tail", "publish", "registry.default.presence.ask", false},
+		{"tail", "publish", "registry.default.reply.node-a.token", false},
+		{"tail", "publish", "$SRV.PING", false},
+		{"tail", "publish", "elsewhere", false},
+
+		{"ops", "publish", "$SRV.STATS.registryd", true},
+		{"ops", "publish", "registry.default.peer.node-b.batch.node-a", false},
+		{"ops", "publish", "registry.default.presence.node-a", false},
+	} {
+		t.Run(test.user+" "+test.verb+" "+test.subject, func(t *testing.T) {
+			refused := make(chan error, 8)
+			nc := stranger(t, s, login(test.user), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+			var err error
+			if test.verb == "publish" {
+				err = nc.Publish(test.subject, []byte("{}"))
+			} else {
+				_, err = nc.SubscribeSync(test.subject)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.Flush(); err != nil { // The server has answered by then.
+				t.Fatal(err)
+			}
+			wait := time.After(patience)
+			if test.allowed {
+				closed := make(chan time.Time)
+				close(closed)
+				wait = closed
+			}
+			select {
+			case err := <-refused:
+				if test.allowed || !strings.Contains(strings.ToLower(err.Error()), "permissions violation") {
+					t.Errorf("got %v, want it allowed: %t", err, test.allowed)
+				}
+			case <-wait:
+				if !test.allowed {
+					t.Error("it is allowed")
+				}
+			}
+			if err := nc.LastError(); (err == nil) != test.allowed {
+				t.Errorf("last error: %v, want it allowed: %t", err, test.allowed)
+			}
+		})
+	}
+
+	// A node with another's credentials can't take a name that is taken, and with
+	// any other name it is heard by nobody.
+	forger := spawnNode(t, "node-b", "--cluster", "default", "--nats", s.url(login("node-a")))
+	forger.gone(t)
+	if code := forger.cmd.ProcessState.ExitCode(); code != 1 || len(forger.err.with("node name is taken")) == 0 {
+		t.Errorf("node-b with the credentials of node-a: exit code %d, want 1:\n%s", code, forger.err)
+	}
+	forger = member(t, "node-d", s.url(login("node-a")))
+	forger.register(t, "forged")
+	forger.atLeast(t, 1, "registryd_broker_errors_total")
+	eventually(t, "the log of node-d says what it may not do", func() error {
+		if got := forger.err.with("broker reports an error", "registry.default.presence.node-d"); len(got) != 1 {
+			return fmt.Errorf("%d times", len(got))
+		}
+		return nil
+	})
+	nodes[0].register(t, "true")
+	list(t, nodes, "b", "true")
+	for _, n := range nodes {
+		n.state(t, 200, "ready")
+		n.metric(t, 2, "registryd_cluster_peers")
+	}
+}
+
+// TestDeployedCluster starts three servers of deploy/nats/cluster.conf and kills
+// one of them.
+func TestDeployedCluster(t *testing.T) {
+	t.Parallel()
+	password, env := passwords()
+	ca := newAuthority(t)
+	server, client := ca.issue(t, "server"), ca.issue(t, "client")
+	env = append(env, "REGISTRYD_TLS_CERT="+server.cert, "REGISTRYD_TLS_KEY="+server.key, "REGISTRYD_TLS_CA="+ca.file)
+	routes := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
+	all := "nats://" + strings.Join(routes, ",nats://")
+	var servers []*natsServer
+	for _, route := range routes {
+		servers = append(servers, deployed(t, "cluster.conf", env, "--cluster", "nats://"+route, "--routes", all))
+	}
+	for _, s := range servers {
+		eventually(t, s.name+" has its routes", func() error {
+			if got := len(s.err.with("Route connection created")); got < 2 {
+				return fmt.Errorf("%d", got)
+			}
+			return nil
+		})
+	}
+	var nodes []*node
+	for i, id := range []string{"node-a", "node-b", "node-c"} {
+		var urls []string
+		for _, s := range slices.Concat(servers[i:], servers[:i]) {
+			urls = append(urls, "tls://"+id+":"+password[id]+"@"+s.address)
+		}
+		nodes = append(nodes, member(t, id, strings.Join(urls, ","),
+			"--nats-tls-ca", ca.file, "--nats-tls-cert", client.cert, "--nats-tls-key", client.key))
+	}
+	meet(t, nodes...)
+	ids := numbered("i-", 6)
+	for i, id := range ids[:3] {
+		nodes[i].register(t, id)
+	}
+	list(t, nodes, ids[:3]...)
+	servers[0].kill(t)
+	for i, id := range ids[3:] {
+		nodes[i].register(t, id)
+	}
+	list(t, nodes, ids...)
+	for i, n := range nodes {
+		n.state(t, 200, "ready")
+		n.settled(t)
+		if got := n.now(t, "registryd_broker_errors_total"); got != 0 {
+			t.Errorf("%s: %v errors of the broker, want none", n.id, got)
+		}
+		if i > 0 {
+			if got := servers[i].err.with("Violation"); len(got) > 0 {
+				t.Errorf("%s has refused %q", servers[i].name, got)
+			}
+		}
+	}
+}

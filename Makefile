@@ -40,8 +40,9 @@ test: ## vet, then all tests with the race detector (TIMEOUT=10m)
 	go test -run '^TestBigBurst$$' -count 1 -timeout $(TIMEOUT) ./node # 20,000 registers, which the race detector makes 4,000
 
 .PHONY: simulate
-simulate: ## random pipelines in fake time, SEEDS=20000 of them; SEED=n replays one and tells its story
+simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of each; SEED=n replays one and tells its story
 	go test -count 1 -timeout 0 -v -run '^TestPipelineSeeds$$' ./cluster -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
+	go test -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
 
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)
@@ -55,7 +56,7 @@ interop: build ## real clients against real processes: eureka-js-client (needs N
 	cd interop/fargo && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./...
 
 .PHONY: faults
-faults: ## real processes under kill -9, SIGSTOP, partitions, loss, delay, a full disk: 25 minutes (Linux, root, iproute2; RUN=.)
+faults: ## real processes under kill -9, SIGSTOP, partitions, loss, delay, a full disk: 15 minutes (Linux, root, iproute2; RUN=.)
 	go vet -tags faults ./faults
 	go test -tags faults -run '$(RUN)' -count 1 -v -timeout 60m ./faults
 

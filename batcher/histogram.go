@@ -16,10 +16,14 @@ type Histogram struct {
 // The bounds, from the smallest batch to the largest: of one task or of the
 // default 250, of a heartbeat or of what NATS takes at most by default, answered
 // by a neighbour or just within the default time-out.
-func taskBounds() []float64 { return []float64{1, 2, 5, 10, 25, 50, 100, 150, 200, 250, 500, 1000} }
+func taskBounds() []float64 {
+	return []float64{1, 2, 5, 10, 25, 50, 100, 150, 200, 250, 500, 1000}
+}
+
 func bytesBounds() []float64 {
 	return []float64{256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 512 << 10, 768 << 10, 1 << 20, 4 << 20}
 }
+
 func roundTripBounds() []float64 {
 	return []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5}
 }

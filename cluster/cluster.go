@@ -392,13 +392,7 @@ func (c *Cluster) HandlePresence(from string, body []byte) {
 	}
 	if from == c.opts.Node {
 		if p.Incarnation != c.incarnation && p.State != Leaving {
-			if bytes.Compare(p.Incarnation[:], c.incarnation[:]) < 0 {
-				c.superseded.Store(max(1, time.Since(c.since).Milliseconds()))
-			}
-			select {
-			case c.nameTaken <- p:
-			default: // told already
-			}
+			c.heardTwin(p)
 		}
 		return
 	}
@@ -406,6 +400,32 @@ func (c *Cluster) HandlePresence(from string, body []byte) {
 	select {
 	case c.heardPeer <- struct{}{}:
 	default:
+	}
+}
+
+// heardTwin takes the presence of another node of our name. A node that is only
+// starting gives way to one that is ready, which hears nothing new by it; of two
+// that are starting the later gives way. Else both would.
+func (c *Cluster) heardTwin(p presence) {
+	older := bytes.Compare(p.Incarnation[:], c.incarnation[:]) < 0
+	if p.State == Syncing && (!older || isClosed(c.ready)) && !isClosed(c.started) {
+		return
+	}
+	if older && (p.State != Syncing || !isClosed(c.ready)) {
+		c.superseded.Store(max(1, time.Since(c.since).Milliseconds()))
+	}
+	select {
+	case c.nameTaken <- p:
+	default: // told already
+	}
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
 	}
 }
 

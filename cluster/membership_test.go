@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -112,6 +114,69 @@ func TestTwinsAfterAPartition(t *testing.T) {
 			t.Error("the younger one does not announce itself though the older is gone")
 		}
 	})
+}
+
+// TestTwinsAtTheStart tells a node that starts of another of its name. One of the
+// two gives way, never both.
+func TestTwinsAtTheStart(t *testing.T) {
+	const (
+		older   = "00000000-0000-7000-8000-000000000001"
+		younger = "ffffffff-ffff-7fff-bfff-ffffffffffff"
+	)
+	for _, tt := range []struct {
+		name        string
+		ready       bool // this node is, since it has heard another peer
+		incarnation string
+		state       cluster.State
+		gives       bool // this node gives way
+	}{
+		{"a node that is there", false, older, cluster.Ready, true},
+		{"one whose clock is ahead", false, younger, cluster.Ready, true},
+		{"one that started before", false, older, cluster.Syncing, true},
+		{"one that started later", false, younger, cluster.Syncing, false},
+		{"a node that is there, late", true, older, cluster.Ready, true},
+		{"one whose clock is ahead, late", true, younger, cluster.Ready, true},
+		{"one that starts and whose clock is behind", true, older, cluster.Syncing, false},
+		{"one that starts", true, younger, cluster.Syncing, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &loner{}
+				c, err := cluster.New(l, cluster.Options{Node: "n1"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				reg, err := registry.New(registry.Options{Sink: c})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Attach(reg)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				done := make(chan error, 1)
+				go func() { done <- c.Run(ctx) }()
+				hear := func(node, incarnation string, state cluster.State) {
+					synctest.Wait()
+					c.HandlePresence(node, fmt.Appendf(nil, `{"node":%q,"incarnation":%q,"time":%d,"digest":"0000000000000000","state":%q}`,
+						node, incarnation, time.Now().UnixMilli(), state))
+					synctest.Wait()
+				}
+				time.Sleep(10 * time.Millisecond)
+				if tt.ready {
+					hear("n2", older, cluster.Ready)
+				}
+				hear("n1", tt.incarnation, tt.state)
+				time.Sleep(time.Second)
+				if !tt.gives && c.Superseded() {
+					t.Error("it stands back")
+				}
+				cancel()
+				if err := <-done; errors.Is(err, cluster.ErrNameTaken) != tt.gives {
+					t.Errorf("Run = %v, want it to give way: %t", err, tt.gives)
+				}
+			})
+		})
+	}
 }
 
 func TestClockSkewIsSeenAndTold(t *testing.T) {

@@ -2,17 +2,12 @@ package cluster
 
 import (
 	"strconv"
-	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/eureka"
 )
-
-// sampleEvery bounds the log of losses: one line per peer and reason in this time.
-const sampleEvery = 10 * time.Second
 
 // metrics collects the pipelines' snapshots per peer, with what the cluster
 // itself counts. A peer's series end with the peer.
@@ -34,9 +29,6 @@ type metrics struct {
 	syncTooLarge                           prometheus.Counter
 	repairRounds, repairFailed             prometheus.Counter
 	repaired                               *prometheus.CounterVec
-
-	mu       sync.Mutex
-	lastLine map[[2]string]time.Time
 }
 
 func newMetrics(c *Cluster) *metrics {
@@ -73,7 +65,6 @@ func newMetrics(c *Cluster) *metrics {
 		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_cluster_repaired_total", Help: "Entries found different from a peer's, by what was done.",
 		}, []string{"peer", "direction"}),
-		lastLine: make(map[[2]string]time.Time),
 	}
 }
 
@@ -86,30 +77,11 @@ func (m *metrics) result(peer string, action eureka.Action, code int) {
 	m.results.WithLabelValues(peer, string(action), text).Inc()
 }
 
-// sampled says whether a loss may be logged now.
-func (m *metrics) sampled(peer, reason string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	key, now := [2]string{peer, reason}, time.Now()
-	if last, ok := m.lastLine[key]; ok && now.Sub(last) < sampleEvery {
-		return false
-	}
-	m.lastLine[key] = now
-	return true
-}
-
 // forget drops what is kept of a peer that is gone.
 func (m *metrics) forget(peer string) {
 	m.results.DeletePartialMatch(prometheus.Labels{"peer": peer})
 	m.losses.DeletePartialMatch(prometheus.Labels{"peer": peer})
 	m.repaired.DeletePartialMatch(prometheus.Labels{"peer": peer})
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for key := range m.lastLine {
-		if key[0] == peer {
-			delete(m.lastLine, key)
-		}
-	}
 }
 
 // perPeer is one series of each peer.

@@ -169,17 +169,15 @@ func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Rea
 		return
 	}
 	p.cluster.metrics.losses.WithLabelValues(p.name, string(reason)).Inc()
-	if reason == acceptor.Malformed {
-		p.refuse(key)
-	} else {
-		p.pipeline.Dropped(key, reason)
-	}
 	switch reason {
 	case acceptor.Malformed:
 		p.refuse(key)
 		p.force()
 	case acceptor.Overflowed:
+		p.pipeline.Dropped(key, reason)
 		p.force()
+	default:
+		p.pipeline.Dropped(key, reason)
 	}
 }
 

@@ -82,7 +82,7 @@ func TestPipelineSeeds(t *testing.T) {
 	})
 	t.Logf("%d seeds in %v: %d actions, %d merged, %d retried, dropped %v, results %v", *simSeeds, time.Since(began).Round(time.Millisecond),
 		tally.stats.Accepted, tally.stats.Merged, tally.stats.Retried, tally.dropped, tally.results)
-	if *simSeeds < 500 || t.Failed() {
+	if *simSeeds < 2000 || t.Failed() {
 		return
 	}
 	if tally.stats.Merged == 0 || tally.stats.Retried == 0 {
@@ -94,12 +94,10 @@ func TestPipelineSeeds(t *testing.T) {
 		}
 	}
 	// Items that carry the override alone: right at once, ahead of the record,
-	// late.
-	for _, action := range []eureka.Action{eureka.ActionStatusUpdate, eureka.ActionDeleteStatusOverride} {
-		for _, code := range []int{200, 404, 409, 400} {
-			if tally.results[action][code] == 0 {
-				t.Errorf("no %s was answered %d", action, code)
-			}
+	// late, spoilt.
+	for _, code := range []int{200, 404, 409, 400} {
+		if tally.results[eureka.ActionStatusUpdate][code]+tally.results[eureka.ActionDeleteStatusOverride][code] == 0 {
+			t.Errorf("no item that carries the override alone was answered %d", code)
 		}
 	}
 }

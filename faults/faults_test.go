@@ -30,6 +30,7 @@ func killNode(i int) fault {
 		f.lose(n) // what it took on its last breath
 		pause(downTime)
 		n.start()
+		f.firstList(n)
 		l.waitReady(n)
 	}}
 }

@@ -22,6 +22,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -49,12 +50,15 @@ func outside() int {
 	dir, err := os.MkdirTemp("", "registryd-faults-")
 	if err == nil {
 		defer os.RemoveAll(dir) //nolint:errcheck // a directory of /tmp
-		err = errors.Join(tools(), build(dir))
+		if err = tools(); err == nil {
+			err = build(dir)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "faults: FAIL:", err)
 		return 1
 	}
+	runtime.LockOSThread()                                // The inner one is killed when the thread that started it ends.
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...) //nolint:noctx // it ends with -test.timeout
 	cmd.Env = append(os.Environ(), envBinaries+"="+dir, "TMPDIR="+dir)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -150,11 +154,11 @@ func enter() error {
 	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
 		return fmt.Errorf("missing: /proc of a process namespace: %w", err)
 	}
-	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
-		return err
-	}
-	if err := syscall.Mount("tmpfs", "/run/netns", "tmpfs", 0, "size=1m"); err != nil {
+	if err := syscall.Mount("tmpfs", "/run", "tmpfs", 0, "size=1m"); err != nil {
 		return fmt.Errorf("missing: tmpfs: %w", err)
+	}
+	if err := os.Mkdir("/run/netns", 0o755); err != nil { // where ip keeps the names
+		return err
 	}
 	hosts := filepath.Join(os.Getenv(envBinaries), "hosts")
 	if err := os.WriteFile(hosts, []byte("127.0.0.1 localhost\n"), 0o600); err != nil {

@@ -130,6 +130,28 @@ func (f *fleet) settleNodes(what string, nodes ...*node) time.Duration {
 	})
 }
 
+// firstList waits for the first list of a node that starts while its peers run. It
+// must not be smaller than what they know: everybody who has been there all along.
+func (f *fleet) firstList(n *node) {
+	f.lab.t.Helper()
+	var list map[string]listed
+	for begin := time.Now(); list == nil; pause(2 * time.Millisecond) {
+		var err error
+		if list, err = f.lab.list(n); err != nil && time.Since(begin) > patience {
+			f.lab.t.Fatalf("%s serves no list: %v", n.name, err)
+		}
+	}
+	missing := 0
+	for _, i := range f.all() {
+		if _, ok := list[i.id]; !ok && i.kind == steady {
+			missing++
+		}
+	}
+	if missing > 0 {
+		f.lab.violate("%s started, and its first list lacks %d instances that were there all along", n.name, missing)
+	}
+}
+
 // found forgets what may have been lost, once the lists are right.
 func (f *fleet) found() {
 	for _, i := range f.all() {

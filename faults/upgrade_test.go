@@ -26,6 +26,7 @@ func TestShortRollingUpgrade(t *testing.T) {
 		n.terminate()
 		n.program = program("registryd")
 		n.start()
+		f.firstList(n)
 		l.united()
 		pause(changeEvery) // both versions are told of changes, and tell each other
 		took := f.settle("the upgrade of " + n.name)

@@ -198,8 +198,8 @@ func (c *client) run() {
 		if c.over() && c.phase == running {
 			return
 		}
-		switch {
-		case c.phase == cancelled:
+		switch c.phase {
+		case cancelled:
 			time.Sleep(300*time.Millisecond + rand64(c.rng, 7700*time.Millisecond))
 			if c.rng.IntN(3) == 0 {
 				time.Sleep(rand64(c.rng, 2*time.Minute))

@@ -13,6 +13,10 @@
 // CONVERGENCE.md must hold. Each of its rules can be broken by name, to see that
 // the checks notice.
 //
-//	make simulate SEEDS=100000        many seeds, and how many a second
-//	go test ./simulate -seed 42 -v    one seed, with all that happened
+//	make simulate SEEDS=100000    many seeds, and how many a second
+//	make simulate SEED=42         one seed, with all that happened
+//
+// A seed decides all that happens to a message by the link and the time, so it
+// replays; but who is asked first for a sync, and the jitter of a pipeline's
+// waits, are not its own: about one run in twenty differs somewhere.
 package simulate

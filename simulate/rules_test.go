@@ -65,7 +65,7 @@ func upBefore() time.Duration {
 
 // onWire is what becomes of a message under a broken rule; nil: it is lost.
 func (w *world) onWire(l linkKind, from, to int, body []byte) []byte {
-	switch w.rule {
+	switch w.rule { //nolint:exhaustive // the other rules break something else
 	case noPipeline:
 		if l == batchLink {
 			return nil
@@ -98,7 +98,7 @@ func (p *proc) keeps(key registry.Key, info *eureka.InstanceInfo) bool {
 	if !ok {
 		return false
 	}
-	switch r, dirty := &entry.Record, info.LastDirtyTimestamp; p.world.rule {
+	switch r, dirty := &entry.Record, info.LastDirtyTimestamp; p.world.rule { //nolint:exhaustive // see above
 	case trustFuture:
 		return r.Live && !evicted && dirty < r.LastDirty
 	case tombstoneTime:

@@ -16,7 +16,7 @@ var (
 	seedFlag  = flag.Uint64("seed", 0, "run this seed alone; with -v tell all that happens")
 	seedsFlag = flag.Int("seeds", 0, "how many seeds; 0: as many as fit into -budget, at most 500")
 	firstFlag = flag.Uint64("first", 1, "the first seed")
-	budget    = flag.Duration("budget", 30*time.Second, "how long seeds are begun if -seeds doesn't say how many")
+	budget    = flag.Duration("budget", 25*time.Second, "how long seeds are begun if -seeds doesn't say how many")
 	skewFlag  = flag.Duration("skew", 50*time.Millisecond, "how far the nodes' clocks are off, at most")
 	ruleFlag  = flag.String("rule", "as written", "the rule to break")
 )
@@ -78,7 +78,7 @@ func TestClustersHeal(t *testing.T) {
 					violations := runSeed(t, newPlan(seed, *skewFlag, nil), broken, false)
 					if len(violations) > 0 {
 						failed.Add(1)
-						t.Errorf("seed %d (replay: go test ./simulate -run ClustersHeal -seed %d -skew %v -v): %s",
+						t.Errorf("seed %d (replay: go test ./simulate -run ClustersHeal -v -args -seed %d -skew %v): %s",
 							seed, seed, *skewFlag, shortened(violations))
 					}
 				}

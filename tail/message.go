@@ -41,8 +41,8 @@ type Source interface {
 	// to see). It calls deliver no more once it has returned.
 	//
 	// deliver may be called from any goroutine. It blocks while the output
-	// blocks, but not longer than ctx. A request must be delivered before its
-	// reply, so a Source with several subscriptions feeds them through one
-	// queue. Replies to other requests may be delivered too; they are ignored.
+	// blocks, but not longer than ctx. A reply may be delivered up to a second
+	// before its request. Replies to other requests may be delivered too; they
+	// are ignored.
 	Watch(ctx context.Context, deliver func(Message)) error
 }

@@ -110,6 +110,7 @@ type Tailer struct {
 	out     *bufio.Writer
 	line    *liner
 	waiting *waiting
+	early   *early
 	counts  Counts
 }
 
@@ -126,6 +127,7 @@ func New(source Source, w io.Writer, opts Options) (*Tailer, error) {
 		out:     bufio.NewWriterSize(w, outBuffer),
 		line:    newLiner(opts.JSON, opts.Color),
 		waiting: newWaiting(),
+		early:   newEarly(),
 	}, nil
 }
 
@@ -270,6 +272,10 @@ func (t *Tailer) request(m Message) error {
 	}
 	b.countCost()
 	t.waiting.add(b)
+	if first, ok := t.early.take(b.reply, time.Now()); ok {
+		t.counts.Unmatched--
+		return t.reply(first)
+	}
 	for t.waiting.len() > t.opts.MaxWaiting ||
 		t.waiting.bytes > t.opts.MaxWaitingBytes && t.waiting.len() > 1 {
 		t.counts.Unanswered++
@@ -284,6 +290,7 @@ func (t *Tailer) reply(m Message) error {
 	b := t.waiting.get(m.Subject)
 	if b == nil {
 		t.counts.Unmatched++
+		t.early.keep(m, time.Now())
 		return nil
 	}
 	rtt := max(m.Time.Sub(b.seen), 0)

@@ -1,6 +1,7 @@
 package tail
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -299,7 +300,9 @@ func TestNotPaired(t *testing.T) {
 		counts   Counts
 	}{
 		{"a reply alone", []Message{reply("r", 200)}, "", Counts{Unmatched: 1}},
-		{"a reply before its request", []Message{reply("r", 200), one}, "a - unanswered", Counts{Batches: 1, Tasks: 1, Unmatched: 1, Unanswered: 1}},
+		{"a reply before its request", []Message{reply("r", 200), one}, "a 200 ok", Counts{Batches: 1, Tasks: 1, Answered: 1}},
+		{"and another one after it", []Message{reply("r", 200), one, reply("r", 404)}, "a 200 ok", Counts{Batches: 1, Tasks: 1, Answered: 1, Unmatched: 1}},
+		{"another's reply before", []Message{reply("q", 200), one}, "a - unanswered", Counts{Batches: 1, Tasks: 1, Unmatched: 1, Unanswered: 1}},
 		{"two replies", []Message{one, reply("r", 200), reply("r", 404)}, "a 200 ok", Counts{Batches: 1, Tasks: 1, Answered: 1, Unmatched: 1}},
 		{"seen twice", []Message{one, one, reply("r", 200)}, "a 200 ok", Counts{Batches: 1, Tasks: 1, Answered: 1, Duplicates: 1}},
 		{"no reply expected", []Message{nowhere, nowhere}, "b - not_expected, b - not_expected", Counts{Batches: 2, Tasks: 2, NotExpected: 2}},
@@ -315,6 +318,52 @@ func TestNotPaired(t *testing.T) {
 				t.Errorf("counts: got %+v, want %+v", counts, tt.counts)
 			}
 		})
+	}
+}
+
+// TestEarlyReplies: what is kept for a request that comes later is bounded.
+func TestEarlyReplies(t *testing.T) {
+	one := request("r", item(eureka.ActionRegister, "a", 1))
+	others := func(n, size int) []Message {
+		out := make([]Message, n)
+		for i := range out {
+			out[i] = reply(fmt.Sprint("other-", i), 200)
+			out[i].Body = append(out[i].Body, bytes.Repeat([]byte{' '}, size)...)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name  string
+		after []Message // the reply, before the request
+		want  string
+	}{
+		{"as many as there may be", others(maxEarly-1, 0), "a 200 ok"},
+		{"one more", others(maxEarly, 0), "a - unanswered"},
+		{"as much as there may be", others(3, maxEarlyBytes/4), "a 200 ok"},
+		{"more", others(4, maxEarlyBytes/4), "a - unanswered"},
+		{"one that is too large itself", others(1, maxEarlyBytes), "a 200 ok"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			messages := append([]Message{reply("r", 200)}, tt.after...)
+			recs, _ := run(t, Options{}, append(messages, one)...)
+			if got := summary(recs); got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+	for _, tt := range []struct {
+		name string
+		age  time.Duration
+		kept bool
+	}{{"at the bound", maxEarlyAge, true}, {"beyond it", maxEarlyAge + 1, false}} {
+		e, now := newEarly(), time.Now()
+		e.keep(reply("r", 200), now)
+		if _, ok := e.take("r", now.Add(tt.age)); ok != tt.kept {
+			t.Errorf("%s: kept %t, want %t", tt.name, ok, tt.kept)
+		}
+		if _, again := e.take("r", now); again || e.bytes != 0 {
+			t.Errorf("%s: taken twice %t, %d bytes left", tt.name, again, e.bytes)
+		}
 	}
 }
 

@@ -107,6 +107,7 @@ func TestBrokerOfOneNode(t *testing.T) {
 	}
 	meet(t, nodes...)
 	tail := startTail(t, "--nats", "nats://"+address)
+	listening(t, tail, nodes...)
 	first.register(t, "before")
 	list(t, nodes, "before")
 	seen(t, tail, "before", "n1>n2", "n1>n3")

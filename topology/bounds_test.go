@@ -176,8 +176,8 @@ func TestConflictsOverTheBound(t *testing.T) {
 	}
 	meet(t, nodes...)
 	ids := numbered("both-", 250)
-	for _, id := range ids {
-		for i, n := range nodes { // The later one at n2, and larger.
+	for i, n := range nodes { // The later ones at n2, and larger.
+		for _, id := range ids {
 			if err := n.Register(t.Context(), instance(id, n.id, i*5000)); err != nil {
 				t.Fatal(err)
 			}

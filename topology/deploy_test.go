@@ -57,6 +57,7 @@ func TestPermissions(t *testing.T) {
 	}
 	meet(t, nodes...)
 	tail := startTail(t, "--cluster", "default", "--nats", s.url(login("tail")))
+	listening(t, tail, nodes...)
 	nodes[0].register(t, "a")
 	nodes[1].register(t, "b")
 	list(t, nodes, "a", "b")

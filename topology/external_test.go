@@ -57,6 +57,7 @@ func TestExternalNATS(t *testing.T) {
 			nodes := []*node{startNode(t, "n1", right...), startNode(t, "n2", right...)}
 			meet(t, nodes...)
 			tail := startTail(t, right...)
+			listening(t, tail, nodes...)
 			nodes[0].register(t, "a")
 			list(t, nodes, "a")
 			seen(t, tail, "a", "n1>n2")

@@ -69,6 +69,7 @@ func TestGarbage(t *testing.T) {
 	nodes[0].register(t, "a")
 	list(t, nodes, "a")
 	tail := startTail(t, "--nats", s.url(""))
+	listening(t, tail, nodes...)
 	nc := stranger(t, s, "")
 
 	bodies := map[string]string{
@@ -145,6 +146,7 @@ func TestTailedAndFrozen(t *testing.T) {
 	}
 	meet(t, nodes...)
 	tail := startTail(t, "--nats", s.url(""))
+	listening(t, tail, nodes...)
 	nodes[2].kill(t)
 	nodes[0].register(t, "a")
 	list(t, nodes[:2], "a")

@@ -56,7 +56,7 @@ func build(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	dir, err := os.MkdirTemp("", "topology") //nolint:usetesting // There is no test yet.
+	dir, err := os.MkdirTemp("", "topology") // There is no test yet.
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -71,7 +71,7 @@ func build(m *testing.M) int {
 		{&programs.nats, "nats-server", "github.com/nats-io/nats-server/v2"},
 	} {
 		*p.path = filepath.Join(dir, p.name)
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", *p.path, p.what) //nolint:usetesting // There is no test yet.
+		cmd := exec.CommandContext(context.Background(), "go", "build", "-o", *p.path, p.what) // There is no test yet.
 		if out, err := cmd.CombinedOutput(); err != nil {
 			fmt.Fprintf(os.Stderr, "go build %s: %v\n%s", p.what, err, out)
 			return 1

@@ -45,7 +45,7 @@ func (s *natsServer) start(tb testing.TB) {
 		if err := s.ended(); err != nil {
 			tb.Fatalf("%v:\n%s", err, s.err)
 		}
-		conn, err := net.DialTimeout("tcp", s.address, time.Second)
+		conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(tb.Context(), "tcp", s.address)
 		if err != nil {
 			return err
 		}

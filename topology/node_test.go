@@ -260,7 +260,8 @@ type task struct {
 	Bytes    int      `json:"bytes"`
 }
 
-// startTail starts registryd tail --json, and waits until it listens.
+// startTail starts registryd tail --json, and waits until it is connected. See
+// listening.
 func startTail(tb testing.TB, args ...string) *process {
 	tb.Helper()
 	p := spawn(tb, "tail", nil, programs.registryd,
@@ -275,6 +276,42 @@ func startTail(tb testing.TB, args ...string) *process {
 		return nil
 	})
 	return p
+}
+
+// listening waits until a tail shows what each of these nodes sends to each
+// other: until then what it asks for is on its way from server to server.
+func listening(tb testing.TB, tail *process, nodes ...*node) {
+	tb.Helper()
+	for _, from := range nodes {
+		id := "probe-" + from.id
+		eventually(tb, "tail shows what "+from.id+" sends", func() error {
+			from.register(tb, id)
+			shown := map[string]bool{}
+			for _, t := range tasks(tb, tail, id) {
+				shown[t.To] = shown[t.To] || t.Result == "ok"
+			}
+			for _, to := range nodes {
+				if to != from && !shown[to.id] {
+					return fmt.Errorf("nothing to %s yet", to.id)
+				}
+			}
+			return nil
+		})
+		if err := from.Cancel(tb.Context(), "ORDERS", id); err != nil {
+			tb.Error(err)
+		}
+	}
+	for _, n := range nodes {
+		eventually(tb, "the probes are gone from "+n.id, func() error {
+			got, err := n.listed(tb.Context())
+			for id := range got {
+				if strings.HasPrefix(id, "probe-") {
+					return fmt.Errorf("it lists %s", id)
+				}
+			}
+			return err
+		})
+	}
 }
 
 // tasks returns what a tail has printed of these instances.

@@ -75,6 +75,7 @@ func TestRoutes(t *testing.T) {
 	}
 	// From one broker everything is seen, whoever sends it to whom.
 	tail := startTail(t, "--nats", "nats://registryd:"+secret+"@"+nodes[0].broker)
+	listening(t, tail, plain(nodes...)...)
 	want := []string{"at-1", "at-2", "at-3"}
 	for i, n := range nodes {
 		n.register(t, want[i])

@@ -186,6 +186,9 @@ func (n *Node) startTimers() {
 		})
 	}
 	every(n.opts.EvictionInterval, func() {
+		if n.cluster.Stalled() {
+			return // the leases have not had their term since
+		}
 		was := n.evictor.SelfPreservation()
 		candidates := n.evictor.Candidates()
 		n.cluster.AskAges(ctx, candidates) // their clients may have moved

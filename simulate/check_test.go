@@ -189,9 +189,10 @@ func (w *world) watch() {
 	}
 }
 
-// glance looks at the list of a process that has just gone on, if it serves one.
+// glance looks at the list of a process that goes on after a standstill that it
+// must notice, if it serves one.
 func (w *world) glance(p *proc) {
-	if w.isRough() || !p.reads() {
+	if !p.reads() {
 		return
 	}
 	for _, c := range w.clients {
@@ -338,7 +339,7 @@ func (h *holding) text() string {
 // checkFloor checks that nothing was lost that somebody still knew.
 func (w *world) checkFloor(c *client, all []holding) {
 	f := w.floors[c.key]
-	if f == nil || time.Since(f.renewed) > retirement-near {
+	if f == nil || time.Since(f.renewed) > retirement-near || w.plan.faults > retirement { // all may have forgotten it
 		return
 	}
 	for i := range all {

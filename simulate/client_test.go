@@ -73,11 +73,21 @@ func (w *world) once(l linkKind, node int, key registry.Key, deliver func()) {
 	deliver()
 }
 
+// serves says whether the node has synced since it started, or stood still.
+func (p *proc) serves() bool {
+	select {
+	case <-p.cluster.Ready():
+		return !p.cluster.Stalled()
+	default:
+		return false
+	}
+}
+
 // reads says whether the node serves lists, as node's Readiness does.
 func (p *proc) reads() bool {
 	select {
 	case <-p.cluster.Ready():
-		return !p.cluster.Stalled() || p.world.rule == workOffQueue
+		return p.world.rule == workOffQueue || !p.cluster.Stalled()
 	default:
 		return false
 	}
@@ -246,6 +256,7 @@ func (c *client) live() {
 			c.node = c.rng.IntN(c.world.plan.nodes)
 			c.world.logf("i%d moves to n%d", c.id, c.node)
 		case 5, 6:
+			time.Sleep(2 * exactly) // of its last call
 			c.gen++
 			c.adjust()
 			c.status = [...]eureka.Status{eureka.StatusUp, eureka.StatusDown, eureka.StatusUp}[c.rng.IntN(3)]

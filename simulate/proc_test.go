@@ -105,14 +105,14 @@ var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
 
 // evict is what node does once a minute.
 func (p *proc) evict(ctx context.Context) {
-	if p.cluster.Stalled() && p.world.rule != evictStalled {
+	if !p.serves() && p.world.rule != evictStalled {
 		return
 	}
 	candidates := p.evictor.Candidates()
 	if p.world.rule != noAsking && p.world.rule != noGraceNoAsking {
 		p.cluster.AskAges(ctx, candidates)
 	}
-	if !p.awake() || p.cluster.Stalled() && p.world.rule != evictStalled {
+	if !p.awake() || !p.serves() && p.world.rule != evictStalled {
 		return
 	}
 	if p.world.rule == evictionCancels {
@@ -167,8 +167,8 @@ func (p *proc) halt() bool {
 
 // By the seed what came is heard before its own goroutines go on, or after, and
 // its eviction goes on before the rest, or after. Each has a moment of its own,
-// so that a seed replays. calm says that nothing else was wrong meanwhile.
-func (p *proc) resume(calm bool) {
+// so that a seed replays.
+func (p *proc) resume() {
 	p.mu.Lock()
 	still, evictions, came := p.still, p.holdEvictions, p.inbox
 	if still == nil {
@@ -176,7 +176,8 @@ func (p *proc) resume(calm bool) {
 		return
 	}
 	p.still, p.inbox = nil, nil
-	if time.Since(p.halted) > 7*time.Second { // a tick before, and five seconds
+	noticed := time.Since(p.halted) > 7*time.Second // a tick before, and five seconds
+	if noticed {
 		p.resumed.Store(time.Now().UnixNano())
 	}
 	p.mu.Unlock()
@@ -185,7 +186,7 @@ func (p *proc) resume(calm bool) {
 			p.arrive(f)
 			time.Sleep(time.Nanosecond)
 		}
-		if calm {
+		if noticed {
 			p.world.glance(p)
 		}
 	}

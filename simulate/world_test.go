@@ -212,7 +212,7 @@ func (w *world) do(e *event) {
 		}
 		w.lower()
 	case takeSnapshot:
-		if p := w.proc(e.node); p != nil && p.isUp() {
+		if p := w.proc(e.node); p != nil { // what one that stands still wrote last
 			snap := p.snapshot()
 			w.mu.Lock()
 			w.snaps[e.node] = snap
@@ -225,10 +225,7 @@ func (w *world) do(e *event) {
 		}
 		time.AfterFunc(e.lasts, func() {
 			w.logf("n%d goes on", e.node)
-			w.mu.Lock()
-			calm := time.Since(w.rough) > silent
-			w.mu.Unlock()
-			p.resume(calm)
+			p.resume()
 			w.touch()
 		})
 	default:

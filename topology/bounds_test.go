@@ -171,7 +171,7 @@ func TestConflictsOverTheBound(t *testing.T) {
 	s := startNATS(t, "")
 	// n1 sends when both have been told everything. n2 only answers.
 	nodes := []*node{
-		startNode(t, "n1", "--nats", s.url(""), "--batch-delay", "5s"),
+		startNode(t, "n1", "--nats", s.url(""), "--batch-delay", "12s"),
 		startNode(t, "n2", "--nats", s.url(""), "--batch-delay", "1m"),
 	}
 	meet(t, nodes...)

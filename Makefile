@@ -42,7 +42,7 @@ test: ## vet, then all tests with the race detector (TIMEOUT=10m)
 .PHONY: simulate
 simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of each; SEED=n replays one and tells its story
 	go test -count 1 -timeout 0 -v -run '^TestPipelineSeeds$$' ./cluster -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
-	go test -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
+	go test -tags simulate -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
 
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)

@@ -188,28 +188,23 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 // already has only renews the lease: no override is stored, as in Eureka. A
 // lastDirty above the stored one replaces it. NotFound if there is no such instance.
 func (r *Registry) SetStatus(key Key, status eureka.Status, lastDirty int64, isReplication bool) Outcome {
-	wall, lease := r.clock()
-	r.mu.Lock()
-	e := r.lookupPresent(key)
-	if e == nil {
-		r.mu.Unlock()
-		return NotFound
-	}
-	bits := Renewed
-	e.renew(lease)
-	e.renewedYet.Store(true)
-	if e.visible != status {
-		bits = r.setOverride(e, Override{Set: true, Status: status}, lastDirty, isReplication, wall, lease)
-	}
-	r.mu.Unlock()
-	r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: isReplication})
-	return OK
+	return r.changeOverride(key, lastDirty, isReplication, func(e *entry) (Override, bool) {
+		return Override{Set: true, Status: status}, e.visible != status
+	})
 }
 
 // DeleteStatusOverride removes an override and sets the status to what the
 // caller says, UNKNOWN if it doesn't. Without an override it only renews the
 // lease. NotFound if there is no such instance.
 func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty int64, isReplication bool) Outcome {
+	return r.changeOverride(key, lastDirty, isReplication, func(e *entry) (Override, bool) {
+		return Override{Status: status}, e.override.Set
+	})
+}
+
+// changeOverride renews the lease of an instance, and stores the override that
+// next makes of it where that says so.
+func (r *Registry) changeOverride(key Key, lastDirty int64, isReplication bool, next func(*entry) (Override, bool)) Outcome {
 	wall, lease := r.clock()
 	r.mu.Lock()
 	e := r.lookupPresent(key)
@@ -220,8 +215,8 @@ func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty
 	bits := Renewed
 	e.renew(lease)
 	e.renewedYet.Store(true)
-	if e.override.Set {
-		bits = r.setOverride(e, Override{Status: status}, lastDirty, isReplication, wall, lease)
+	if o, changes := next(e); changes {
+		bits = r.setOverride(e, o, lastDirty, isReplication, wall, lease)
 	}
 	r.mu.Unlock()
 	r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: isReplication})

@@ -213,7 +213,7 @@ func (c *client) run() {
 		switch c.phase {
 		case cancelled:
 			time.Sleep(300*time.Millisecond + rand64(c.rng, 7700*time.Millisecond))
-			if c.rng.IntN(3) == 0 {
+			if c.world.plan.quits || c.rng.IntN(3) == 0 {
 				time.Sleep(rand64(c.rng, 2*time.Minute))
 			}
 		default:
@@ -246,7 +246,11 @@ func (c *client) live() {
 		if c.over() {
 			continue
 		}
-		switch c.rng.IntN(16) {
+		what := c.rng.IntN(16)
+		if c.world.plan.quits && what > 8 {
+			what = 0
+		}
+		switch what {
 		case 0, 1:
 			c.cancel()
 			return

@@ -52,6 +52,7 @@ const (
 	setMetadata
 	takeSnapshot
 	cutToEvict // in an emphasis: a partition that ends before an eviction pass
+	quitting   // in an emphasis: clients cancel often, and stay away
 )
 
 var kindNames = [...]string{"weather", "partition", "crash", "all down", "standstill", "override", "delete override", "metadata", "snapshot"}
@@ -111,6 +112,7 @@ type plan struct {
 	// preserves is the node that is in self-preservation and evicts nothing; -1: none.
 	preserves int
 	faults    time.Duration // how long there are faults
+	quits     bool          // clients cancel often, and stay away
 	events    []event
 }
 
@@ -135,7 +137,7 @@ func (p *plan) end() time.Duration { return p.faults + quietTime }
 // newPlan makes the plan of a seed; no node's clock is off by more than skew.
 func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
 	rng := rand.New(rand.NewPCG(seed, 0x706c616e))
-	p := &plan{seed: seed, rng: rng, nodes: 3 + rng.IntN(2), exact: skew <= exactly, preserves: -1, faults: faultTime}
+	p := &plan{seed: seed, rng: rng, nodes: 3 + rng.IntN(2), exact: skew <= exactly, preserves: -1, faults: faultTime, quits: much[quitting] > 0}
 	if much == nil && rng.IntN(10) == 0 {
 		p.faults = longTime
 	}

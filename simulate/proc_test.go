@@ -54,7 +54,7 @@ var errDead = fmt.Errorf("%w: crashed", batcher.ErrDisconnected)
 func (w *world) start(node int, snap *snapshot) *proc {
 	p := &proc{world: w, node: node, name: nodeNames[node], born: time.Now(), done: make(chan struct{})}
 	var err error
-	if p.cluster, err = cluster.New(p, cluster.Options{Node: p.name, URL: "http://" + p.name, Version: "test"}); err != nil {
+	if p.cluster, err = cluster.New(p, cluster.Options{Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p)}); err != nil {
 		panic(err)
 	}
 	if p.reg, err = registry.New(registry.Options{Sink: p.cluster, Now: w.clockOf(p)}); err != nil {

@@ -110,7 +110,7 @@ func shortened(all []string) string {
 // weather to notice, there is more of that.
 func TestBrokenRulesAreNoticed(t *testing.T) {
 	cut := emphasis{partition: 6, overrideStatus: 7}
-	stop := emphasis{standstill: 8, overrideStatus: 7}
+	stop := emphasis{standstill: 8, quitting: 1}
 	operate := emphasis{partition: 6, overrideStatus: 60}
 	tests := []struct {
 		rule  rule

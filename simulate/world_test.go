@@ -3,8 +3,10 @@
 package simulate
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -321,4 +323,24 @@ func (w *world) operate(e *event) {
 			return p.answer(c.key, p.reg.SetMetadata(c.key, map[string]string{"op": fmt.Sprint(e.at)}))
 		}
 	})
+}
+
+// logger returns what a process logs to; nobody, unless the run is told.
+func (w *world) logger(p *proc) *slog.Logger {
+	if w.log == nil {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(logWriter{w, p.name}, nil))
+}
+
+// logWriter writes a process's log lines among what else happens.
+type logWriter struct {
+	world *world
+	name  string
+}
+
+func (l logWriter) Write(line []byte) (int, error) {
+	_, text, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" level="))
+	l.world.logf("%s logs %s", l.name, text)
+	return len(line), nil
 }

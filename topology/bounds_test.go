@@ -156,6 +156,9 @@ func TestShrunkMessages(t *testing.T) {
 	late := startNode(t, "n3", "--nats", small.url(""))
 	late.state(t, 200, "ready")
 	list(t, []*node{late}, ids...)
+	if got := late.err.with("sync broke off"); len(got) > 0 {
+		t.Errorf("the start-up sync of n3 was cut short: %q", got)
+	}
 
 	// The same server with more room: it arrives without anybody's help.
 	small.kill(t)

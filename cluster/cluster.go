@@ -129,10 +129,10 @@ type Cluster struct {
 	// never changed, under mu.
 	fanOut atomic.Pointer[[]*peer]
 
-	// tick is when Run last went round, in ms since New; 0: not yet. resync is
-	// true from a standstill until the node has synced. See Stalled.
+	// tick is when Run last went round, in ms since New; 0: not yet. resync
+	// counts the standstills since the node synced; 0: it has. See Stalled.
 	tick   atomic.Int64
-	resync atomic.Bool
+	resync atomic.Int64
 
 	// superseded is when another node of our name, older than us, was last
 	// heard, in ms of its own since New; 0: never. See Superseded.
@@ -236,7 +236,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 			}
 			twin = time.Now()
 		case now := <-tick.C:
-			if c.Stalled() {
+			if c.stood() {
 				c.stoodStill(ctx)
 			}
 			c.tick.Store(time.Since(c.since).Milliseconds())
@@ -271,7 +271,8 @@ func (c *Cluster) start(ctx context.Context) error {
 		alone = true
 	}
 	c.catchUp(ctx)
-	c.tick.Store(time.Since(c.since).Milliseconds())
+	c.reg.Restarted() // leases count from now on: it may have stood still while it started
+	c.tick.Store(max(1, time.Since(c.since).Milliseconds()))
 	c.setReady()
 	if alone {
 		return nil
@@ -347,36 +348,39 @@ const lateComers = time.Second
 // clients: an old cancel, or a lease that looks younger than it is, would do
 // harm. It is cheap, and may be called from any goroutine.
 func (c *Cluster) Stalled() bool {
+	return c.resync.Load() > 0 || c.stood()
+}
+
+// stood says whether Run has not gone round for so long that the process must
+// have been stopped.
+func (c *Cluster) stood() bool {
 	at := c.tick.Load()
-	return c.resync.Load() || at != 0 && time.Since(c.since) > time.Duration(at)*time.Millisecond+standstill
+	return at != 0 && time.Since(c.since) > time.Duration(at)*time.Millisecond+standstill
 }
 
 // stoodStill makes the node count as just started, and syncs it.
 func (c *Cluster) stoodStill(ctx context.Context) {
-	if c.resync.Swap(true) {
-		return
-	}
-	late := time.NewTimer(lateComers)
 	c.log.Warn("this process has stood still, syncing", "elapsed", time.Since(c.since)-time.Duration(c.tick.Load())*time.Millisecond)
 	c.metrics.standstills.Inc()
 	c.reg.Restarted()
+	if c.resync.Add(1) > 1 {
+		return // the sync under way begins anew
+	}
 	c.workers.Go(func() {
-		defer late.Stop()
-		for !c.catchUp(ctx) {
-			retry := time.NewTimer(time.Second)
+		for {
+			standstills := c.resync.Load()
+			late := time.NewTimer(lateComers)
+			synced := c.catchUp(ctx)
 			select {
 			case <-ctx.Done():
-				retry.Stop()
+				late.Stop()
 				return
-			case <-retry.C:
+			case <-late.C:
+			}
+			if synced && c.resync.CompareAndSwap(standstills, 0) {
+				break
 			}
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-late.C:
-		}
-		c.resync.Store(false)
 		c.announce(c.state())
 	})
 }

@@ -186,12 +186,15 @@ func (n *Node) startTimers() {
 		})
 	}
 	every(n.opts.EvictionInterval, func() {
-		if n.cluster.Stalled() {
+		if !n.mayEvict() {
 			return // the leases have not had their term since
 		}
 		was := n.evictor.SelfPreservation()
 		candidates := n.evictor.Candidates()
 		n.cluster.AskAges(ctx, candidates) // their clients may have moved
+		if !n.mayEvict() {
+			return // it stood still while it asked
+		}
 		if evicted := n.evictor.Evict(candidates); evicted > 0 {
 			n.log.Info("leases expired", "component", "registry", "evicted", evicted)
 		}
@@ -210,6 +213,17 @@ func (n *Node) startTimers() {
 		running.Wait()
 		return nil
 	})
+}
+
+// mayEvict says whether this node knows of the leases what its peers know: it
+// has started, and has not stood still since.
+func (n *Node) mayEvict() bool {
+	select {
+	case <-n.cluster.Ready():
+		return !n.cluster.Stalled()
+	default:
+		return false
+	}
 }
 
 // startConsumer begins to take batches, and presence with them.

@@ -218,8 +218,16 @@ func TestNameTwice(t *testing.T) {
 	// The later one stands back, and says so.
 	twin.state(t, http.StatusServiceUnavailable, "superseded")
 	first.state(t, http.StatusOK, "ready")
-	for _, n := range []*node{first, twin} {
-		said(t, n.process, "another node has this node's name")
+	const told = "another node has this node's name"
+	eventually(t, "the later one tells so", func() error {
+		if got := twin.err.with(told, first.base); len(got) != 1 {
+			return fmt.Errorf("%d times", len(got))
+		}
+		return nil
+	})
+	// It falls silent at once, so that the first may not have heard it at all.
+	if got := first.err.with(told); len(got) > 1 {
+		t.Errorf("the first tells %d times of its twin, want once at most: %q", len(got), got)
 	}
 	first.register(t, "a")
 	other.register(t, "b")

@@ -236,10 +236,11 @@ func (c *Cluster) Run(ctx context.Context) error {
 			}
 			twin = time.Now()
 		case now := <-tick.C:
-			if c.stood() {
+			at := time.Since(c.since) // once: a stop after this is noticed in the next round
+			if c.stoodBy(at) {
 				c.stoodStill(ctx)
 			}
-			c.tick.Store(time.Since(c.since).Milliseconds())
+			c.tick.Store(at.Milliseconds())
 			c.announce(c.state())
 			c.watch(now)
 		}
@@ -353,9 +354,12 @@ func (c *Cluster) Stalled() bool {
 
 // stood says whether Run has not gone round for so long that the process must
 // have been stopped.
-func (c *Cluster) stood() bool {
+func (c *Cluster) stood() bool { return c.stoodBy(time.Since(c.since)) }
+
+// stoodBy is stood at a time since New.
+func (c *Cluster) stoodBy(now time.Duration) bool {
 	at := c.tick.Load()
-	return at != 0 && time.Since(c.since) > time.Duration(at)*time.Millisecond+standstill
+	return at != 0 && now > time.Duration(at)*time.Millisecond+standstill
 }
 
 // stoodStill makes the node count as just started, and syncs it.

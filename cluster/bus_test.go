@@ -33,6 +33,8 @@ type bus struct {
 	onSync func(from, to string, body []byte) error
 	// onAnnounce, when set, sees each presence before it is published.
 	onAnnounce func(from string)
+	// snapshot, when set, fills a starting node's registry before it runs.
+	snapshot func(reg *registry.Registry)
 	// bareReplies leaves the copies out of conflicts.
 	bareReplies bool
 	synced      int // bytes of sync requests and answers
@@ -79,6 +81,9 @@ func (b *bus) start(name string, opts ...func(*cluster.Options)) *testNode {
 		b.t.Fatalf("registry.New: %v", err)
 	}
 	n.cluster.Attach(n.reg)
+	if b.snapshot != nil {
+		b.snapshot(n.reg)
+	}
 	if n.consumer, err = consumer.New(n.reg, consumer.Options{}); err != nil {
 		b.t.Fatalf("consumer.New: %v", err)
 	}

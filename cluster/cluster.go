@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -73,8 +74,9 @@ type Options struct {
 	// acceptor.DefaultLimit or the registry's size, whichever is greater: then
 	// only what was touched and forgotten since can overflow.
 	MaxPending int
-	// Rand returns numbers in [0, 1) for the jitter of waits, as
-	// batcher.Options.Rand does; nil: math/rand/v2.
+	// Rand returns numbers in [0, 1), for the jitter of waits as
+	// batcher.Options.Rand does and for whom to sync from. Any goroutine calls
+	// it. Default math/rand/v2.Float64.
 	Rand func() float64
 
 	// Reach returns when the peers can be asked, or when it makes no sense to
@@ -89,6 +91,9 @@ type Options struct {
 func (o *Options) setDefaults() error {
 	if o.Reach == nil {
 		o.Reach = func(context.Context) {}
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Float64
 	}
 	if o.MaxPeers == 0 {
 		o.MaxPeers = DefaultMaxPeers
@@ -271,8 +276,11 @@ func (c *Cluster) start(ctx context.Context) error {
 	case <-wait.C:
 		alone = true
 	}
-	c.catchUp(ctx)
+	source, _ := c.catchUp(ctx)
 	c.reg.Restarted() // leases count from now on: it may have stood still while it started
+	if n := c.reg.EvictRetired(source.up()); n > 0 {
+		c.log.Info("forgot what a snapshot had kept for longer than peers remember a cancel", "instances", n, "peer", source.Node)
+	}
 	c.tick.Store(max(1, time.Since(c.since).Milliseconds()))
 	c.setReady()
 	if alone {
@@ -374,7 +382,7 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 		for {
 			standstills := c.resync.Load()
 			late := time.NewTimer(lateComers)
-			synced := c.catchUp(ctx)
+			_, synced := c.catchUp(ctx)
 			select {
 			case <-ctx.Done():
 				late.Stop()

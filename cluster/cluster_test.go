@@ -387,6 +387,59 @@ func TestLateJoinerLearnsAll(t *testing.T) {
 	})
 }
 
+// A snapshot may be older than what anybody remembers of a cancel.
+func TestOldSnapshotIsNotListed(t *testing.T) {
+	const lease, retired = 90 * time.Second, 480 * time.Second
+	for _, tt := range []struct {
+		name    string
+		peerUp  time.Duration // when the node starts; 0: there is no peer
+		age     time.Duration // of the lease in the snapshot
+		renewed bool          // through the peer, lately
+		listed  bool
+	}{
+		{name: "the peer was there all the time", peerUp: time.Hour, age: retired + time.Minute, listed: false},
+		{name: "a lease that is not that old", peerUp: time.Hour, age: retired - time.Minute, listed: true},
+		{name: "the client goes on", peerUp: time.Hour, age: retired + time.Minute, renewed: true, listed: true},
+		{name: "the peer has started since", peerUp: retired, age: retired + time.Minute, listed: true},
+		{name: "all start", age: retired + time.Minute, listed: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBus(t)
+				key := registry.NewKey("DEMO", "d-1")
+				time.Sleep(time.Hour) // the lease began before this
+				if tt.peerUp > 0 {
+					n1 := b.start("n1")
+					time.Sleep(tt.peerUp)
+					if tt.renewed {
+						n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), false)
+					}
+				}
+				once, err := registry.New(registry.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				once.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+				kept, _, _ := once.Entry(key)
+				kept.Age = tt.age
+				b.snapshot = func(reg *registry.Registry) { reg.Join(key, kept, registry.Registered|registry.Overridden) }
+				n2 := b.start("n2")
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if _, listed := n2.reg.Instance(key); listed != tt.listed {
+					t.Errorf("lists it: %t, want %t", listed, tt.listed)
+				}
+				// Whoever has it lists it no longer than a lease.
+				time.Sleep(lease)
+				n2.reg.Evict()
+				if _, listed := n2.reg.Instance(key); listed && !tt.renewed {
+					t.Error("lists it after a whole lease")
+				}
+			})
+		})
+	}
+}
+
 func TestMembership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)

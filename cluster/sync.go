@@ -201,39 +201,43 @@ func (c *Cluster) fetch(ctx context.Context, from string, keys []registry.Key, w
 }
 
 // catchUp pulls everything from the peers that are there, the ready ones first,
-// until one has given all. It says whether one has, or there was none to ask.
-func (c *Cluster) catchUp(ctx context.Context) bool {
+// until one has given all. It returns what that one said of itself, and whether
+// there was one, or none to ask.
+func (c *Cluster) catchUp(ctx context.Context) (source presence, synced bool) {
 	var at *cursor
-	names := c.syncSources()
-	for _, name := range names {
+	sources := c.syncSources()
+	for _, source := range sources {
 		start := time.Now()
-		next, entries, err := c.pullAll(ctx, name, at)
+		next, entries, err := c.pullAll(ctx, source.Node, at)
 		if err == nil {
-			c.log.Info("synced", "peer", name, "entries", entries, "elapsed", time.Since(start))
-			return true
+			c.log.Info("synced", "peer", source.Node, "entries", entries, "elapsed", time.Since(start))
+			return source, true
 		}
 		at = next // another goes on where this one stopped
-		c.log.Warn("sync broke off", "peer", name, "entries", entries, "err", err)
+		c.log.Warn("sync broke off", "peer", source.Node, "entries", entries, "err", err)
 		if errors.Is(err, context.Canceled) {
-			return false
+			return presence{}, false
 		}
 	}
-	return len(names) == 0
+	return presence{}, len(sources) == 0
 }
 
 // syncSources returns the peers to sync from: those that are ready, then those
-// that are starting too.
-func (c *Cluster) syncSources() []string {
+// that are starting too. It begins at any of them, so that not all nodes that
+// start ask the same one.
+func (c *Cluster) syncSources() []presence {
+	all := *c.fanOut.Load()
+	first := int(c.opts.Rand() * float64(len(all)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var ready, starting []string
-	for name, p := range c.peers {
-		switch {
+	var ready, starting []presence
+	for i := range all {
+		switch p := all[(first+i)%len(all)]; {
 		case p.status != Reachable:
 		case p.said.State == Ready:
-			ready = append(ready, name)
+			ready = append(ready, p.said)
 		default:
-			starting = append(starting, name)
+			starting = append(starting, p.said)
 		}
 	}
 	return append(ready, starting...)

@@ -20,6 +20,30 @@ func (r *Registry) Evict() int {
 	return evicted
 }
 
+// EvictRetired evicts those that readers see although they are retired and were
+// last renewed less than since ago, and returns how many. A node calls it once,
+// when it has synced at its start from a peer that has been up for that long:
+// what its snapshot kept was cancelled, or has expired, and all others may have
+// forgotten even that. Where all nodes start together nobody has been up for
+// that long, and each instance gets its lease anew.
+func (r *Registry) EvictRetired(since time.Duration) int {
+	wall, lease := r.clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var dead []*entry
+	for _, a := range r.sorted {
+		for _, e := range a.present {
+			if at := e.renewed.Load(); retired(at, e.record.Duration, lease) && lease-at < since.Milliseconds() {
+				dead = append(dead, e)
+			}
+		}
+	}
+	for _, e := range dead {
+		r.evict(e, wall, lease)
+	}
+	return len(dead)
+}
+
 // Expired returns the instances that readers see and whose leases expired more
 // than late ago.
 func (r *Registry) Expired(late time.Duration) []Key {
@@ -47,15 +71,20 @@ func (r *Registry) EvictExpired(keys []Key) int {
 	evicted := 0
 	for _, key := range keys {
 		if e := r.lookupPresent(key); e != nil && r.expired(e, lease) {
-			e.evicted = true
 			r.lost = append(r.lost, lostLease{e, lease})
-			r.refresh(e, true, eureka.Deleted, wall, lease)
-			r.cancelled.add(Event{Time: time.UnixMilli(wall), Key: key})
+			r.evict(e, wall, lease)
 			evicted++
 		}
 	}
-	r.stats.evictions.Add(uint64(evicted))
 	return evicted
+}
+
+// evict hides a present entry. mu is held.
+func (r *Registry) evict(e *entry, wall, lease int64) {
+	e.evicted = true
+	r.refresh(e, true, eureka.Deleted, wall, lease)
+	r.cancelled.add(Event{Time: time.UnixMilli(wall), Key: e.key()})
+	r.stats.evictions.Add(1)
 }
 
 // Forget deletes tombstones and evicted entries that are retired: two durations

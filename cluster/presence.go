@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -42,12 +41,12 @@ const maxPresence = 4096
 
 var errNoIncarnation = errors.New("incarnation: missing")
 
-func decodePresence(body []byte) (presence, error) {
+func (c *Cluster) decodePresence(body []byte) (presence, error) {
 	var p presence
 	if len(body) > maxPresence {
 		return p, fmt.Errorf("%d bytes, at most %d", len(body), maxPresence)
 	}
-	if err := json.Unmarshal(body, &p); err != nil {
+	if err := c.opts.Codec.Unmarshal(body, &p); err != nil {
 		return p, err
 	}
 	if p.Incarnation == uuid.Nil {
@@ -58,7 +57,7 @@ func decodePresence(body []byte) (presence, error) {
 
 // announcement returns this node's presence.
 func (c *Cluster) announcement(state State) []byte {
-	body, err := json.Marshal(presence{
+	body, err := c.opts.Codec.Marshal(presence{
 		Node: c.opts.Node, Incarnation: c.incarnation, URL: c.opts.URL, Version: c.opts.Version,
 		Time: time.Now().UnixMilli(), Up: time.Since(c.since).Milliseconds(), Digest: sum(c.reg.Digest()), State: state,
 	})

@@ -108,7 +108,7 @@ var errAsk = errors.New("ask: unknown")
 // takes more.
 func (c *Cluster) serveSync(body []byte, room int) ([]byte, error) {
 	var req syncRequest
-	if err := json.Unmarshal(body, &req); err != nil {
+	if err := c.opts.Codec.Unmarshal(body, &req); err != nil {
 		return nil, err
 	}
 	if len(req.Keys) > maxSyncKeys || len(req.Leaves) > maxSyncLeaves || len(req.Groups) > registry.DigestGroups {
@@ -117,9 +117,9 @@ func (c *Cluster) serveSync(body []byte, room int) ([]byte, error) {
 	}
 	switch req.Ask {
 	case askSums:
-		return json.Marshal(c.syncSums(req.Groups))
+		return c.opts.Codec.Marshal(c.syncSums(req.Groups))
 	case askVersions:
-		return json.Marshal(c.syncVersions(req.Leaves, room))
+		return c.opts.Codec.Marshal(c.syncVersions(req.Leaves, room))
 	case askEntries, askUnknown, askAges:
 		w := &pageWriter{cluster: c, room: room, ask: req.Ask}
 		for _, k := range req.Keys {

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -265,7 +264,7 @@ func (r *repairer) ask(ctx context.Context, req syncRequest) (syncReply, error) 
 	var out syncReply
 	body, err := r.peer.cluster.ask(ctx, r.peer.name, req)
 	if err == nil {
-		err = json.Unmarshal(body, &out)
+		err = r.peer.cluster.opts.Codec.Unmarshal(body, &out)
 	}
 	return out, err
 }

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -81,7 +80,7 @@ func (c *Cluster) serveSyncs(ctx context.Context) {
 
 // ask sends a sync request to a peer and returns its answer.
 func (c *Cluster) ask(ctx context.Context, to string, req syncRequest) ([]byte, error) {
-	body, err := json.Marshal(req)
+	body, err := c.opts.Codec.Marshal(req)
 	if err != nil {
 		return nil, err
 	}

@@ -14,8 +14,9 @@ OUT      ?= bench/new.txt
 BASE     ?= bench/old.txt
 FUZZTIME ?= 30s
 RUN      ?= .
-SEEDS    ?= 20000
+SEEDS    ?= $(if $(RULE),20,20000)
 SEED     ?=
+RULE     ?=
 
 # The race detector needs a C compiler. Without one the tests run all the same, and say so.
 RACE := $(if $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)"),-race)
@@ -40,9 +41,9 @@ test: ## vet, then all tests with the race detector (TIMEOUT=10m)
 	go test -run '^TestBigBurst$$' -count 1 -timeout $(TIMEOUT) ./node # 20,000 registers, which the race detector makes 4,000
 
 .PHONY: simulate
-simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of each; SEED=n replays one and tells its story
-	go test -count 1 -timeout 0 -v -run '^TestPipelineSeeds$$' ./cluster -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
-	go test -tags simulate -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED))
+simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of each; SEED=n replays one; RULE='no tombstones' breaks a rule
+	$(if $(RULE),,go test -count 1 -timeout 0 -v -run '^TestPipelineSeeds$$' ./cluster -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED)))
+	go test -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED)) $(if $(RULE),-rule "$(RULE)")
 
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)

@@ -1,5 +1,3 @@
-//go:build simulate
-
 package simulate
 
 import (
@@ -96,8 +94,8 @@ func (p *proc) reads() bool {
 }
 
 func (p *proc) present(key registry.Key) bool {
-	_, ok := p.reg.Instance(key)
-	return ok
+	entry, evicted, ok := p.reg.Entry(key)
+	return ok && entry.Record.Live && !evicted
 }
 
 // answer is the status code that api gives.
@@ -154,6 +152,7 @@ type client struct {
 	changed time.Time // when phase became what it is
 	heard   time.Time // when a server last answered it 200 or 204
 	late    time.Time // when a request that it had given up was served
+	unheard time.Time // when an operator's call last gave a record a later version than the cancel's
 	// overridden is what the last override that an operator set says; "": there
 	// is none, or it is not sure which one is the last.
 	overridden   eureka.Status
@@ -313,7 +312,8 @@ func (c *client) register() {
 	}
 	for !c.ended() {
 		code := c.try("register", func(p *proc) int {
-			p.register(info)
+			own := *info
+			p.reg.Register(&own, false)
 			c.found()
 			return 204
 		})
@@ -326,19 +326,6 @@ func (c *client) register() {
 }
 
 func (c *client) ended() bool { return c.world.since() > c.world.plan.end()-2*time.Second }
-
-func (p *proc) register(info *eureka.InstanceInfo) {
-	key := registry.NewKey(info.App, info.ID())
-	if p.keeps(key, info) {
-		p.reg.Renew(key, eureka.NoTimestamp, "", false)
-		return
-	}
-	own := *info
-	p.reg.Register(&own, false)
-	if p.world.rule == oneVersion {
-		p.sealOverride(key)
-	}
-}
 
 func (c *client) renew() {
 	dirty := c.dirty

@@ -1,5 +1,3 @@
-//go:build simulate
-
 package simulate
 
 import (
@@ -121,7 +119,9 @@ type plan struct {
 const exactly = 100 * time.Millisecond
 
 // emphasis is how often each kind of event comes in five minutes, at most; nil:
-// everything in its usual measure.
+// everything in its usual measure. An operator's calls of all kinds count as
+// overrideStatus; deleteOverride is overrides and removals alone, setMetadata
+// metadata alone.
 type emphasis map[kind]int
 
 func (e emphasis) of(k kind, usual int) int {
@@ -167,16 +167,30 @@ func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
 		p.addStandstill()
 	}
 	for range 2 + times(much.of(overrideStatus, 7)) {
-		p.add(event{
-			kind: overrideStatus + kind(rng.IntN(3)), at: p.sometime(), node: rng.IntN(p.nodes),
-			instance: rng.IntN(instances), choice: rng.IntN(6),
-		})
+		p.addCall(overrideStatus + kind(rng.IntN(3)))
+	}
+	if n := much[deleteOverride]; n > 0 {
+		for range times(n) {
+			p.addCall(overrideStatus + kind(rng.IntN(2)))
+		}
+	}
+	if n := much[setMetadata]; n > 0 {
+		for range times(n) {
+			p.addCall(setMetadata)
+		}
 	}
 	p.finish()
 	return p
 }
 
 func (p *plan) add(e event) { p.events = append(p.events, e) }
+
+// addCall adds an operator's call.
+func (p *plan) addCall(k kind) {
+	p.add(event{
+		kind: k, at: p.sometime(), node: p.rng.IntN(p.nodes), instance: p.rng.IntN(instances), choice: p.rng.IntN(6),
+	})
+}
 
 func (p *plan) sometime() time.Duration { return p.between(0, p.faults) }
 

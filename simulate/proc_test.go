@@ -1,5 +1,3 @@
-//go:build simulate
-
 package simulate
 
 import (
@@ -54,7 +52,10 @@ var errDead = fmt.Errorf("%w: crashed", batcher.ErrDisconnected)
 func (w *world) start(node int, snap *snapshot) *proc {
 	p := &proc{world: w, node: node, name: nodeNames[node], born: time.Now(), done: make(chan struct{})}
 	var err error
-	if p.cluster, err = cluster.New(p, cluster.Options{Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p)}); err != nil {
+	if p.cluster, err = cluster.New(p, cluster.Options{
+		Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p), Codec: w.shelf.codec(), QueueLen: queueLen,
+		Rand: func() float64 { return w.chance(ownLink, node, node, 6) },
+	}); err != nil {
 		panic(err)
 	}
 	if p.reg, err = registry.New(registry.Options{Sink: p.cluster, Now: w.clockOf(p)}); err != nil {
@@ -102,6 +103,10 @@ func (w *world) start(node int, snap *snapshot) *proc {
 	}()
 	return p
 }
+
+// queueLen is the length of an acceptorQueue: what little a run needs, since
+// there are many pipelines in it.
+const queueLen = 64
 
 var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
 

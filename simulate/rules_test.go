@@ -1,15 +1,16 @@
-//go:build simulate
-
 package simulate
 
 import (
 	"bytes"
+	"encoding/json"
+	"regexp"
 	"runtime"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
-	"github.com/registryd/registryd/registry"
+	"github.com/registryd/registryd/internal/planted"
 )
 
 // rule is a rule of CONVERGENCE.md that is broken on purpose, from outside: in
@@ -27,27 +28,121 @@ const (
 	noAsking
 	leaseAsTime
 	workOffQueue
-	trustFuture
 	evictStalled
 	noGraceNoAsking
-	tombstoneTime
-	tombstoneDirty
-	oneVersion
 )
 
 var ruleNames = [...]string{
 	asWritten: "as written", noPipeline: "no pipeline", noAntiEntropy: "no anti-entropy", noTombstones: "no tombstones",
 	evictionCancels: "an eviction leaves a tombstone", expiredTaken: "expired entries taken from peers",
 	noGrace: "no grace after a start or standstill", noAsking: "no asking before an eviction", leaseAsTime: "a lease as a time of day",
-	workOffQueue: "a stopped node works off what queued up", trustFuture: "a timestamp from the future is trusted",
+	workOffQueue:    "a stopped node works off what queued up",
 	evictStalled:    "a pass when the process goes on, before it has synced",
 	noGraceNoAsking: "neither grace nor asking",
-	tombstoneTime:   "a tombstone at the cancel's time refuses an older timestamp",
-	tombstoneDirty:  "a tombstone at the cancelled timestamp refuses that one",
-	oneVersion:      "one version for the whole instance",
 }
 
 func (r rule) String() string { return ruleNames[r] }
+
+// broken is a broken rule, and the clusters in which that shows.
+type broken struct {
+	rule    rule           // from outside,
+	planted string         // or in the code: its name,
+	edits   []planted.Edit // and what it changes
+	much    emphasis
+	skew    time.Duration // of the nodes' clocks, at most; 0: as -skew says
+	seeds   int           // how many it takes until it is noticed, at most
+	as      string        // matches what is violated; "": whatever that is
+}
+
+func (b *broken) String() string {
+	if b.planted != "" {
+		return b.planted
+	}
+	return b.rule.String()
+}
+
+func (b *broken) plan(seed uint64) *plan { return newPlan(seed, max(b.skew, *skewFlag), b.much) }
+
+// brokenRules are all broken rules, in the order of CONVERGENCE.md's table.
+// Where it takes a certain weather to notice one, there is more of that.
+func brokenRules() []broken {
+	return append(plantedRules(), []broken{
+		{rule: evictionCancels, much: emphasis{partition: 12}, seeds: 60},
+		{rule: noTombstones, seeds: 20},
+		{rule: expiredTaken, seeds: 20},
+		{rule: noGrace, seeds: 40, as: `evicts`},
+		{rule: noAsking, much: emphasis{cutToEvict: 3}, seeds: 100},
+		{rule: noGraceNoAsking, seeds: 40, as: `evicts`},
+		{rule: leaseAsTime, skew: time.Minute, much: emphasis{partition: 6}, seeds: 40},
+		{rule: workOffQueue, much: emphasis{partition: 3, standstill: 20, quitting: 1}, seeds: 40},
+		{rule: evictStalled, much: emphasis{standstill: 20}, seeds: 80},
+		{rule: noPipeline, much: emphasis{partition: 15}, seeds: 80},
+		{rule: noAntiEntropy, much: emphasis{setWeather: 1, partition: 6, crash: 8, standstill: 5, quitting: 1}, seeds: 40},
+	}...)
+}
+
+// ruleNamed returns the broken rule that has a name.
+func ruleNamed(t *testing.T, name string) broken {
+	t.Helper()
+	all := append([]broken{{rule: asWritten}}, brokenRules()...)
+	names := make([]string, len(all))
+	for i := range all {
+		if names[i] = all[i].String(); names[i] == name {
+			return all[i]
+		}
+	}
+	t.Fatalf("no rule %q; there are\n\t%s", name, strings.Join(names, "\n\t"))
+	return broken{}
+}
+
+// TestBrokenRulesAreNoticed breaks each rule in turn, -rule alone if there is one.
+// The seed that notices it must be silent when the rule is as written.
+func TestBrokenRulesAreNoticed(t *testing.T) {
+	only := ruleNamed(t, *ruleFlag)
+	_, built := planted.Chosen()
+	var binary *planted.Binary
+	if !built {
+		binary = buildPlanted(t)
+	}
+	for _, b := range brokenRules() {
+		if name := only.String(); name != ruleNames[asWritten] && name != b.String() {
+			continue
+		}
+		t.Run(b.String(), func(t *testing.T) {
+			t.Parallel()
+			if b.planted != "" && !built {
+				b.notedByPlanted(t, binary)
+				return
+			}
+			seed, violated := b.noted(t)
+			if violated == "" {
+				t.Fatalf("nothing noticed in %d seeds", b.seeds)
+			}
+			t.Logf("seed %d: %s", seed, violated)
+			if b.planted != "" {
+				return // whoever started this looks at it with nothing planted
+			}
+			for _, v := range runSeed(t, b.plan(seed), asWritten, false) {
+				t.Errorf("seed %d, as written: %s", seed, v)
+			}
+		})
+	}
+}
+
+// noted returns the first seed that notices that the rule is broken, and as what.
+func (b *broken) noted(t *testing.T) (seed uint64, violated string) {
+	t.Helper()
+	as := regexp.MustCompile(b.as)
+	for i := range b.seeds {
+		seed = *firstFlag + uint64(i)
+		for _, v := range runSeed(t, b.plan(seed), b.rule, false) {
+			if as.MatchString(v) {
+				return seed, v
+			}
+		}
+	}
+	return 0, ""
+}
 
 // upBefore is by how much the registry's clock lies under noGrace to who asks
 // since when the node is up.
@@ -73,7 +168,11 @@ func (w *world) onWire(l linkKind, from, to int, body []byte) []byte {
 			return nil
 		}
 	case noAntiEntropy:
-		if l == syncLink && (bytes.Contains(body, []byte(`"sums"`)) || bytes.Contains(body, []byte(`"versions"`))) {
+		if l != syncLink {
+			return body
+		}
+		asked, err := json.Marshal(w.shelf.at(body))
+		if err != nil || bytes.Contains(asked, []byte(`"sums"`)) || bytes.Contains(asked, []byte(`"versions"`)) {
 			return nil
 		}
 	case noTombstones:
@@ -92,37 +191,6 @@ func (w *world) onWire(l linkKind, from, to int, body []byte) []byte {
 		})
 	}
 	return body
-}
-
-// keeps says whether a broken rule has a node leave a registration.
-func (p *proc) keeps(key registry.Key, info *eureka.InstanceInfo) bool {
-	entry, evicted, ok := p.reg.Entry(key)
-	if !ok {
-		return false
-	}
-	switch r, dirty := &entry.Record, info.LastDirtyTimestamp; p.world.rule { //nolint:exhaustive // see above
-	case trustFuture:
-		return r.Live && !evicted && dirty < r.LastDirty
-	case tombstoneTime:
-		return !r.Live && dirty <= r.Version
-	case tombstoneDirty:
-		return !r.Live && dirty <= r.LastDirty
-	}
-	return false
-}
-
-// sealOverride gives the override the record's version, as if there were one for
-// both.
-func (p *proc) sealOverride(key registry.Key) {
-	entry, _, ok := p.reg.Entry(key)
-	if !ok {
-		return
-	}
-	entry.Override.Version = entry.Record.Version
-	if !entry.Override.Set {
-		entry.Override.Status = entry.Record.Base
-	}
-	p.reg.Join(key, entry, registry.Overridden)
 }
 
 // rewrite changes the items of a batch or of an answer to a sync request; false

@@ -1,5 +1,3 @@
-//go:build simulate
-
 package simulate
 
 import (
@@ -29,6 +27,7 @@ const (
 	askLink
 	clientLink
 	clientAnswer
+	ownLink // nothing travels: what a node leaves to chance
 )
 
 // world is one run of one seed.
@@ -36,6 +35,7 @@ type world struct {
 	plan  *plan
 	rule  rule
 	begun time.Time
+	shelf shelf
 	log   io.Writer // nil: nobody reads it
 
 	now atomic.Pointer[conditions]
@@ -44,9 +44,10 @@ type world struct {
 	procs      [maxNodes]*proc // guarded by mu; nil: down
 	all        []*proc         // guarded by mu; every process there ever was
 	graves     sync.WaitGroup
-	violations []string  // guarded by mu
-	cuts       []uint16  // guarded by mu; partitions in force
-	rough      time.Time // guarded by mu; when the last fault was in force
+	violations []string        // guarded by mu
+	excuses    map[string]bool // guarded by mu; what else was seen, for reasons that no registry can help
+	cuts       []uint16        // guarded by mu; partitions in force
+	rough      time.Time       // guarded by mu; when the last fault was in force
 
 	snaps [maxNodes]*snapshot // guarded by mu; on each node's disk
 
@@ -77,6 +78,15 @@ func (w *world) violate(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.violations = append(w.violations, text)
+}
+
+// excuse notes that something was not as it should be, for a reason that
+// CONVERGENCE.md names under what it can't promise.
+func (w *world) excuse(reason string) {
+	w.logf("EXCUSED %s", reason)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.excuses[reason] = true
 }
 
 func (w *world) proc(node int) *proc {
@@ -129,7 +139,7 @@ func (w *world) travel(l linkKind, from, to int, deliver func()) {
 func (w *world) run() {
 	w.begun = time.Now()
 	w.now.Store(&conditions{})
-	w.floors = make(map[registry.Key]*floor)
+	w.floors, w.excuses = make(map[registry.Key]*floor), make(map[string]bool)
 	rng := rand.New(rand.NewPCG(w.plan.seed, 0x73746172))
 	for i := range w.plan.nodes {
 		time.Sleep(rand64(rng, 200*time.Millisecond))
@@ -312,17 +322,29 @@ func (s *snapshot) load(reg *registry.Registry) {
 func (w *world) operate(e *event) {
 	c := w.clients[e.instance]
 	w.call(e.node, c.key, func(p *proc) int {
-		switch e.kind {
-		case overrideStatus:
-			s := [...]eureka.Status{eureka.StatusUp, eureka.StatusOutOfService, eureka.StatusDown, eureka.StatusOutOfService, eureka.StatusOutOfService, eureka.StatusStarting}[e.choice]
-			return p.answer(c.key, p.reg.SetStatus(c.key, s, eureka.NoTimestamp, false))
-		case deleteOverride:
-			s := [...]eureka.Status{eureka.StatusUp, eureka.StatusUp, eureka.StatusUnknown, eureka.StatusOutOfService, eureka.StatusUp, eureka.StatusDown}[e.choice]
-			return p.answer(c.key, p.reg.DeleteStatusOverride(c.key, s, eureka.NoTimestamp, false))
-		default:
-			return p.answer(c.key, p.reg.SetMetadata(c.key, map[string]string{"op": fmt.Sprint(e.at)}))
+		code := p.operate(c.key, e)
+		entry, _, ok := p.reg.Entry(c.key)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		later := c.changed.Add(-exactly).UnixMilli()
+		if ok && c.phase == cancelled && entry.Record.Live && entry.Record.Version > later && entry.Override.Version > later {
+			c.unheard = time.Now()
 		}
+		return code
 	})
+}
+
+func (p *proc) operate(key registry.Key, e *event) int {
+	switch e.kind {
+	case overrideStatus:
+		s := [...]eureka.Status{eureka.StatusUp, eureka.StatusOutOfService, eureka.StatusDown, eureka.StatusOutOfService, eureka.StatusOutOfService, eureka.StatusStarting}[e.choice]
+		return p.answer(key, p.reg.SetStatus(key, s, eureka.NoTimestamp, false))
+	case deleteOverride:
+		s := [...]eureka.Status{eureka.StatusUp, eureka.StatusUp, eureka.StatusUnknown, eureka.StatusOutOfService, eureka.StatusUp, eureka.StatusDown}[e.choice]
+		return p.answer(key, p.reg.DeleteStatusOverride(key, s, eureka.NoTimestamp, false))
+	default:
+		return p.answer(key, p.reg.SetMetadata(key, map[string]string{"op": fmt.Sprint(e.at)}))
+	}
 }
 
 // logger returns what a process logs to; nobody, unless the run is told.

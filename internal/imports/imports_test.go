@@ -56,6 +56,7 @@ var rooms = map[string][]string{
 	"internal/docs":     nil,
 	"internal/imports":  nil,
 	"internal/natstest": {"broker"},
+	"internal/planted":  nil,
 }
 
 // natsRooms are the folders that may import NATS.

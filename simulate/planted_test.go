@@ -1,0 +1,163 @@
+package simulate
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/registryd/registryd/internal/planted"
+)
+
+// The rules that are broken in the code, by name.
+const (
+	byTimestamp   = "data by lastDirtyTimestamp, a tombstone at the cancel's time"
+	everyoneMoves = "data by lastDirtyTimestamp, which every client moves"
+	deadWins      = "a tombstone at the cancelled timestamp, dead wins"
+	liveWins      = "a tombstone at the cancelled timestamp, live wins"
+	oneVersion    = "one version for the whole instance"
+	trustFuture   = "a timestamp from the future is trusted"
+	metadataNow   = "metadata at the time of the call"
+)
+
+// plantedRules are those rules. Versions decide what a node takes from its peers,
+// so a rule about versions is broken for what comes from clients and from peers.
+// An edit that several of them share stands at the first; all are in one build.
+func plantedRules() []broken {
+	const (
+		client, join, state = "registry/client.go", "registry/join.go", "registry/state.go"
+		newRecord           = "	rec.Version = e.next(wall, isReplication)\n"
+		newOverride         = "	o.Version = e.next(wall, isReplication)\n"
+		newTombstone        = "	v := e.next(wall, isReplication)\n"
+		newMetadata         = "	e.record.Base = e.visible\n		e.record.Version = e.known() + 1\n"
+		kept                = "keeps(e *entry, lastDirty int64, isReplication bool) (Bits, bool) {\n"
+		newClient           = "		c.frozen = true\n	}\n"
+	)
+	after := func(file, line, then string) planted.Edit {
+		return planted.Edit{File: file, Old: line, New: line + then}
+	}
+	// For which rule the clients are others, also where nothing is planted.
+	clients := func(rule, change string) planted.Edit {
+		return after("simulate/client_test.go", newClient, fmt.Sprintf("if *ruleFlag == %q { %s }\n", rule, change))
+	}
+	timestamps := fmt.Sprintf("if isPlanted(%q, %q, %q, %q) ", byTimestamp, everyoneMoves, deadWins, liveWins)
+	return []broken{
+		{
+			planted: byTimestamp, much: emphasis{}, seeds: 40, as: `lives`,
+			edits: []planted.Edit{
+				after(client, newRecord, timestamps+"{ rec.Version = rec.LastDirty }\n"),
+				after(client, newOverride, timestamps+"{ o.Version = e.record.LastDirty }\n"),
+				after(client, newMetadata, timestamps+"{ e.record.Version = e.record.LastDirty }\n"),
+				after(client, kept, timestamps+`{
+					if e.record.Version != 0 && !e.evicted {
+						bits := Renewed
+						if !e.record.Live {
+							bits = 0
+						}
+						again := Record{Version: lastDirty, Live: true, Hash: math.MaxUint64}
+						return bits, !again.After(&e.record)
+					}
+				}
+				`),
+				after(client, "import (\n", "\"math\"\n"),
+			},
+		},
+		{
+			planted: everyoneMoves, much: emphasis{deleteOverride: 300}, seeds: 40, as: `was overridden`,
+			edits: []planted.Edit{clients(everyoneMoves, "c.off, c.frozen = 0, false")},
+		},
+		{
+			planted: deadWins, much: emphasis{}, seeds: 50, as: `lives`,
+			edits: []planted.Edit{
+				{File: state, Old: "		return r.Live\n", New: fmt.Sprintf("return r.Live != isPlanted(%q)\n", deadWins)},
+				after(client, newTombstone, fmt.Sprintf("if isPlanted(%q, %q) { v = e.record.Version }\n", deadWins, liveWins)),
+			},
+		},
+		{planted: liveWins, much: emphasis{quitting: 1}, seeds: 15, as: `was cancelled|is dead`},
+		{
+			planted: oneVersion, much: emphasis{partition: 20, deleteOverride: 30}, seeds: 40, as: `lost an override|was overridden`,
+			edits: []planted.Edit{
+				{File: join, Old: "	if withRecord && in.Record.After(&e.record) {\n", New: `
+					one, known, told := isPlanted("` + oneVersion + `"), e.known(), max(in.Record.Version, in.Override.Version)
+					older, newer := one && told < known, one && told > known
+					if withRecord && !older && (newer || in.Record.After(&e.record)) {
+				`},
+				{File: join, Old: "	if withOverride && in.Override.After(&e.override) {\n", New: `
+					if withOverride && !older && (newer && withRecord || in.Override.After(&e.override)) {
+				`},
+			},
+		},
+		{
+			planted: trustFuture, much: emphasis{}, seeds: 40, as: `has gen`,
+			edits: []planted.Edit{
+				clients(trustFuture, "c.off, c.frozen = rand64(rng, time.Hour), false"),
+				{
+					File: client, Old: "lastDirty < min(e.record.LastDirty, e.record.Version)\n",
+					New: fmt.Sprintf("lastDirty < e.record.LastDirty && (isPlanted(%q) || lastDirty < e.record.Version)\n", trustFuture),
+				},
+			},
+		},
+		{
+			planted: metadataNow, much: emphasis{partition: 25, quitting: 1, setMetadata: 300}, seeds: 40, as: `was cancelled|is dead`,
+			edits: []planted.Edit{
+				after(client, newMetadata, fmt.Sprintf("if isPlanted(%q) { e.record.Version = e.next(wall, false) }\n", metadataNow)),
+			},
+		},
+	}
+}
+
+// buildPlanted builds these tests with what is planted in the code. It does so
+// without the race detector, with which a seed takes many times as long: that
+// the code has no races is shown without anything planted in it.
+func buildPlanted(t *testing.T) *planted.Binary {
+	t.Helper()
+	var edits []planted.Edit
+	for _, b := range plantedRules() {
+		edits = append(edits, b.edits...)
+	}
+	return planted.Build(t, edits)
+}
+
+// runPlanted runs this test with what is planted under a name, and with this
+// process's flags.
+func runPlanted(t *testing.T, name string) {
+	t.Helper()
+	args := []string{"-test.run=^" + t.Name() + "$", fmt.Sprintf("-test.v=%t", testing.Verbose())}
+	flag.Visit(func(f *flag.Flag) {
+		if !strings.HasPrefix(f.Name, "test.") {
+			args = append(args, fmt.Sprintf("-%s=%s", f.Name, f.Value))
+		}
+	})
+	cmd := buildPlanted(t).Command(t.Context(), name, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Errorf("with %q planted: %v", name, err)
+	}
+}
+
+// notedByPlanted has the planted binary notice the rule, and notice nothing in
+// the same seeds with nothing planted.
+func (b *broken) notedByPlanted(t *testing.T, binary *planted.Binary) {
+	t.Helper()
+	run := func(name, test string, seeds uint64) string {
+		args := []string{
+			"-test.run=^" + test + "$", "-test.v", "-rule=" + b.planted,
+			fmt.Sprint("-first=", *firstFlag), fmt.Sprint("-seeds=", seeds), fmt.Sprint("-skew=", *skewFlag),
+		}
+		out, err := binary.Command(t.Context(), name, args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("with %q planted: %v\n%.4000s", name, err, out)
+		}
+		return string(out)
+	}
+	out := run(b.planted, "TestBrokenRulesAreNoticed", 0)
+	var seed uint64
+	said := regexp.MustCompile(`seed \d+: .*`).FindString(out)
+	if _, err := fmt.Sscanf(said, "seed %d:", &seed); err != nil {
+		t.Fatalf("noticed in which seed? %v\n%.4000s", err, out)
+	}
+	t.Log(said)
+	run("", "TestClustersHeal", seed-*firstFlag+1)
+}

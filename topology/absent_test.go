@@ -2,6 +2,7 @@ package topology_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -13,6 +14,12 @@ const starts = 15 * time.Second
 // said wants a text in exactly one line of a process's log.
 func said(tb testing.TB, p *process, text string) {
 	tb.Helper()
+	eventually(tb, p.name+" says "+text, func() error { // its line may come later than what it tells over HTTP
+		if len(p.err.with(text)) == 0 {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	if got := p.err.with(text); len(got) != 1 {
 		tb.Errorf("%s says %q %d times, want once: %q", p.name, text, len(got), got)
 	}

@@ -32,6 +32,12 @@ const (
 	// two minutes would keep its subscriptions, and requests to it would time out all that while.
 	serverPing = 10 * time.Second
 
+	// routePing and routeMaxPings make the server give up a route that has been silent for six seconds, and dial it again
+	// each second. Left alone, a route that a partition has cut waits for TCP's next retransmission, which comes as long
+	// after the partition as that has lasted, and then brings all the old messages that waited in it.
+	routePing     = 2 * time.Second
+	routeMaxPings = 2
+
 	readyStep = 50 * time.Millisecond
 	routeStep = 20 * time.Millisecond
 )
@@ -287,7 +293,8 @@ func (o ServerOptions) build() (*natsserver.Options, string, error) {
 		exposed = exposed || !loopback(host)
 		config.Cluster = natsserver.ClusterOpts{
 			Name: cmp.Or(o.RouteCluster, DefaultRouteCluster), Host: host, Port: port,
-			NoAdvertise: loopback(config.Host), // Else clients elsewhere would be sent to their own loopback.
+			NoAdvertise:  loopback(config.Host), // Else clients elsewhere would be sent to their own loopback.
+			PingInterval: routePing, MaxPingsOut: routeMaxPings,
 		}
 		if o.Secret != "" {
 			config.Cluster.Username, config.Cluster.Password = secretUser, o.Secret

@@ -213,6 +213,35 @@ func TestServerRoutes(t *testing.T) {
 	wantError(t, err, context.DeadlineExceeded)
 }
 
+// A route over which nothing comes any more, though nobody has closed it, is given up and made anew.
+func TestServerSilentRoute(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
+	start := func(name string, routes ...string) *broker.Server {
+		server, err := broker.StartServer(t.Context(), broker.ServerOptions{
+			Name: name, RouteListen: "127.0.0.1:0", Routes: routes, Secret: "s3cret", Logger: natstest.Logger(t),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Shutdown)
+		return server
+	}
+	first := start("one")
+	proxy := newProxy(t, first.RouteAddress())
+	second := start("two", proxy.address())
+	a, b := natstest.Node(t, first, "a"), natstest.Node(t, second, "b")
+	serve(t, b, echo(t))
+	answered := func() bool {
+		reply, err := ask(within(t, time.Second), a, "b", "x")
+		return err == nil && reply == "a:x"
+	}
+	eventually(t, "the route knows of the service", answered)
+	proxy.stall()
+	eventually(t, "both ends give the silent route up", func() bool { return first.Routes() == 0 && second.Routes() == 0 })
+	proxy.resume()
+	eventually(t, "there is a route again", answered)
+}
+
 // The private socket that routes need is for this process only.
 func TestServerPrivateSocket(t *testing.T) {
 	var lines lockedBuffer

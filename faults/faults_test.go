@@ -52,6 +52,7 @@ func freezeNode(i int) fault {
 		before := l.mustMetric(n, "registryd_cluster_standstills_total")
 		f.lose(n)
 		n.freeze(freezeTime)
+		n.setDoomed(false)
 		l.waitMetric(n, "registryd_cluster_standstills_total", func(v float64) bool { return v > before })
 		l.waitReady(n)
 	}}
@@ -68,19 +69,24 @@ func freezeBroker(i int) fault {
 // unreachable, and than a lease.
 const partitionTime = 9 * time.Second
 
-// partition cuts the network in two: n1 and s1, and the rest.
+// partition cuts the network in two: n1 with its broker, and the rest.
 func partition() fault {
-	return fault{"partition: n1 and s1, and the rest", func(l *lab, _ *fleet) {
-		here := []*host{l.nodes[0].host, l.brokers[0].host}
-		there := []*host{l.nodes[1].host, l.nodes[2].host, l.brokers[1].host, l.brokers[2].host}
+	return fault{"partition: n1 with its broker, and the rest", func(l *lab, _ *fleet) {
+		here, there := []*host{l.nodes[0].host}, []*host{l.nodes[1].host, l.nodes[2].host}
+		for i, s := range l.brokers {
+			if i == 0 {
+				here = append(here, s.host)
+			} else {
+				there = append(there, s.host)
+			}
+		}
 		for _, h := range here {
 			h.cut(there...)
 		}
 		l.divided(l.nodes[0], labSize-1)
 		l.divided(l.nodes[1], 1)
 		pause(partitionTime / 2)
-		heal(append(here, there...)...)
-		l.united()
+		l.mend(append(here, there...)...)
 	}}
 }
 
@@ -94,8 +100,7 @@ func deaf() fault {
 		}
 		l.divided(l.nodes[1], labSize-1)
 		pause(partitionTime / 2)
-		heal(brokers...)
-		l.united()
+		l.mend(brokers...)
 	}}
 }
 
@@ -108,8 +113,7 @@ func mute() fault {
 		}
 		l.divided(l.nodes[0], 1)
 		pause(partitionTime / 2)
-		heal(h)
-		l.united()
+		l.mend(h)
 	}}
 }
 
@@ -118,8 +122,7 @@ func brokersApart() fault {
 	return fault{"one-way partition: no other broker hears s1", func(l *lab, _ *fleet) {
 		l.brokers[0].host.cutTo(l.brokers[1].host, l.brokers[2].host)
 		pause(partitionTime)
-		heal(l.brokers[0].host)
-		l.united()
+		l.mend(l.brokers[0].host)
 	}}
 }
 
@@ -130,8 +133,7 @@ func loss() fault {
 		l.nodes[0].host.lose(lossPercent)
 		l.brokers[1].host.lose(lossPercent)
 		pause(partitionTime / 2)
-		heal(l.nodes[0].host, l.brokers[1].host)
-		l.united()
+		l.mend(l.nodes[0].host, l.brokers[1].host)
 	}}
 }
 
@@ -193,6 +195,15 @@ func (l *lab) united() {
 	}
 }
 
+// mend heals the hosts, and waits until all nodes reach all others.
+func (l *lab) mend(hosts ...*host) {
+	l.t.Helper()
+	heal(hosts...)
+	begin := time.Now()
+	l.united()
+	l.t.Logf("the network mended, all nodes reached each other after %.1f s", time.Since(begin).Seconds())
+}
+
 // play does one fault after another, and after each the lists must become true.
 func play(t *testing.T, l *lab, f *fleet, expired bool, faults ...fault) {
 	t.Helper()
@@ -224,6 +235,18 @@ func TestShortForm(t *testing.T) {
 		partition(), deaf(), freezeNode(0), lossAndDelay(), restartAll(),
 	)
 	f.settleExpired("all faults")
+}
+
+// TestShortEmbedded does without nats-servers: each node has a broker of its own,
+// and routes to those of the others.
+func TestShortEmbedded(t *testing.T) {
+	t.Parallel()
+	l := newEmbeddedLab(t)
+	f := startFleet(l, fleetOptions{Size: 40})
+	l.united()
+	f.settle("the start with embedded brokers")
+	play(t, l, f, false, killNode(1), partition(), freezeNode(2))
+	f.settleExpired("all faults of embedded brokers")
 }
 
 // TestFaults plays every fault, with more clients, and waits each time until

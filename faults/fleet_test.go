@@ -180,6 +180,9 @@ func (f *fleet) release() { f.gate.Unlock() }
 // loseAll marks what only the nodes knew: status overrides and metadata are not
 // in what a client registers.
 func (f *fleet) loseAll() {
+	for _, n := range f.lab.nodes {
+		n.setDoomed(true)
+	}
 	for _, i := range f.all() {
 		i.update(func() { i.lost = true })
 	}
@@ -198,9 +201,10 @@ func (f *fleet) vanish(nth int) int {
 	return gone
 }
 
-// lose marks what a node took a moment ago: it is about to be killed or stopped,
-// and may have told nobody.
+// lose marks what a node took a moment ago, and what clients are still to read
+// that it took: it is about to be killed or stopped, and may have told nobody.
 func (f *fleet) lose(n *node) {
+	n.setDoomed(true)
 	for _, i := range f.all() {
 		i.mu.Lock()
 		if i.node == n.name && time.Since(i.at) < unsent {
@@ -297,6 +301,7 @@ func (i *instance) call(ctx context.Context, call func(context.Context) error) e
 	}
 	i.mu.Lock()
 	i.node, i.at = name, time.Now()
+	i.lost = i.lost || i.fleet.lab.isDoomed(name)
 	i.mu.Unlock()
 	return nil
 }

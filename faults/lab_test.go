@@ -31,8 +31,11 @@ type lab struct {
 	byHost  map[string]*node // by host:port of the HTTP server
 	http    *http.Client     // of the fleet and of the looks from outside
 
-	mu         sync.Mutex
-	violations []string
+	mu       sync.Mutex
+	violated int       // see violate
+	excused  int       // see violateUnlessStill
+	ticked   time.Time // by watchClock
+	paused   time.Time // when this process last went on after a stillness
 }
 
 // natsServer is a stock nats-server.
@@ -49,6 +52,7 @@ type node struct {
 	ready   bool
 	epoch   int       // changes with ready
 	started time.Time // the process, or when it last woke
+	doomed  bool      // about to be killed or stopped, or just was: see fleet.lose
 }
 
 const nodePort = 8761
@@ -75,6 +79,23 @@ func (n *node) isReady() (bool, int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.ready, n.epoch
+}
+
+func (n *node) setDoomed(doomed bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.doomed = doomed
+}
+
+func (l *lab) isDoomed(name string) bool {
+	for _, n := range l.nodes {
+		if n.name == name {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.doomed
+		}
+	}
+	return false
 }
 
 // labOptions say what differs from three brokers and three nodes without
@@ -120,10 +141,38 @@ func newLab(t *testing.T, opts labOptions) *lab {
 	return l
 }
 
+// newEmbeddedLab starts a cluster without brokers of its own: the nodes' embedded
+// ones are joined by routes.
+func newEmbeddedLab(t *testing.T) *lab {
+	t.Helper()
+	l := newBareLab(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range labSize {
+		l.addNode(fmt.Sprintf("n%d", i+1), nil, labOptions{})
+	}
+	for _, n := range l.nodes {
+		var routes []string
+		for _, other := range l.nodes {
+			if other != n {
+				routes = append(routes, fmt.Sprintf("%s:6222", other.host.addr))
+			}
+		}
+		n.args = append(n.args, "--embedded-listen", fmt.Sprintf("%s:4222", n.host.addr),
+			"--embedded-route-listen", fmt.Sprintf("%s:6222", n.host.addr),
+			"--embedded-routes", strings.Join(routes, ","), "--cluster-secret-file", secret)
+		n.start()
+	}
+	l.waitReady(l.nodes...)
+	return l
+}
+
 // newBareLab returns a lab without processes.
 func newBareLab(t *testing.T) *lab {
 	t.Helper()
-	l := &lab{t: t, network: newNetwork(t), byHost: map[string]*node{}}
+	l := &lab{t: t, network: newNetwork(t), byHost: map[string]*node{}, ticked: time.Now()}
 	transport := &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: time.Second}).DialContext,
 		MaxIdleConnsPerHost: 256,
@@ -131,10 +180,12 @@ func newBareLab(t *testing.T) *lab {
 	}
 	t.Cleanup(transport.CloseIdleConnections)
 	l.http = &http.Client{Transport: &witness{transport, l}}
+	stop, watching := make(chan struct{}), sync.WaitGroup{}
+	watching.Go(func() { l.watchClock(stop) })
 	t.Cleanup(func() {
-		for _, v := range l.violations {
-			t.Error(v)
-		}
+		close(stop)
+		watching.Wait()
+		l.tellViolations()
 	})
 	return l
 }
@@ -158,9 +209,10 @@ func (l *lab) addNode(name string, brokers []*natsServer, opts labOptions) *node
 	}
 	h := l.network.host(name)
 	n := &node{process: newProcess(l.t, h, name, bin)}
-	n.args = append([]string{
-		"serve", "--node", name, "--listen", n.address(), "--nats", strings.Join(urls, ","),
-	}, leaseArgs...)
+	n.args = append([]string{"serve", "--node", name, "--listen", n.address()}, leaseArgs...)
+	if len(urls) > 0 {
+		n.args = append(n.args, "--nats", strings.Join(urls, ","))
+	}
 	if opts.Data {
 		n.dir = filepath.Join(l.t.TempDir(), name)
 		if err := os.Mkdir(n.dir, 0o755); err != nil {
@@ -178,6 +230,7 @@ func (l *lab) addNode(name string, brokers []*natsServer, opts labOptions) *node
 func (n *node) start() {
 	n.t.Helper()
 	n.setReady(false)
+	n.setDoomed(false)
 	n.process.start()
 }
 
@@ -299,49 +352,4 @@ func (l *lab) waitMetric(n *node, prefix string, want func(float64) bool) {
 		}
 		return err
 	})
-}
-
-// witness notes each answer that a client of a ready node must not get.
-type witness struct {
-	next http.RoundTripper
-	lab  *lab
-}
-
-type servedByKey struct{}
-
-// servedBy returns a context in which the witness notes which node answered.
-func servedBy(ctx context.Context, name *string) context.Context {
-	return context.WithValue(ctx, servedByKey{}, name)
-}
-
-func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
-	n := w.lab.byHost[req.URL.Host]
-	ready, epoch := false, 0
-	if n != nil {
-		ready, epoch = n.isReady()
-	}
-	res, err := w.next.RoundTrip(req)
-	if err != nil || n == nil {
-		return res, err
-	}
-	if name, ok := req.Context().Value(servedByKey{}).(*string); ok {
-		*name = n.name
-	}
-	_, after := n.isReady()
-	refused := res.StatusCode >= 500 || res.StatusCode == http.StatusForbidden
-	if ready && after == epoch && refused {
-		w.lab.violate("%s was up and ready and answered %s %s with %d", n.name, req.Method, req.URL.Path, res.StatusCode)
-	}
-	return res, nil
-}
-
-// maxViolations is how many are told.
-const maxViolations = 20
-
-func (l *lab) violate(format string, args ...any) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.violations) < maxViolations {
-		l.violations = append(l.violations, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
-	}
 }

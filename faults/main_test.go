@@ -16,6 +16,7 @@ package faults_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,7 +52,7 @@ func outside() int {
 	dir, err := os.MkdirTemp("", "registryd-faults-")
 	if err == nil {
 		defer os.RemoveAll(dir) //nolint:errcheck // a directory of /tmp
-		if err = tools(); err == nil {
+		if err = missing(); err == nil {
 			err = build(dir)
 		}
 	}
@@ -71,24 +73,81 @@ func outside() int {
 		return max(1, exit.ExitCode())
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "faults: FAIL: new network, mount and process namespaces:", err)
+		fmt.Fprintln(os.Stderr, "faults: FAIL: missing: network, mount and process namespaces (a container needs --privileged):", err)
 		return 1
 	}
 	return 0
 }
 
-// tools says what is missing on this machine.
-func tools() error {
+// missing says all that is missing on this machine, as far as that can be told
+// from outside; enter tries the rest.
+func missing() error {
 	var errs []error
+	lack := func(format string, args ...any) { errs = append(errs, fmt.Errorf("missing: "+format, args...)) }
 	if os.Geteuid() != 0 {
-		errs = append(errs, errors.New("missing: root; network namespaces, tc and mounts need it"))
-	}
-	for _, tool := range []string{"ip", "tc"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			errs = append(errs, fmt.Errorf("missing: %s (apt-get install -y iproute2)", tool))
+		lack("root; namespaces, tc and mounts need it")
+	} else {
+		for _, c := range []struct {
+			name string
+			bit  uint
+		}{{"CAP_NET_ADMIN", 12}, {"CAP_SYS_ADMIN", 21}} {
+			if has, err := capable(c.bit); err != nil {
+				errs = append(errs, err)
+			} else if !has {
+				lack("%s, which this root has not (a container needs --privileged)", c.name)
+			}
 		}
 	}
-	return errors.Join(errs...)
+	for _, tool := range []struct{ name, from string }{
+		{"ip", "apt-get install -y iproute2"},
+		{"tc", "apt-get install -y iproute2"},
+		{"git", "apt-get install -y git"},
+		{"tar", "apt-get install -y tar"},
+		{"go", "https://go.dev/dl"},
+	} {
+		if _, err := exec.LookPath(tool.name); err != nil {
+			lack("%s (%s)", tool.name, tool.from)
+		}
+	}
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	return missingSource()
+}
+
+// capable tells whether this process has a capability (linux/capability.h).
+func capable(bit uint) (bool, error) {
+	const path, field = "/proc/self/status", "CapEff:"
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if hex, ok := strings.CutPrefix(line, field); ok {
+			set, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			return set>>bit&1 == 1, err
+		}
+	}
+	return false, fmt.Errorf("%s: no %s", path, field)
+}
+
+// previous returns the commit whose registryd is the older one.
+func previous() string { return cmp.Or(os.Getenv(envPrevious), "HEAD~1") }
+
+// missingSource says whether the checkout lacks the previous commit.
+func missingSource() error {
+	_, err := output("..", "git", "rev-parse", "--verify", "--quiet", previous()+"^{commit}")
+	if err == nil {
+		return nil
+	}
+	if _, broken := output("..", "git", "rev-parse", "HEAD"); broken != nil {
+		return fmt.Errorf("missing: a git checkout, for the source of %s, the registryd to upgrade from: %w", previous(), broken)
+	}
+	err = fmt.Errorf("missing: the source of %s, the registryd to upgrade from; %s names another commit", previous(), envPrevious)
+	if shallow, asked := output("..", "git", "rev-parse", "--is-shallow-repository"); asked == nil && strings.TrimSpace(shallow) == "true" {
+		err = fmt.Errorf("%w; this clone is shallow: `git fetch --deepen=1` brings its HEAD~1", err)
+	}
+	return err
 }
 
 // build makes registryd, the one of the previous commit, and a stock
@@ -104,17 +163,13 @@ func build(dir string) error {
 	if err := goBuild(root, filepath.Join(dir, "nats-server"), "github.com/nats-io/nats-server/v2"); err != nil {
 		return err
 	}
-	commit := os.Getenv(envPrevious)
-	if commit == "" {
-		commit = "HEAD~1"
-	}
 	source := filepath.Join(dir, "previous")
 	if err := os.Mkdir(source, 0o755); err != nil {
 		return err
 	}
 	archive := filepath.Join(dir, "previous.tar")
-	if _, err := output(root, "git", "archive", "-o", archive, commit); err != nil {
-		return fmt.Errorf("missing: the source of %s (a clone with history; %s names another commit): %w", commit, envPrevious, err)
+	if _, err := output(root, "git", "archive", "-o", archive, previous()); err != nil {
+		return err
 	}
 	if _, err := output(source, "tar", "-xf", archive); err != nil {
 		return err

@@ -86,8 +86,7 @@ func TestShortRegions(t *testing.T) {
 			l.divided(l.nodes[2], 2)
 			l.divided(l.nodes[0], 1)
 			pause(partitionTime / 2)
-			heal(east[0].host, east[1].host, west[0].host, west[1].host)
-			l.united()
+			l.mend(east[0].host, east[1].host, west[0].host, west[1].host)
 		}},
 	)
 	f.settleExpired("all faults of regions")

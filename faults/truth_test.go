@@ -134,6 +134,10 @@ func (f *fleet) settleNodes(what string, nodes ...*node) time.Duration {
 // must not be smaller than what they know: everybody who has been there all along.
 func (f *fleet) firstList(n *node) {
 	f.lab.t.Helper()
+	var looks sync.WaitGroup
+	var before map[string]bool
+	var failed error
+	looks.Go(func() { before, failed = f.known(n) })
 	var list map[string]listed
 	for begin := time.Now(); list == nil; pause(2 * time.Millisecond) {
 		var err error
@@ -141,15 +145,49 @@ func (f *fleet) firstList(n *node) {
 			f.lab.t.Fatalf("%s serves no list: %v", n.name, err)
 		}
 	}
-	missing := 0
+	looks.Wait()
+	after, err := f.known(n)
+	if err = errors.Join(failed, err); err != nil {
+		f.lab.t.Fatalf("the lists of the peers of %s: %v", n.name, err)
+	}
+	missing, all := 0, 0
 	for _, i := range f.all() {
-		if _, ok := list[i.id]; !ok && i.kind == steady {
+		if i.kind != steady || !before[i.id] || !after[i.id] {
+			continue
+		}
+		all++
+		if _, ok := list[i.id]; !ok {
 			missing++
 		}
 	}
-	if missing > 0 {
-		f.lab.violate("%s started, and its first list lacks %d instances that were there all along", n.name, missing)
+	switch {
+	case all == 0:
+		f.lab.violateUnlessStill("%s started, and its peers list nobody to compare its first list with", n.name)
+	case missing > 0:
+		f.lab.violateUnlessStill("%s started, and its first list lacks %d of %d instances that its peers listed all along", n.name, missing, all)
 	}
+}
+
+// known returns the instances that all other nodes list.
+func (f *fleet) known(but *node) (map[string]bool, error) {
+	count := map[string]int{}
+	for _, n := range f.lab.nodes {
+		if n == but {
+			continue
+		}
+		list, err := f.lab.list(n)
+		if err != nil {
+			return nil, err
+		}
+		for id := range list {
+			count[id]++
+		}
+	}
+	all := map[string]bool{}
+	for id, n := range count {
+		all[id] = n == len(f.lab.nodes)-1
+	}
+	return all, nil
 }
 
 // found forgets what may have been lost, once the lists are right.

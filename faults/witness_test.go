@@ -1,0 +1,115 @@
+//go:build faults
+
+package faults_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// witness notes each answer that a client of a ready node must not get.
+type witness struct {
+	next http.RoundTripper
+	lab  *lab
+}
+
+type servedByKey struct{}
+
+// servedBy returns a context in which the witness notes which node answered.
+func servedBy(ctx context.Context, name *string) context.Context {
+	return context.WithValue(ctx, servedByKey{}, name)
+}
+
+func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
+	n := w.lab.byHost[req.URL.Host]
+	ready, epoch := false, 0
+	if n != nil {
+		ready, epoch = n.isReady()
+	}
+	res, err := w.next.RoundTrip(req)
+	if err != nil || n == nil {
+		return res, err
+	}
+	if name, ok := req.Context().Value(servedByKey{}).(*string); ok {
+		*name = n.name
+	}
+	_, after := n.isReady()
+	refused := res.StatusCode >= 500 || res.StatusCode == http.StatusForbidden
+	if ready && after == epoch && refused {
+		violate := w.lab.violate
+		if res.StatusCode == http.StatusServiceUnavailable {
+			violate = w.lab.violateUnlessStill // what a node answers that has noticed a standstill
+		}
+		violate("%s was up and ready and answered %s %s with %d", n.name, req.Method, req.URL.Path, res.StatusCode)
+	}
+	return res, nil
+}
+
+// A machine that gives no time to anybody for longer than stillness makes nodes
+// notice that they stood still, and refuse what they otherwise take. For
+// afterStillness that is no fault.
+const (
+	stillness      = 2 * time.Second
+	afterStillness = 10 * time.Second
+)
+
+// watchClock notes when this process got no time.
+func (l *lab) watchClock(stop <-chan struct{}) {
+	const step = 100 * time.Millisecond
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(step):
+		}
+		l.mu.Lock()
+		now := time.Now()
+		if still := now.Sub(l.ticked); still > stillness {
+			l.t.Logf("%s this machine stood still for %v", now.Format(clock), still)
+			l.paused = now
+		}
+		l.ticked = now
+		l.mu.Unlock()
+	}
+}
+
+const clock = "15:04:05.000"
+
+// maxViolations is how many are told.
+const maxViolations = 20
+
+func (l *lab) violate(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.violated++
+	if l.violated <= maxViolations {
+		l.t.Error(time.Now().Format(clock) + " " + fmt.Sprintf(format, args...))
+	}
+}
+
+// violateUnlessStill is violate where the machine has not just stood still.
+func (l *lab) violateUnlessStill(format string, args ...any) {
+	l.mu.Lock()
+	still := time.Since(l.paused) < afterStillness || time.Since(l.ticked) > stillness
+	if still {
+		l.excused++
+	}
+	l.mu.Unlock()
+	if !still {
+		l.violate(format, args...)
+	}
+}
+
+// tellViolations says how many there were, at the end.
+func (l *lab) tellViolations() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.violated > maxViolations {
+		l.t.Errorf("%d more of these", l.violated-maxViolations)
+	}
+	if l.excused > 0 {
+		l.t.Logf("not counted, right after this machine stood still: %d answers and lists", l.excused)
+	}
+}

@@ -37,7 +37,9 @@ type bus struct {
 	snapshot func(reg *registry.Registry)
 	// bareReplies leaves the copies out of conflicts.
 	bareReplies bool
-	synced      int // bytes of sync requests and answers
+	synced      int  // bytes of sync requests and answers
+	line        int  // bytes of them a second; 0: no bound
+	deaf        bool // nobody hears presence, nor who asks for it
 }
 
 // sentBatch is one batch as it crossed the bus.
@@ -212,8 +214,11 @@ func (n *testNode) others() []*testNode {
 
 func (n *testNode) Announce(body []byte) error {
 	n.bus.mu.Lock()
-	hook := n.bus.onAnnounce
+	hook, deaf := n.bus.onAnnounce, n.bus.deaf
 	n.bus.mu.Unlock()
+	if deaf {
+		return nil
+	}
 	if hook != nil {
 		hook(n.name)
 	}
@@ -224,8 +229,14 @@ func (n *testNode) Announce(body []byte) error {
 }
 
 func (n *testNode) Ask() error {
+	n.bus.mu.Lock()
+	deaf := n.bus.deaf
+	n.bus.mu.Unlock()
+	if deaf {
+		return nil
+	}
 	for _, o := range n.others() {
-		o.cluster.HandleAsk()
+		go o.cluster.HandleAsk() // each in its own time
 	}
 	return nil
 }
@@ -266,7 +277,17 @@ func (n *testNode) Sync(ctx context.Context, to string, body []byte) ([]byte, er
 	case a := <-answers:
 		b.mu.Lock()
 		b.synced += len(body) + len(a.body)
+		line := b.line
 		b.mu.Unlock()
+		if line > 0 {
+			late := time.NewTimer(time.Duration(len(a.body)) * time.Second / time.Duration(line))
+			defer late.Stop()
+			select {
+			case <-late.C:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
 		if len(a.body) > n.MaxPayload() {
 			b.t.Errorf("sync answer %s -> %s has %d bytes, bound %d", to, n.name, len(a.body), n.MaxPayload())
 		}

@@ -31,8 +31,14 @@ const (
 	// maxSkew is how far a peer's clock may be off before that is told: two
 	// actions on one instance through two nodes are ordered by their clocks.
 	maxSkew = 2 * time.Second
-	// startWait is how long a starting node listens for peers.
+	// startWait is how long a starting node listens for a peer that is ready.
 	startWait = 250 * time.Millisecond
+	// sayAgain is how often it tells meanwhile that it is there, and asks who is.
+	sayAgain = 40 * time.Millisecond
+	// syncPatience is how long it tries to sync with peers that are there before
+	// it serves what it has, and syncRetry how long it waits between two tries.
+	syncPatience = 15 * time.Second
+	syncRetry    = 250 * time.Millisecond
 )
 
 // DefaultMaxPeers bounds the peers: each costs a pipeline.
@@ -175,6 +181,7 @@ type Cluster struct {
 	heardPeer chan struct{} // one slot: a peer was heard
 	nameTaken chan presence // one slot: another node of our name was heard
 	syncs     chan SyncRequest
+	ended     chan struct{} // closed once Run answers no sync requests any more
 }
 
 var _ registry.Sink = (*Cluster)(nil)
@@ -193,7 +200,7 @@ func New(transport Transport, opts Options) (*Cluster, error) {
 		opts: opts, transport: transport, log: opts.Logger.With("component", "cluster"),
 		incarnation: incarnation, since: time.Now(), peers: make(map[string]*peer),
 		ready: make(chan struct{}), started: make(chan struct{}), heardPeer: make(chan struct{}, 1), nameTaken: make(chan presence, 1),
-		syncs: make(chan SyncRequest, syncQueue),
+		syncs: make(chan SyncRequest, syncQueue), ended: make(chan struct{}),
 	}
 	c.setReady = sync.OnceFunc(func() { close(c.ready) })
 	c.metrics = newMetrics(c)
@@ -229,15 +236,14 @@ func (c *Cluster) Run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer c.workers.Wait()
 	defer stopServing() // when the pipelines are drained
+	defer close(c.ended)
 	defer c.stop()
 	for range syncWorkers {
 		c.workers.Go(func() { c.serveSyncs(serving) })
 	}
 	c.opts.Reach(ctx)
 	c.announce(Syncing)
-	if err := c.transport.Ask(); err != nil {
-		c.log.Debug("peers not asked", "err", err)
-	}
+	c.askWhoIsThere()
 	if err := c.start(ctx); err != nil {
 		return err
 	}
@@ -257,14 +263,14 @@ func (c *Cluster) Run(ctx context.Context) error {
 					"peer", p.Node, "url", p.URL, "incarnation", p.Incarnation, "later", c.Superseded())
 			}
 			twin = time.Now()
-		case now := <-tick.C:
+		case <-tick.C:
 			at := time.Since(c.since) // once: a stop after this is noticed in the next round
 			if c.stoodBy(at) {
 				c.stoodStill(ctx)
 			}
 			c.tick.Store(at.Milliseconds())
 			c.announce(c.state())
-			c.watch(now)
+			c.watch()
 		}
 	}
 }
@@ -278,44 +284,84 @@ func (c *Cluster) Superseded() bool {
 	return at != 0 && time.Since(c.since) < time.Duration(at)*time.Millisecond+silence
 }
 
-// start waits until a peer is heard, or long enough for one to have answered,
-// and pulls what the peers know.
+// start waits until a peer that is ready is heard, or long enough for one to have
+// answered, and pulls what the peers know.
 func (c *Cluster) start(ctx context.Context) error {
-	wait := time.NewTimer(startWait)
+	wait, again := time.NewTimer(startWait), time.NewTicker(sayAgain)
 	defer wait.Stop()
-	alone := false
-	select {
-	case <-ctx.Done():
-		return nil
-	case p := <-c.nameTaken:
-		return nameTaken(p)
-	case <-c.heardPeer:
-	case <-wait.C:
-		alone = true
+	defer again.Stop()
+	waited := false
+	for !waited && !c.hearsReady() { // one that starts too may know as little as we
+		select {
+		case <-ctx.Done():
+			return nil
+		case p := <-c.nameTaken:
+			return nameTaken(p)
+		case <-c.heardPeer:
+		case <-again.C: // what was said before all brokers knew who listens is lost
+			c.announce(Syncing)
+			c.askWhoIsThere()
+		case <-wait.C:
+			waited = true
+		}
 	}
-	source, _ := c.catchUp(ctx)
+	again.Stop()
+	up, synced := c.catchUp(ctx)
+	for begun := time.Now(); !synced && time.Since(begun) < syncPatience; up, synced = c.catchUp(ctx) {
+		retry := time.NewTimer(syncRetry)
+		select {
+		case <-ctx.Done():
+			retry.Stop()
+			return nil
+		case p := <-c.nameTaken:
+			retry.Stop()
+			return nameTaken(p)
+		case <-retry.C:
+		}
+		c.watch()
+	}
+	if !synced {
+		c.log.Error("no peer has told all that it knows, serving what is known here", "elapsed", syncPatience)
+	}
 	c.reg.Restarted() // leases count from now on: it may have stood still while it started
-	if n := c.reg.EvictRetired(source.up()); n > 0 {
-		c.log.Info("forgot what a snapshot had kept for longer than peers remember a cancel", "instances", n, "peer", source.Node)
-	}
+	c.evictOutlived(c.reg.Outlived(), up)
 	c.tick.Store(max(1, time.Since(c.since).Milliseconds()))
 	c.setReady()
-	if alone {
-		return nil
-	}
 	// A node of our name may answer later than the peer that we heard.
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-wait.C:
-	case p := <-c.nameTaken:
-		return nameTaken(p)
+	if !waited {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-wait.C:
+		case p := <-c.nameTaken:
+			return nameTaken(p)
+		}
 	}
-	select { // Both may have come while this node was catching up.
+	select { // It may have answered while this node was catching up.
 	case p := <-c.nameTaken:
 		return nameTaken(p)
 	default:
 		return nil
+	}
+}
+
+// hearsReady says whether a peer that is there has said that it is ready.
+func (c *Cluster) hearsReady() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.peers {
+		if p.status == Reachable && p.said.State == Ready {
+			return true
+		}
+	}
+	return false
+}
+
+// evictOutlived evicts those of the keys that a peer which has been up for so long
+// doesn't know.
+func (c *Cluster) evictOutlived(keys []registry.Key, up time.Duration) {
+	if n := c.reg.EvictOutlived(keys, up); n > 0 {
+		c.log.Info("evicted what this node alone knew, silent for longer than a cancel is remembered", "instances", n)
 	}
 }
 
@@ -341,6 +387,12 @@ func (c *Cluster) announce(state State) {
 	if err := c.transport.Announce(c.announcement(state)); err != nil {
 		c.metrics.unannounced.Inc()
 		c.log.Debug("presence not announced", "err", err)
+	}
+}
+
+func (c *Cluster) askWhoIsThere() {
+	if err := c.transport.Ask(); err != nil {
+		c.log.Debug("peers not asked", "err", err)
 	}
 }
 
@@ -392,6 +444,7 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 	c.log.Warn("this process has stood still, syncing", "elapsed", time.Since(c.since)-time.Duration(c.tick.Load())*time.Millisecond)
 	c.metrics.standstills.Inc()
 	c.reg.Restarted()
+	c.forgiveSilence()
 	if c.resync.Add(1) > 1 {
 		return // the sync under way begins anew
 	}
@@ -399,7 +452,8 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 		for {
 			standstills := c.resync.Load()
 			late := time.NewTimer(lateComers)
-			_, synced := c.catchUp(ctx)
+			c.askWhoIsThere()
+			up, synced := c.catchUp(ctx)
 			select {
 			case <-ctx.Done():
 				late.Stop()
@@ -407,11 +461,24 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 			case <-late.C:
 			}
 			if synced && c.resync.CompareAndSwap(standstills, 0) {
+				c.evictOutlived(c.reg.Outlived(), up)
 				break
 			}
 		}
 		c.announce(c.state())
 	})
+}
+
+// forgiveSilence has the silence of peers count from now: it was ours.
+func (c *Cluster) forgiveSilence() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	for _, p := range c.peers {
+		if p.status == Reachable {
+			p.last = now
+		}
+	}
 }
 
 // HandlePresence takes a node's presence, of the node named in the subject that
@@ -504,10 +571,14 @@ func (c *Cluster) heard(said presence) {
 }
 
 // watch marks peers that have fallen silent, and closes the pipelines of those
-// that are gone.
-func (c *Cluster) watch(now time.Time) {
+// that are gone. Where this process has stood still it was not they.
+func (c *Cluster) watch() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
+	if c.stood() {
+		return
+	}
 	for name, p := range c.peers {
 		silent := now.Sub(p.last)
 		switch {

@@ -6,9 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/eureka"
-	"github.com/registryd/registryd/registry"
 )
 
 // TestRepairCost measures what anti-entropy sends between two nodes of n
@@ -46,28 +44,28 @@ func TestRepairCost(t *testing.T) {
 				synced(0)
 				equal := synced(time.Minute)
 
-				// 1% of the instances change, and no batch brings it.
-				b.fail(refuse(func(string, string) bool { return true }, batcher.ErrMalformed))
-				b.failSync(func(string, string, []byte) error { return errLost })
+				// 1% of the instances change, half of them at each node, as if
+				// another peer had said so: no batch brings it.
 				for i := range n / 100 {
-					a.reg.SetMetadata(registry.NewKey("ORDERS", id(i*100)), map[string]string{"k": "v"})
+					changed := instance("ORDERS", id(i*100), eureka.StatusUp, 2)
+					changed.Metadata = map[string]string{"k": "v"}
+					[]*testNode{a, z}[i%2].reg.Register(changed, true)
 				}
-				time.Sleep(2 * time.Second)
-				synced(0)
+				if a.reg.Digest() == z.reg.Digest() {
+					t.Fatal("equal, though they have changed")
+				}
 				b.take()
-				b.fail(nil)
-				b.failSync(nil)
 				asked := synced(time.Minute)
 				pushed, tasks := 0, 0
 				for _, s := range b.take() {
-					pushed += len(eureka.AppendReplicationList(nil, s.Items))
+					pushed += len(eureka.AppendReplicationList(nil, s.Items)) + len(eureka.AppendReplicationListResponse(nil, s.Results))
 					tasks += len(s.Items)
 				}
 				if a.reg.Digest() != z.reg.Digest() {
 					t.Error("not equal after the repair")
 				}
-				t.Logf("%d instances: equal: %d bytes a minute beside presence; 1%% different: %d bytes of sync and %d of %d tasks",
-					n, equal, asked, pushed, tasks)
+				t.Logf("%d instances: equal: %d bytes a minute beside presence; 1%% different: %d bytes of sync, and %d tasks in batches of %d bytes",
+					n, equal, asked, tasks, pushed)
 				if equal != 0 {
 					t.Errorf("equal nodes sent %d bytes in a minute, want none", equal)
 				}

@@ -57,8 +57,9 @@ func (l *loner) Request(context.Context, string, string, []byte) ([]byte, error)
 	return nil, batcher.ErrAbsent
 }
 
+// Sync answers for a peer that knows nothing.
 func (l *loner) Sync(context.Context, string, []byte) ([]byte, error) {
-	return nil, batcher.ErrAbsent
+	return []byte(`{"next":null,"replicationList":[]}`), nil
 }
 
 func (l *loner) Announce(body []byte) error {

@@ -187,6 +187,9 @@ const bareConflict = "conflict_without_copy"
 
 // send publishes a batch on the peer's subject and acts on the results.
 func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+	if p.cluster.Stalled() {
+		return nil, fmt.Errorf("batch to peer %s: %w: this process has stood still, its leases look younger than they are", p.name, batcher.ErrBusy)
+	}
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("batch id: %w", err)

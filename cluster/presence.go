@@ -25,15 +25,8 @@ type presence struct {
 	URL         string    `json:"url"`         // where its clients reach it
 	Version     string    `json:"version"`     // of the program
 	Time        int64     `json:"time"`        // the sender's clock, ms since 1970
-	Up          int64     `json:"up"`          // ms since the sender started
 	Digest      sum       `json:"digest"`      // the root of the sender's digest
 	State       State     `json:"state"`
-}
-
-// up returns for how long the sender had been up, no more than it can know of.
-func (p *presence) up() time.Duration {
-	const most = 10 * 365 * 24 * time.Hour
-	return time.Duration(min(max(p.Up, 0), most.Milliseconds())) * time.Millisecond
 }
 
 // maxPresence bounds the bytes of a presence message.
@@ -59,7 +52,7 @@ func (c *Cluster) decodePresence(body []byte) (presence, error) {
 func (c *Cluster) announcement(state State) []byte {
 	body, err := c.opts.Codec.Marshal(presence{
 		Node: c.opts.Node, Incarnation: c.incarnation, URL: c.opts.URL, Version: c.opts.Version,
-		Time: time.Now().UnixMilli(), Up: time.Since(c.since).Milliseconds(), Digest: sum(c.reg.Digest()), State: state,
+		Time: time.Now().UnixMilli(), Digest: sum(c.reg.Digest()), State: state,
 	})
 	if err != nil {
 		panic("cluster: presence is not encodable: " + err.Error()) // plain data

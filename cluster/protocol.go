@@ -38,6 +38,8 @@ type syncRequest struct {
 	Leaves []int       `json:"leaves,omitempty"`
 	Keys   [][2]string `json:"keys,omitempty"`
 	Cursor *cursor     `json:"cursor,omitempty"`
+	// Evicted: the asker takes what the answering node has evicted, marked so.
+	Evicted bool `json:"evicted,omitempty"`
 }
 
 // cursor is a place in the order of all entries: by leaf, and in a leaf by key.
@@ -121,7 +123,7 @@ func (c *Cluster) serveSync(body []byte, room int) ([]byte, error) {
 	case askVersions:
 		return c.opts.Codec.Marshal(c.syncVersions(req.Leaves, room))
 	case askEntries, askUnknown, askAges:
-		w := &pageWriter{cluster: c, room: room, ask: req.Ask}
+		w := &pageWriter{cluster: c, room: room, ask: req.Ask, evicted: req.Evicted}
 		for _, k := range req.Keys {
 			if key := registry.NewKey(k[0], k[1]); !w.add(key) {
 				return w.close(&cursor{App: key.App, ID: key.ID}), nil // from this one on
@@ -129,7 +131,7 @@ func (c *Cluster) serveSync(body []byte, room int) ([]byte, error) {
 		}
 		return w.close(nil), nil
 	case askPage:
-		return c.syncPage(req.Cursor, room), nil
+		return c.syncPage(req.Cursor, req.Evicted, room), nil
 	default:
 		return nil, fmt.Errorf("%w: %.40q", errAsk, req.Ask)
 	}
@@ -192,11 +194,11 @@ func (c *Cluster) syncVersions(leaves []int, room int) syncReply {
 }
 
 // syncPage returns entries from a cursor on, and where the next page begins.
-func (c *Cluster) syncPage(from *cursor, room int) []byte {
+func (c *Cluster) syncPage(from *cursor, evicted bool, room int) []byte {
 	if from == nil {
 		from = new(cursor)
 	}
-	w := &pageWriter{cluster: c, room: room, ask: askPage}
+	w := &pageWriter{cluster: c, room: room, ask: askPage, evicted: evicted}
 	after := *from
 	for leaf := max(from.Leaf, 0); leaf < maxSyncLeaves; leaf++ {
 		versions := c.reg.LeafVersions(leaf)
@@ -228,6 +230,7 @@ type pageWriter struct {
 	cluster *Cluster
 	room    int
 	ask     string
+	evicted bool // the asker takes evicted entries
 	items   [][]byte
 }
 
@@ -235,7 +238,7 @@ type pageWriter struct {
 // finds room. One that no message can hold is left out: waiting for it would
 // keep all others behind it from being synced.
 func (w *pageWriter) add(key registry.Key) bool {
-	body, ok := w.cluster.entryItem(key, w.ask)
+	body, ok := w.cluster.entryItem(key, w.ask, w.evicted)
 	if !ok {
 		return true
 	}
@@ -261,20 +264,24 @@ func (w *pageWriter) close(next *cursor) []byte {
 		}
 		out = append(out, text...)
 	}
+	if up := w.cluster.up(); (w.ask == askPage || w.ask == askAges) && up > 0 {
+		out = strconv.AppendInt(append(out, `,"up":`...), up.Milliseconds(), 10)
+	}
 	list := eureka.JoinReplicationList(nil, w.items)
 	return append(append(out, ','), list[1:]...)
 }
 
 // entryItem renders an entry for what was asked: a Register, or the Cancel of a
-// tombstone; for askAges a Heartbeat. One that is evicted here goes to those who
-// know it, who may have a later lease; a node that doesn't would list the dead,
-// since it gives everybody a whole lease from its start.
-func (c *Cluster) entryItem(key registry.Key, ask string) ([]byte, bool) {
+// tombstone; for askAges a Heartbeat. One that is evicted here goes, marked so, to
+// an asker that takes that: else a node that has just started would list the dead,
+// since it gives everybody a whole lease.
+func (c *Cluster) entryItem(key registry.Key, ask string, takesEvicted bool) ([]byte, bool) {
 	entry, evicted, ok := c.reg.Entry(key)
-	if !ok || evicted && (ask == askPage || ask == askUnknown) {
+	if !ok || evicted && !takesEvicted && (ask == askPage || ask == askUnknown) {
 		return nil, false
 	}
 	item := entry.Item(key, 0)
+	item.State.Evicted = evicted && takesEvicted
 	if ask == askAges {
 		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
 	}
@@ -285,6 +292,19 @@ func (c *Cluster) entryItem(key registry.Key, ask string) ([]byte, bool) {
 type page struct {
 	items eureka.ReplicationList
 	next  *cursor // nil: there is no more
+	up    time.Duration
+}
+
+// maxUp is as long as a peer is believed to have been up.
+const maxUp = 10 * 365 * 24 * time.Hour
+
+// up is for how long this node has heard of every change: since it was ready, or
+// last stood still; 0: it is not so far yet.
+func (c *Cluster) up() time.Duration {
+	if c.state() != Ready {
+		return 0
+	}
+	return c.reg.Up()
 }
 
 func decodePage(body []byte) (page, error) {
@@ -297,6 +317,13 @@ func decodePage(body []byte) (page, error) {
 	}
 	if err := dec.Decode(&p.next); err != nil {
 		return p, fmt.Errorf("page: next: %w", err)
+	}
+	if t, err := dec.Token(); err == nil && t == "up" { // left out where it is 0
+		var ms int64
+		if err := dec.Decode(&ms); err != nil {
+			return p, fmt.Errorf("page: up: %w", err)
+		}
+		p.up = time.Duration(min(max(ms, 0), maxUp.Milliseconds())) * time.Millisecond
 	}
 	var err error
 	p.items, err = eureka.DecodeReplicationList(body, eureka.ListOptions{NATS: true})

@@ -39,7 +39,9 @@ type repairer struct {
 
 	differed   map[int]bool          // leaves, in the round before
 	differedAt time.Time             // of that round
-	unequal    map[registry.Key]pair // found unequal in the round before
+	unequal    map[registry.Key]pair // found unequal when their leaves were compared last
+	counted    map[registry.Key]bool // of unequal, those in divergent
+	next       int                   // the leaf that comes first where there are too many for one round
 }
 
 // pair is what both sides had of a key.
@@ -162,14 +164,20 @@ func (r *repairer) run(ctx context.Context) {
 // round fetches what is wanted, and compares where the digests differ.
 func (r *repairer) round(ctx context.Context) error {
 	p, c := r.peer, r.peer.cluster
+	var failed error
 	if keys := p.takeWanted(); len(keys) > 0 {
-		if err := c.fetch(ctx, p.name, keys, askEntries); err != nil {
+		if failed = c.fetch(ctx, p.name, keys, askEntries); failed != nil {
 			for _, k := range keys {
 				p.want(k)
 			}
-			return err
 		}
 	}
+	return errors.Join(failed, r.reconcile(ctx))
+}
+
+// reconcile compares with the peer where the digests differ.
+func (r *repairer) reconcile(ctx context.Context) error {
+	p, c := r.peer, r.peer.cluster
 	forced := p.forced.Swap(false)
 	if !forced && p.digest.Load() == c.reg.Digest() {
 		r.equal()
@@ -203,12 +211,24 @@ func (r *repairer) round(ctx context.Context) error {
 		r.differed[leaf] = true
 	}
 	c.metrics.repairRounds.Inc()
-	return r.compare(ctx, compare[:min(len(compare), roundLeaves)], forced)
+	return r.compare(ctx, r.turn(compare), forced)
+}
+
+// turn returns as many leaves as a round compares, from where the last one ended:
+// what stays different in the first ones must not keep the others waiting.
+func (r *repairer) turn(leaves []int) []int {
+	if len(leaves) <= roundLeaves {
+		return leaves
+	}
+	at, _ := slices.BinarySearch(leaves, r.next)
+	out := slices.Concat(leaves[at:], leaves[:at])[:roundLeaves]
+	r.next = out[roundLeaves-1] + 1
+	return out
 }
 
 // equal forgets the differences.
 func (r *repairer) equal() {
-	r.differed, r.unequal = nil, nil
+	r.differed, r.unequal, r.counted = nil, nil, nil
 	r.peer.divergent.Store(0)
 }
 
@@ -276,6 +296,15 @@ func (r *repairer) compare(ctx context.Context, leaves []int, forced bool) error
 	c := r.peer.cluster
 	before := r.unequal
 	r.unequal = make(map[registry.Key]pair)
+	turn := make(map[int]bool, len(leaves))
+	for _, leaf := range leaves {
+		turn[leaf] = true
+	}
+	for key, pair := range before {
+		if leaf := registry.Leaf(key); !turn[leaf] && r.differed[leaf] {
+			r.unequal[key] = pair // its turn comes again
+		}
+	}
 	var fetch, unknown []registry.Key
 	for len(leaves) > 0 {
 		reply, err := r.ask(ctx, syncRequest{Ask: askVersions, Leaves: leaves})
@@ -313,7 +342,7 @@ func (r *repairer) compare(ctx context.Context, leaves []int, forced bool) error
 		c.fetch(ctx, r.peer.name, fetch, askEntries),
 		c.fetch(ctx, r.peer.name, unknown, askUnknown),
 	)
-	r.count(before)
+	r.count(before, turn)
 	return err
 }
 
@@ -333,6 +362,9 @@ func (r *repairer) push(ours, theirs registry.Versions) (fetch bool) {
 		return false
 	}
 	r.unequal[ours.Key] = pair{ours, theirs}
+	if _, evicted, _ := r.peer.cluster.reg.Entry(ours.Key); evicted {
+		return fetch // the pipeline drops it; the peer fetches it
+	}
 	if bits != 0 && !r.peer.wouldRefuse(ours) {
 		if !ours.Live {
 			bits = registry.Cancelled
@@ -345,14 +377,19 @@ func (r *repairer) push(ours, theirs registry.Versions) (fetch bool) {
 
 // count counts the keys that were unequal in the round before, with the same
 // versions, and are so still: not changes under way, and not what one side
-// declines because it is expired or retired.
-func (r *repairer) count(before map[registry.Key]pair) {
-	c := r.peer.cluster
-	n := int64(0)
+// declines because it is expired or retired. Those whose leaves had no turn now
+// count as before.
+func (r *repairer) count(before map[registry.Key]pair, compared map[int]bool) {
+	counted := make(map[registry.Key]bool)
 	for key, now := range r.unequal {
-		if before[key] == now && !c.reg.Declinable(key) {
-			n++
+		again := before[key] == now && !r.peer.cluster.reg.Declinable(key)
+		if !compared[registry.Leaf(key)] {
+			again = r.counted[key]
+		}
+		if again {
+			counted[key] = true
 		}
 	}
-	r.peer.divergent.Store(n)
+	r.counted = counted
+	r.peer.divergent.Store(int64(len(counted)))
 }

@@ -2,8 +2,8 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +16,9 @@ import (
 const (
 	syncQueue   = 64
 	syncWorkers = 2
+	// answerBytes bounds an answer, unless one entry takes more: over 2 Mbit/s it
+	// takes half a second, of the two after which the asker gives up.
+	answerBytes = 128 << 10
 )
 
 // agesTimeout is how long a node waits for the ages of leases that it is about
@@ -41,12 +44,15 @@ const (
 // HandleSync takes a sync request. It only enqueues; the transport's goroutine
 // calls it.
 func (c *Cluster) HandleSync(req SyncRequest) {
-	select {
-	case c.syncs <- req:
-	default:
-		c.metrics.syncRefused.Inc()
-		c.failSync(req, codeBusy, "busy")
+	if !isClosed(c.ended) {
+		select {
+		case c.syncs <- req:
+			return
+		default:
+		}
 	}
+	c.metrics.syncRefused.Inc()
+	c.failSync(req, codeBusy, "busy")
 }
 
 func (c *Cluster) failSync(req SyncRequest, code int, text string) {
@@ -60,9 +66,10 @@ func (c *Cluster) serveSyncs(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
+			c.refuseSyncs()
 			return
 		case req := <-c.syncs:
-			body, err := c.serveSync(req.Body, c.batchBytes())
+			body, err := c.serveSync(req.Body, min(c.batchBytes(), answerBytes))
 			if err != nil {
 				c.metrics.syncRefused.Inc()
 				c.failSync(req, codeMalformed, err.Error())
@@ -74,6 +81,19 @@ func (c *Cluster) serveSyncs(ctx context.Context) {
 				c.log.Debug("sync answer not sent", "peer", req.From, "err", err)
 				c.failSync(req, codeUnsent, "answer not sent: "+err.Error())
 			}
+		}
+	}
+}
+
+// refuseSyncs refuses what waits when the workers end.
+func (c *Cluster) refuseSyncs() {
+	for {
+		select {
+		case req := <-c.syncs:
+			c.metrics.syncRefused.Inc()
+			c.failSync(req, codeBusy, "stopping")
+		default:
+			return
 		}
 	}
 }
@@ -117,26 +137,26 @@ func (c *Cluster) askPage(ctx context.Context, to string, req syncRequest) (page
 }
 
 // pullAll joins all entries of a peer, page by page from a cursor on. It returns
-// how far it came; nil is the end.
-func (c *Cluster) pullAll(ctx context.Context, from string, at *cursor) (*cursor, int, error) {
+// how far it came, where nil is the end, and for how long the peer has been up.
+func (c *Cluster) pullAll(ctx context.Context, from string, at *cursor) (*cursor, int, time.Duration, error) {
 	entries := 0
 	for {
-		p, err := c.askPage(ctx, from, syncRequest{Ask: askPage, Cursor: at})
+		p, err := c.askPage(ctx, from, syncRequest{Ask: askPage, Cursor: at, Evicted: true})
 		if err != nil {
-			return at, entries, err
+			return at, entries, 0, err
 		}
 		entries += len(p.items)
 		if p.next == nil {
-			return nil, entries, nil
+			return nil, entries, p.up, nil
 		}
 		if at != nil && *p.next == *at {
-			return at, entries, fmt.Errorf("sync: peer %s does not get on: %w", from, errPage)
+			return at, entries, 0, fmt.Errorf("sync: peer %s does not get on: %w", from, errPage)
 		}
 		at = p.next
 	}
 }
 
-// AskAges asks all peers that are there for the leases of these instances, and
+// AskAges asks all peers that have not left for the leases of these instances, and
 // joins what they know. A node does so before it evicts: the client may have
 // moved. It returns within a second.
 func (c *Cluster) AskAges(ctx context.Context, keys []registry.Key) {
@@ -147,8 +167,8 @@ func (c *Cluster) AskAges(ctx context.Context, keys []registry.Key) {
 	defer cancel()
 	var asked sync.WaitGroup
 	for _, p := range *c.fanOut.Load() {
-		if !c.isReachable(p) {
-			continue
+		if c.hasLeft(p) {
+			continue // one that is silent may be about to be heard again
 		}
 		asked.Go(func() {
 			if err := c.fetch(ctx, p.name, keys, askAges); err != nil {
@@ -159,10 +179,38 @@ func (c *Cluster) AskAges(ctx context.Context, keys []registry.Key) {
 	asked.Wait()
 }
 
-func (c *Cluster) isReachable(p *peer) bool {
+// EvictOutlived evicts what self-preservation keeps although no peer can ever tell
+// of its end: an instance whose lease ended before a cancel would be forgotten,
+// and which a peer that has been up since then, and is ready, does not know. A
+// node calls it with each eviction pass. It returns within a second.
+func (c *Cluster) EvictOutlived(ctx context.Context) {
+	keys := c.reg.Outlived()
+	if len(keys) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, agesTimeout)
+	defer cancel()
+	ready, _ := c.syncSources()
+	for _, name := range ready {
+		known, up := make(map[registry.Key]bool), time.Duration(math.MaxInt64)
+		err := c.fetchEach(ctx, name, keys, askAges, func(p *page) {
+			up = min(up, p.up)
+			for i := range p.items {
+				known[registry.NewKey(p.items[i].AppName, p.items[i].ID)] = true
+			}
+		})
+		if err != nil {
+			c.log.Debug("ages not asked", "peer", name, "err", err)
+			continue
+		}
+		c.evictOutlived(slices.DeleteFunc(slices.Clone(keys), func(k registry.Key) bool { return known[k] }), up)
+	}
+}
+
+func (c *Cluster) hasLeft(p *peer) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return p.status == Reachable
+	return p.status == Left
 }
 
 // fetchKeys is how many keys one request asks for, and keyRoom what each takes
@@ -175,8 +223,13 @@ const (
 // fetch asks for the entries, or the ages, of keys and joins them. An answer that
 // has no room for all is asked again for the rest.
 func (c *Cluster) fetch(ctx context.Context, from string, keys []registry.Key, what string) error {
+	return c.fetchEach(ctx, from, keys, what, func(*page) {})
+}
+
+// fetchEach is fetch for one who looks at the answers too.
+func (c *Cluster) fetchEach(ctx context.Context, from string, keys []registry.Key, what string, look func(*page)) error {
 	for len(keys) > 0 {
-		req, room := syncRequest{Ask: what}, c.batchBytes()
+		req, room := syncRequest{Ask: what, Evicted: true}, c.batchBytes()
 		for _, k := range keys[:min(fetchKeys, len(keys))] {
 			if room -= keyRoom + escaped*(len(k.App)+len(k.ID)); room < 0 && len(req.Keys) > 0 {
 				break
@@ -187,6 +240,7 @@ func (c *Cluster) fetch(ctx context.Context, from string, keys []registry.Key, w
 		if err != nil {
 			return err
 		}
+		look(&p)
 		done := len(req.Keys)
 		if p.next != nil { // no room from this key on
 			done = slices.Index(req.Keys, [2]string{p.next.App, p.next.ID})
@@ -199,45 +253,57 @@ func (c *Cluster) fetch(ctx context.Context, from string, keys []registry.Key, w
 	return nil
 }
 
-// catchUp pulls everything from the peers that are there, the ready ones first,
-// until one has given all. It returns what that one said of itself, and whether
-// there was one, or none to ask.
-func (c *Cluster) catchUp(ctx context.Context) (source presence, synced bool) {
+// catchUp pulls what the peers that are there know. One that is ready knows all;
+// another goes on where it breaks off. Where all are starting each may know what
+// no other does. It returns for how long the peer that gave all has been up, and
+// whether all was got that there is to be had.
+func (c *Cluster) catchUp(ctx context.Context) (up time.Duration, synced bool) {
+	ready, starting := c.syncSources()
 	var at *cursor
-	sources := c.syncSources()
-	for _, source := range sources {
-		start := time.Now()
-		next, entries, err := c.pullAll(ctx, source.Node, at)
-		if err == nil {
-			c.log.Info("synced", "peer", source.Node, "entries", entries, "elapsed", time.Since(start))
-			return source, true
-		}
-		at = next // another goes on where this one stopped
-		c.log.Warn("sync broke off", "peer", source.Node, "entries", entries, "err", err)
-		if errors.Is(err, context.Canceled) {
-			return presence{}, false
+	for _, name := range ready {
+		if at, up, synced = c.pull(ctx, name, at); synced {
+			return up, true
 		}
 	}
-	return presence{}, len(sources) == 0
+	if len(ready) > 0 {
+		return 0, false
+	}
+	synced = true
+	for _, name := range starting {
+		_, _, all := c.pull(ctx, name, nil)
+		synced = synced && all
+	}
+	return 0, synced
 }
 
-// syncSources returns the peers to sync from: those that are ready, then those
+// pull is pullAll, told.
+func (c *Cluster) pull(ctx context.Context, from string, at *cursor) (*cursor, time.Duration, bool) {
+	start := time.Now()
+	next, entries, up, err := c.pullAll(ctx, from, at)
+	if err != nil {
+		c.log.Warn("sync broke off", "peer", from, "entries", entries, "err", err)
+		return next, 0, false
+	}
+	c.log.Info("synced", "peer", from, "entries", entries, "elapsed", time.Since(start))
+	return nil, up, true
+}
+
+// syncSources returns the peers to sync from: those that are ready, and those
 // that are starting too. It begins at any of them, so that not all nodes that
 // start ask the same one.
-func (c *Cluster) syncSources() []presence {
+func (c *Cluster) syncSources() (ready, starting []string) {
 	all := *c.fanOut.Load()
 	first := int(c.opts.Rand() * float64(len(all)))
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var ready, starting []presence
 	for i := range all {
 		switch p := all[(first+i)%len(all)]; {
 		case p.status != Reachable:
 		case p.said.State == Ready:
-			ready = append(ready, p.said)
+			ready = append(ready, p.name)
 		default:
-			starting = append(starting, p.said)
+			starting = append(starting, p.name)
 		}
 	}
-	return append(ready, starting...)
+	return ready, starting
 }

@@ -30,6 +30,10 @@ type State struct {
 	// LastDirty is the lastDirtyTimestamp that a cancel ended: "ldt", written
 	// only when the record is dead. A live one travels in the instance.
 	LastDirty int64
+
+	// Evicted says that the sender has evicted the entry: "evicted", written only
+	// if so, and only in an answer to a sync request of a node that asks for such.
+	Evicted bool
 }
 
 // Item is one task of a ReplicationList.

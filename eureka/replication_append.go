@@ -116,6 +116,9 @@ func appendState(dst []byte, s *State) []byte {
 	if !s.Live {
 		dst = strconv.AppendInt(append(dst, `,"ldt":`...), s.LastDirty, 10)
 	}
+	if s.Evicted {
+		dst = append(dst, `,"evicted":true`...)
+	}
 	return append(dst, '}')
 }
 

@@ -256,7 +256,7 @@ func (r *jsonReader) result(res *Result) {
 }
 
 // state reads the member registryd; null is nil. All its members must be there
-// but "base", "os" and "wait", and "ldt" where the record is dead. Unknown ones
+// but "base", "os", "wait" and "evicted", and "ldt" where the record is dead. Unknown ones
 // are ignored.
 func (r *jsonReader) state() *State {
 	if !r.object() {
@@ -292,6 +292,8 @@ func (r *jsonReader) state() *State {
 			s.Wait = r.number()
 		case "ldt":
 			s.LastDirty, ldt = r.number(), true
+		case "evicted":
+			s.Evicted = r.boolean()
 		default:
 			r.skip()
 		}

@@ -104,6 +104,8 @@ func TestAppendItem(t *testing.T) {
 		RecordVersion: 1_700_000_000_001, Live: true, Base: StatusUp, RecordHash: 0xab, OverrideVersion: 1_700_000_000_002,
 		OverrideSet: true, OverrideStatus: StatusOutOfService, Duration: 90_000, Age: 12, Wait: 501,
 	}
+	evicted := state
+	evicted.Evicted = true
 	dead := State{RecordVersion: 5, RecordHash: math.MaxUint64, OverrideVersion: 6, OverrideStatus: StatusUnknown, Duration: 90_000, Age: -3, LastDirty: 4, Base: StatusUnknown}
 	tests := []struct {
 		name string
@@ -114,6 +116,7 @@ func TestAppendItem(t *testing.T) {
 		{"heartbeat", Item{Action: ActionHeartbeat, AppName: "A", ID: `i"`, LastDirtyTimestamp: 1700000000000, OverriddenStatus: "DOWN", Status: "UP"}, `{"appName":"A","id":"i\"","lastDirtyTimestamp":1700000000000,"overriddenStatus":"DOWN","status":"UP","action":"Heartbeat"}`},
 		{"register", Item{Action: ActionRegister, AppName: "A", ID: "i", LastDirtyTimestamp: 0, Status: "UP", InstanceInfo: info}, `{"appName":"A","id":"i","lastDirtyTimestamp":0,"status":"UP","instanceInfo":` + string(Form{}.AppendInstance(nil, info)) + `,"action":"Register"}`},
 		{"live", Item{Action: ActionStatusUpdate, AppName: "A", ID: "i", LastDirtyTimestamp: NoTimestamp, Status: "X<", State: &state}, `{"appName":"A","id":"i","status":"X<","action":"StatusUpdate","registryd":{"rv":1700000000001,"live":true,"base":"UP","rh":"00000000000000ab","ov":1700000000002,"set":true,"os":"OUT_OF_SERVICE","dur":90000,"age":12,"wait":501}}`},
+		{"evicted", Item{Action: ActionHeartbeat, AppName: "A", ID: "i", LastDirtyTimestamp: NoTimestamp, State: &evicted}, `{"appName":"A","id":"i","action":"Heartbeat","registryd":{"rv":1700000000001,"live":true,"base":"UP","rh":"00000000000000ab","ov":1700000000002,"set":true,"os":"OUT_OF_SERVICE","dur":90000,"age":12,"wait":501,"evicted":true}}`},
 		{"dead", Item{Action: ActionCancel, AppName: "A", ID: "i", LastDirtyTimestamp: NoTimestamp, State: &dead}, `{"appName":"A","id":"i","action":"Cancel","registryd":{"rv":5,"live":false,"base":"UNKNOWN","rh":"ffffffffffffffff","ov":6,"set":false,"os":"UNKNOWN","dur":90000,"age":-3,"wait":0,"ldt":4}}`},
 	}
 	var parts [][]byte
@@ -361,7 +364,7 @@ func TestReplicationRoundTrip(t *testing.T) {
 		if r.IntN(3) == 0 {
 			return nil
 		}
-		s := &State{r.number(), r.IntN(2) == 0, r.status(), r.Uint64(), r.number(), r.IntN(2) == 0, r.status(), r.number(), r.number(), r.number(), 0}
+		s := &State{r.number(), r.IntN(2) == 0, r.status(), r.Uint64(), r.number(), r.IntN(2) == 0, r.status(), r.number(), r.number(), r.number(), 0, r.IntN(4) == 0}
 		if !s.Live {
 			s.LastDirty, s.Base = r.number(), ""
 		}

@@ -190,6 +190,7 @@ func (n *Node) startTimers() {
 			return // the leases have not had their term since
 		}
 		was := n.evictor.SelfPreservation()
+		n.cluster.EvictOutlived(ctx)
 		candidates := n.evictor.Candidates()
 		n.cluster.AskAges(ctx, candidates) // their clients may have moved
 		if !n.mayEvict() {

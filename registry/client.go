@@ -48,7 +48,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	was := e.isPresent()
 	if bits, keep := r.keeps(e, rec.LastDirty, isReplication); keep {
 		if was {
-			e.renew(lease)
+			e.renewHere(lease)
 			e.renewedYet.Store(false)
 			e.registered = wall
 			r.refresh(e, was, eureka.Added, wall, lease)
@@ -72,7 +72,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	rec.Version = e.next(wall, isReplication)
 	if unknown && isReplication {
 		// Nodes that a Java peer told the same thing give it the same version.
-		rec.Version = max(rec.LastDirty, rec.Version)
+		rec.Version = max(min(rec.LastDirty, maxTimestamp), rec.Version)
 	}
 	rec.Hash = HashRecord(&rec)
 	if !was {
@@ -80,7 +80,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	}
 	e.record, e.evicted = rec, false
 	e.registered = wall
-	e.renew(lease)
+	e.renewHere(lease)
 	e.renewedYet.Store(false)
 	r.refresh(e, was, eureka.Added, wall, lease)
 	r.mu.Unlock()
@@ -88,6 +88,10 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: isReplication})
 	return true
 }
+
+// maxTimestamp bounds what a timestamp becomes a version of, in ms: the end of
+// the year 9999. Versions above it must not run out.
+const maxTimestamp = 253_402_300_799_999
 
 // keeps says whether a register with this lastDirtyTimestamp leaves the stored
 // instance in place, and what to tell the peers then.
@@ -132,7 +136,7 @@ func (r *Registry) Renew(key Key, lastDirty int64, overridden eureka.Status, isR
 		r.stats.renewalsNotFound.Add(1)
 		return NotFound, nil
 	}
-	e.renew(lease)
+	e.renewHere(lease)
 	e.renewedYet.Store(true)
 	stored, view := e.record.LastDirty, e.view
 	r.mu.RUnlock()
@@ -172,7 +176,7 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 	e.record.Hash = HashRecord(&e.record)
 	e.override = Override{Version: v, Status: eureka.StatusUnknown}
 	e.evicted = false
-	e.renew(lease)
+	e.renewHere(lease)
 	r.refresh(e, was, eureka.Deleted, wall, lease)
 	r.mu.Unlock()
 	r.stats.cancels.Add(1)
@@ -213,7 +217,7 @@ func (r *Registry) changeOverride(key Key, lastDirty int64, isReplication bool, 
 		return NotFound
 	}
 	bits := Renewed
-	e.renew(lease)
+	e.renewHere(lease)
 	e.renewedYet.Store(true)
 	if o, changes := next(e); changes {
 		bits = r.setOverride(e, o, lastDirty, isReplication, wall, lease)
@@ -269,7 +273,7 @@ func (r *Registry) SetMetadata(key Key, pairs map[string]string) Outcome {
 		return NotFound
 	}
 	bits := Renewed
-	e.renew(lease)
+	e.renewHere(lease)
 	if merged, changed := mergeMetadata(e.record.Info.Metadata, pairs); changed {
 		info := *e.record.Info
 		info.Metadata = merged

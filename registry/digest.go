@@ -26,6 +26,9 @@ type digest struct {
 	sums   [DigestGroups * DigestLeaves]uint64
 }
 
+// Leaf returns the number of the leaf that a key falls into, from 0 on.
+func Leaf(key Key) int { return int(leafOf(key)) }
+
 // leafOf returns the leaf of a key.
 func leafOf(key Key) uint16 {
 	var stack [256]byte
@@ -161,7 +164,7 @@ func (r *Registry) Declinable(key Key) bool {
 		return true
 	}
 	if e.record.Live {
-		return r.expired(e, lease)
+		return r.lapsed(e, lease) // the peer may have been up for longer than we
 	}
 	return retired(e.renewed.Load(), e.record.Duration, lease)
 }

@@ -1,7 +1,7 @@
 package registry
 
 import (
-	"slices"
+	"maps"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
@@ -20,28 +20,45 @@ func (r *Registry) Evict() int {
 	return evicted
 }
 
-// EvictRetired evicts those that readers see although they are retired and were
-// last renewed less than since ago, and returns how many. A node calls it once,
-// when it has synced at its start from a peer that has been up for that long:
-// what its snapshot kept was cancelled, or has expired, and all others may have
-// forgotten even that. Where all nodes start together nobody has been up for
-// that long, and each instance gets its lease anew.
-func (r *Registry) EvictRetired(since time.Duration) int {
-	wall, lease := r.clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var dead []*entry
+// Outlived returns the instances that readers see although they are retired: they
+// come from an old snapshot, or self-preservation keeps them.
+func (r *Registry) Outlived() []Key {
+	_, lease := r.clock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []Key
 	for _, a := range r.sorted {
 		for _, e := range a.present {
-			if at := e.renewed.Load(); retired(at, e.record.Duration, lease) && lease-at < since.Milliseconds() {
-				dead = append(dead, e)
+			if retired(e.renewed.Load(), e.record.Duration, lease) {
+				out = append(out, e.key())
 			}
 		}
 	}
-	for _, e := range dead {
-		r.evict(e, wall, lease)
+	return out
+}
+
+// EvictOutlived evicts those of the keys that are [Registry.Outlived] still and
+// were last renewed less than since ago. It returns how many it evicted. Its
+// caller has asked a peer, which has been up for that long and does not know
+// them: they were cancelled, or have expired, and even that may be forgotten by
+// now. They don't count as expected renewals any more.
+func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {
+	wall, lease := r.clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	evicted := 0
+	for _, key := range keys {
+		e := r.lookupPresent(key)
+		if e == nil {
+			continue
+		}
+		if at := e.renewed.Load(); retired(at, e.record.Duration, lease) && lease-at < since.Milliseconds() {
+			delete(r.lost, key)
+			r.evict(e, wall, lease)
+			evicted++
+		}
 	}
-	return len(dead)
+	return evicted
 }
 
 // Expired returns the instances that readers see and whose leases expired more
@@ -71,7 +88,7 @@ func (r *Registry) EvictExpired(keys []Key) int {
 	evicted := 0
 	for _, key := range keys {
 		if e := r.lookupPresent(key); e != nil && r.expired(e, lease) {
-			r.lost = append(r.lost, lostLease{e, lease})
+			r.lost[key] = lostLease{perMinute(e.record.Info), lease}
 			r.evict(e, wall, lease)
 			evicted++
 		}
@@ -95,7 +112,7 @@ func (r *Registry) Forget() int {
 	_, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lost = slices.DeleteFunc(r.lost, func(l lostLease) bool { return !l.counts(lease) })
+	maps.DeleteFunc(r.lost, func(key Key, l lostLease) bool { return !r.misses(key, l, lease) })
 	forgotten := 0
 	for _, a := range r.apps {
 		for _, e := range a.entries {
@@ -133,16 +150,25 @@ func (r *Registry) Restarted() {
 	r.upSince = lease
 }
 
-// lostLease is a lease that was evicted, also after its entry is forgotten.
-type lostLease struct {
-	entry *entry
-	at    int64 // lease clock, ms
+// Up returns how long ago the registry started, or was last Restarted.
+func (r *Registry) Up() time.Duration {
+	_, lease := r.clock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return time.Duration(lease-r.upSince) * time.Millisecond
 }
 
-// counts says whether the lease still counts as expected: it was evicted lately
-// and has not come back.
-func (l lostLease) counts(lease int64) bool {
-	return l.entry.record.Live && l.entry.evicted && lease-l.at < lostFor.Milliseconds()
+// lostLease is a lease that was evicted, also after its entry is forgotten.
+type lostLease struct {
+	renewals float64 // that were expected, per minute
+	at       int64   // of its last eviction; lease clock, ms
+}
+
+// misses says whether the lease of key still counts as expected: it was evicted
+// lately, and has neither come back nor been cancelled. The lock is held.
+func (r *Registry) misses(key Key, l lostLease, lease int64) bool {
+	e := r.lookup(key)
+	return (e == nil || e.record.Live && e.evicted) && lease-l.at < lostFor.Milliseconds()
 }
 
 // Leases tells how many renewals there should be, and how many there are.
@@ -167,9 +193,9 @@ func (r *Registry) Leases() Leases {
 			out.Expected += perMinute(e.record.Info)
 		}
 	}
-	for _, l := range r.lost {
-		if l.counts(lease) {
-			out.Expected += perMinute(l.entry.record.Info)
+	for key, l := range r.lost {
+		if r.misses(key, l, lease) {
+			out.Expected += l.renewals
 		}
 	}
 	return out
@@ -177,9 +203,10 @@ func (r *Registry) Leases() Leases {
 
 // perMinute is how often an instance renews.
 func perMinute(i *eureka.InstanceInfo) float64 {
-	interval := i.LeaseInfo.RenewalIntervalInSecs
-	if interval <= 0 {
-		interval = eureka.DefaultRenewalInterval
-	}
-	return 60 / float64(interval)
+	return time.Minute.Seconds() / interval(i).Seconds()
+}
+
+// interval is how long an instance waits between two renewals.
+func interval(i *eureka.InstanceInfo) time.Duration {
+	return seconds(leaseSeconds(i.LeaseInfo.RenewalIntervalInSecs, eureka.DefaultRenewalInterval))
 }

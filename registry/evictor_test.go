@@ -143,6 +143,57 @@ func TestSelfPreservationDoesNotErode(t *testing.T) {
 	})
 }
 
+// TestExpectedHoldsEachOnce: an instance that was evicted counts as expected for
+// a quarter of an hour from then on, once, whatever has become of it meanwhile.
+func TestExpectedHoldsEachOnce(t *testing.T) {
+	key := registry.NewKey("LEASE", "i-0")
+	evict := func(t *testing.T, r *registry.Registry) {
+		t.Helper()
+		time.Sleep(90*time.Second + time.Millisecond)
+		if n := r.Evict(); n != 1 {
+			t.Fatalf("evicted %d, want 1", n)
+		}
+	}
+	register := func(r *registry.Registry) { r.Register(leased("i-0", 30, 90), false) }
+	for _, test := range []struct {
+		name string
+		do   func(*testing.T, *registry.Registry)
+		want float64 // renewals a minute; the instance makes 2
+	}{
+		{"evicted", func(*testing.T, *registry.Registry) {}, 2},
+		{"back", func(_ *testing.T, r *registry.Registry) { register(r) }, 2},
+		{"evicted again", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r) }, 2},
+		{"evicted a third time", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r); register(r); evict(t, r) }, 2},
+		{"cancelled", func(_ *testing.T, r *registry.Registry) { r.Cancel(key, false) }, 0},
+		{"forgotten", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget() }, 2},
+		{"forgotten and back", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget(); register(r) }, 2},
+		{"forgotten, back and cancelled", func(_ *testing.T, r *registry.Registry) {
+			time.Sleep(8 * time.Minute)
+			r.Forget()
+			register(r)
+			r.Cancel(key, false)
+		}, 0},
+		{"just under a quarter of an hour", func(*testing.T, *registry.Registry) { time.Sleep(15*time.Minute - time.Millisecond) }, 2},
+		{"a quarter of an hour", func(*testing.T, *registry.Registry) { time.Sleep(15 * time.Minute) }, 0},
+		{"a quarter of an hour from the first of two", func(t *testing.T, r *registry.Registry) {
+			register(r)
+			evict(t, r)
+			time.Sleep(15*time.Minute - 90*time.Second)
+		}, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, _ := evicting(t, 1, registry.EvictorOptions{}, registry.Options{})
+				evict(t, r)
+				test.do(t, r)
+				if got := r.Leases().Expected; got != test.want {
+					t.Errorf("expected renewals = %v a minute, want %v", got, test.want)
+				}
+			})
+		})
+	}
+}
+
 func TestPassLimitAndOrder(t *testing.T) {
 	for _, test := range []struct{ size, limit int }{
 		// size - int(size × 0.85), REFERENCE 5.5.

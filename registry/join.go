@@ -14,7 +14,7 @@ import (
 // in holds the peer's versions of both parts, carried says which of them the
 // peer sent with their content: Registered the record (then also the override),
 // Overridden the override, neither just the lease. The lease joins whenever the
-// key is known.
+// key is known; what is just a lease counts as a renewal if it moved ours by one.
 //
 // NotFound: the peer's record (or, where it sent neither part, its override)
 // would win over ours and it did not send it. Conflict: one of ours wins; the
@@ -38,6 +38,7 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 		return OK, Entry{}
 	case e == nil:
 		e = r.create(key)
+		e.evicted = in.Evicted && in.Record.Live
 	case withRecord && retiredTombstone(&in, lease, renewed) && in.Record.After(&e.record):
 		r.mu.Unlock()
 		r.stats.joinsDeclined.Add(1)
@@ -46,8 +47,8 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	was, seen := e.isPresent(), e.visible
 	action := eureka.Modified
 	changed := false
-	e.renew(renewed)
-	if carried == 0 { // a heartbeat
+	if moved := e.renew(renewed); moved && carried == 0 && e.isRenewal(renewed) {
+		e.counted.Store(renewed)
 		e.renewedYet.Store(true)
 		r.meter.add(lease)
 	}
@@ -56,6 +57,7 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 			e.registered, e.serviceUp = wall, 0
 		}
 		e.record = in.Record
+		e.counted.Store(max(e.counted.Load(), renewed)) // the registration renews nothing
 		action, changed = eureka.Added, true
 		if !e.record.Live {
 			e.evicted = false
@@ -66,7 +68,7 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 		e.override = in.Override
 		changed = true
 	}
-	if e.evicted && !r.expired(e, lease) {
+	if e.evicted && !r.lapsed(e, lease) {
 		e.evicted = false
 		e.registered, e.serviceUp = wall, 0
 		action, changed = eureka.Added, true
@@ -104,9 +106,14 @@ func (r *Registry) refreshJoined(e *entry, was bool, seen eureka.Status, action 
 
 // declines says whether an entry that is unknown here is not worth taking: a
 // live one whose lease has run out would come back from a node that did not
-// evict it, a retired tombstone would be handed to and fro for ever.
+// evict it, a retired tombstone would be handed to and fro for ever. One that
+// its sender has evicted is taken, as evicted, until it is retired: readers don't
+// see it, and the digests of both nodes meet.
 func (r *Registry) declines(in *Entry, lease, renewed int64) bool {
-	if in.Record.Live {
+	switch {
+	case in.Evicted:
+		return retired(renewed, in.Record.Duration, lease)
+	case in.Record.Live:
 		return max(renewed, r.upSince)+in.Record.term().Milliseconds() < lease
 	}
 	return retiredTombstone(in, lease, renewed)
@@ -134,6 +141,6 @@ func answer(e *entry, in *Entry, withRecord, withOverride bool, lease int64) (Ou
 func (e *entry) copy(lease int64) Entry {
 	return Entry{
 		Record: e.record, Override: e.override,
-		Age: time.Duration(max(lease-e.renewed.Load(), 0)) * time.Millisecond,
+		Age: time.Duration(min(max(lease-e.renewed.Load(), 0), maxAge.Milliseconds())) * time.Millisecond,
 	}
 }

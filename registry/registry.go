@@ -90,7 +90,7 @@ type Registry struct {
 	startMs   int64
 
 	// mu guards all below it, and the members of application and entry but
-	// for entry.renewed. No I/O and no call out of the package under it.
+	// for the atomic ones. No I/O and no call out of the package under it.
 	mu        sync.RWMutex
 	apps      map[string]*application
 	sorted    []*application      // those with a present instance, by name
@@ -99,9 +99,9 @@ type Registry struct {
 	entries   int                 // all of them, with tombstones and evicted ones
 	delta     deltaList           // what changed, each entry once
 	digest    digest
-	forgotten map[Key]*entry // removed, but in the delta still
-	upSince   int64          // lease clock, ms
-	lost      []lostLease    // by eviction, lately
+	forgotten map[Key]*entry    // removed, but in the delta still
+	upSince   int64             // lease clock, ms
+	lost      map[Key]lostLease // by eviction, lately
 
 	// generation counts what readers can see: an answer made at one
 	// generation is the right answer as long as it stands.
@@ -132,6 +132,10 @@ type entry struct {
 	record   Record
 	override Override
 	renewed  atomic.Int64 // lease clock, ms; written under at least the read lock
+
+	// counted is the last renewal that was made here, or counted though a peer
+	// told it; lease clock, ms.
+	counted atomic.Int64
 
 	// Local, never merged.
 	evicted    bool
@@ -167,7 +171,7 @@ func New(opts Options) (*Registry, error) {
 	r := &Registry{
 		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(),
 		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
-		apps: make(map[string]*application), forgotten: make(map[Key]*entry),
+		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]lostLease),
 	}
 	if opts.Metrics != nil {
 		if err := opts.Metrics.Register((*collector)(r)); err != nil {
@@ -299,14 +303,32 @@ func (r *Registry) list(e *entry, in bool) {
 // known returns the greatest version that e has seen.
 func (e *entry) known() int64 { return max(e.record.Version, e.override.Version) }
 
-// renew moves the lease to at, never back.
-func (e *entry) renew(at int64) {
+// renew moves the lease to at, never back, and says whether it did.
+func (e *entry) renew(at int64) bool {
 	for {
 		old := e.renewed.Load()
-		if at <= old || e.renewed.CompareAndSwap(old, at) {
-			return
+		if at <= old {
+			return false
+		}
+		if e.renewed.CompareAndSwap(old, at) {
+			return true
 		}
 	}
+}
+
+// renewHere renews the lease for a client, or for a Java peer.
+func (e *entry) renewHere(at int64) {
+	e.renew(at)
+	e.counted.Store(at)
+}
+
+// isRenewal says whether a heartbeat by which a peer moved the lease to at tells
+// of a renewal that has not counted here. One renewal comes by several ways: in
+// a batch, in one that is resent, in an answer about ages. Each time it looks
+// later by what it was longer on its way; by less than half an interval, as
+// between two renewals.
+func (e *entry) isRenewal(at int64) bool {
+	return e.record.Live && at-e.counted.Load() >= interval(e.record.Info).Milliseconds()/2
 }
 
 // leaseDuration is the duration that a registration asks for.
@@ -340,15 +362,28 @@ func (rec *Record) term() time.Duration {
 	return max(rec.Duration, seconds(rec.Info.LeaseInfo.RenewalIntervalInSecs)+leaseSlack)
 }
 
-// expired says whether the lease of e has run out.
+// expired says whether the lease of e has run out, and this node has been up for
+// long enough to know it.
 func (r *Registry) expired(e *entry, lease int64) bool {
-	term := e.record.term()
-	if r.compat == Netflix {
-		if term = e.record.Duration; e.renewedYet.Load() {
-			term = 2 * e.record.Duration
-		}
+	return max(e.renewed.Load(), r.upSince)+r.term(e).Milliseconds() < lease
+}
+
+// lapsed says whether the lease of e has run out, whether or not its client could
+// have renewed it here.
+func (r *Registry) lapsed(e *entry, lease int64) bool {
+	return e.renewed.Load()+r.term(e).Milliseconds() < lease
+}
+
+// term is how long the lease of e lives after a renewal.
+func (r *Registry) term(e *entry) time.Duration {
+	switch {
+	case r.compat != Netflix:
+		return e.record.term()
+	case e.renewedYet.Load():
+		return 2 * e.record.Duration
+	default:
+		return e.record.Duration
 	}
-	return max(e.renewed.Load(), r.upSince)+term.Milliseconds() < lease
 }
 
 // retirement is what a lease's duration, doubled, is prolonged by before an

@@ -69,6 +69,9 @@ type Entry struct {
 	// that made the copy, when it made it. Leases travel as ages, never as a
 	// time of day.
 	Age time.Duration
+	// Evicted, on its way into a Join, says that the node that made the copy has
+	// evicted the instance: one that doesn't know it takes it as evicted too.
+	Evicted bool
 }
 
 // Visible returns the status that readers see: a pure function of both parts.

@@ -3,14 +3,21 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
 )
 
-// maxMillis bounds the ages and durations taken from a peer, in ms: 10 years
-// keep all later sums far from overflow.
-const maxMillis = 10 * 365 * 24 * 3600 * 1000
+// Bounds of what is taken of a lease from a peer or a snapshot. All sums of them
+// fit into a time.Duration, which holds 292 years.
+const (
+	// maxDuration is the longest duration that a client can register: 68 years.
+	maxDuration = math.MaxInt32 * time.Second
+	// maxAge is the age at which the longest lease is retired: 136 years. A
+	// greater one says no more, and is told as this.
+	maxAge = 2*maxDuration + retirement + time.Millisecond
+)
 
 // State returns the `registryd` member that carries e on NATS. wait is how long
 // the task waited for its batch.
@@ -42,11 +49,12 @@ func (e *Entry) Item(key Key, wait time.Duration) eureka.Item {
 // two nodes could never agree on it.
 func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 	for _, b := range [...]struct {
-		name string
-		n    int64
-	}{{"age", st.Age}, {"dur", st.Duration}} {
-		if b.n < 0 || b.n > maxMillis {
-			return Entry{}, fmt.Errorf("registryd.%s: %d is not in 0..%d", b.name, b.n, int64(maxMillis))
+		name  string
+		n     int64
+		bound time.Duration
+	}{{"age", st.Age, maxAge}, {"dur", st.Duration, maxDuration}} {
+		if b.n < 0 || b.n > b.bound.Milliseconds() {
+			return Entry{}, fmt.Errorf("registryd.%s: %d is not in 0..%d", b.name, b.n, b.bound.Milliseconds())
 		}
 	}
 	if st.RecordVersion <= 0 || st.OverrideVersion < 0 {
@@ -66,6 +74,7 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 		},
 		Override: Override{Version: st.OverrideVersion, Set: st.OverrideSet, Status: st.OverrideStatus},
 		Age:      time.Duration(st.Age) * time.Millisecond,
+		Evicted:  st.Evicted,
 	}
 	if st.Live {
 		if info == nil {

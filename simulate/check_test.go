@@ -143,7 +143,7 @@ const silent = 5 * time.Second
 const (
 	// Of two actions through two nodes that have not heard of each other the
 	// later wins: here an override, and metadata above it, which alone would not.
-	operatorUnheard = "an operator changed a cancelled instance through a node that had not heard of the cancel"
+	operatorUnheard = "an operator changed an instance through a node that had not heard of its cancel, or of its latest data"
 	// Self-preservation, or a snapshot, can keep an instance longer than any
 	// node keeps its tombstone.
 	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
@@ -250,11 +250,9 @@ func (w *world) up() []*proc {
 
 // lastPass has each process evict once more, and then no more.
 func (w *world) lastPass() {
-	for i, p := range w.up() {
+	for _, p := range w.up() {
 		p.stopTimers()
-		if i != w.plan.preserves {
-			p.evict(context.Background())
-		}
+		p.evict(context.Background())
 	}
 }
 
@@ -377,6 +375,7 @@ func (w *world) checkFloor(c *client, all []holding) {
 func (w *world) checkListed(c *client, all []holding) {
 	w.mu.Lock()
 	phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
+	unheard := c.unheard.After(c.registered)
 	w.mu.Unlock()
 	for i := range all {
 		h := &all[i]
@@ -388,6 +387,8 @@ func (w *world) checkListed(c *client, all []holding) {
 		case h.listed == nil:
 			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
 		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact): // its data may be older; no heartbeat tells
+		case (c.frozen || c.adjusted) && unheard && h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
+			w.excuse(operatorUnheard)
 		case h.listed.LastDirtyTimestamp != c.dirty || h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
 			w.violate("%s has gen %d dirty %d; %s lists gen %s dirty %d", c.key, c.gen, c.dirty, h.proc.name, h.listed.Metadata["gen"], h.listed.LastDirtyTimestamp)
 		}

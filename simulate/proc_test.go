@@ -83,7 +83,7 @@ func (w *world) start(node int, snap *snapshot) *proc {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if p.mayEvict() && node != w.plan.preserves {
+				if p.mayEvict() {
 					p.evict(ctx)
 				}
 			}
@@ -113,6 +113,10 @@ var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
 // evict is what node does once a minute.
 func (p *proc) evict(ctx context.Context) {
 	if !p.serves() && p.world.rule != evictStalled {
+		return
+	}
+	p.cluster.EvictOutlived(ctx)
+	if p.node == p.world.plan.preserves {
 		return
 	}
 	candidates := p.evictor.Candidates()

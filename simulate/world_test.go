@@ -326,8 +326,13 @@ func (w *world) operate(e *event) {
 		entry, _, ok := p.reg.Entry(c.key)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		later := c.changed.Add(-exactly).UnixMilli()
-		if ok && c.phase == cancelled && entry.Record.Live && entry.Record.Version > later && entry.Override.Version > later {
+		later := c.changed // than the cancel, or than the registration
+		if c.phase != cancelled {
+			later = c.registered
+		}
+		unheard := later.Add(-exactly).UnixMilli()
+		if ok && entry.Record.Live && entry.Record.Version > unheard && entry.Override.Version > unheard &&
+			(c.phase == cancelled || entry.Record.Info.Metadata["gen"] != c.registeredGen) {
 			c.unheard = time.Now()
 		}
 		return code

@@ -78,9 +78,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// isStale says whether writes are to be refused because this process has stood
+// still. It may have done so at any time: who waits for a body asks again when it
+// is there.
+func (h *Handler) isStale() bool { return h.opts.Status.Readiness().Stale }
+
 // serve answers by operation and returns the status code that it sent.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op operation) int {
-	if op.writes() && h.opts.Status.Readiness().Stale {
+	if op.writes() && h.isStale() {
 		return empty(w, http.StatusServiceUnavailable)
 	}
 	switch op {

@@ -25,7 +25,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	if !ok {
 		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
 	}
-	if !h.opts.Status.Readiness().Reads {
+	if !h.takesBatches() {
 		return empty(w, http.StatusServiceUnavailable)
 	}
 	select {
@@ -50,6 +50,9 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	case err != nil:
 		return h.unparsable(w, f)
 	}
+	if !h.takesBatches() { // it may have stood still while it waited for the body
+		return empty(w, http.StatusServiceUnavailable)
+	}
 	response := h.opts.Replicate(r.Context(), list)
 	return h.render(w, http.StatusOK, answer.ContentType(), func(b []byte) []byte {
 		if answer == eureka.XML {
@@ -57,6 +60,13 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 		}
 		return eureka.AppendReplicationListResponse(b, response)
 	})
+}
+
+// takesBatches says whether this node knows what its peers know, and has not
+// stood still.
+func (h *Handler) takesBatches() bool {
+	now := h.opts.Status.Readiness()
+	return now.Reads && !now.Stale
 }
 
 // Java's names for a response and a result, which its XML spells out.

@@ -1,6 +1,10 @@
 package api_test
 
 import (
+	"context"
+	"io"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/registryd/registryd/api"
@@ -36,4 +40,67 @@ func TestStale(t *testing.T) {
 	}
 	status.now = ready
 	n.want(t, 200, "DELETE", orders1, "")
+}
+
+// slowBody is a body before which something happens: the headers are there, and
+// it waits in the socket.
+type slowBody struct {
+	io.Reader
+	before func()
+}
+
+func (b *slowBody) Read(p []byte) (int, error) {
+	b.before()
+	return b.Reader.Read(p)
+}
+
+// TestStaleWhileTheBodyCame: what a node has begun to read when it stood still is
+// as old as what it had not.
+func TestStaleWhileTheBodyCame(t *testing.T) {
+	const batches = "/eureka/peerreplication/batch/"
+	batch := `{"replicationList":[{"appName":"ORDERS","id":"orders-1","action":"Cancel"}]}`
+	xml := `<instance><instanceId>orders-2</instanceId><hostName>h</hostName><app>ORDERS</app><ipAddr>192.0.2.1</ipAddr>` +
+		`<dataCenterInfo><name>MyOwn</name></dataCenterInfo></instance>`
+	stood := api.Readiness{State: "syncing: stood still", Stale: true}
+	for _, test := range []struct {
+		name, path, contentType, body string
+		replication                   bool
+		then                          api.Readiness
+		want                          int
+	}{
+		{"register", "/eureka/apps/ORDERS", jsonType, registration("ORDERS", "orders-2", ""), false, stood, 503},
+		{"register again", "/eureka/apps/ORDERS", jsonType, registration("ORDERS", "orders-1", `"port":{"$":9,"@enabled":"true"}`), false, stood, 503},
+		{"register in XML", "/eureka/apps/ORDERS", xmlType, xml, false, stood, 503},
+		{"register by a peer", "/eureka/apps/ORDERS", jsonType, registration("ORDERS", "orders-2", ""), true, stood, 503},
+		{"batch", batches, jsonType, batch, false, stood, 503},
+		{"batch while it syncs", batches, jsonType, batch, false, api.Readiness{State: "syncing"}, 503},
+		{"batch, stale alone", batches, jsonType, batch, false, api.Readiness{State: "stood still", Reads: true, Stale: true}, 503},
+		{"register while it runs", "/eureka/apps/ORDERS", jsonType, registration("ORDERS", "orders-2", ""), false, ready, 204},
+		{"batch while it runs", batches, jsonType, batch, false, ready, 200},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			status := &readiness{now: ready}
+			applied := 0
+			n := newNode(t, api.Options{Status: status, Replicate: func(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
+				applied++
+				return make(eureka.ReplicationListResponse, len(list))
+			}})
+			n.put(t, "ORDERS", "orders-1", "")
+			before := n.reg.Digest()
+			r := httptest.NewRequestWithContext(t.Context(), "POST", test.path, &slowBody{strings.NewReader(test.body), func() { status.now = test.then }})
+			r.Header.Set("Content-Type", test.contentType)
+			r.Header.Set("Accept", jsonType)
+			if test.replication {
+				r.Header.Set("x-netflix-discovery-replication", "true")
+			}
+			w := httptest.NewRecorder()
+			n.ServeHTTP(w, r)
+			if w.Code != test.want || w.Code == 503 && w.Body.Len() != 0 {
+				t.Errorf("got %d with %q, want %d", w.Code, w.Body.String(), test.want)
+			}
+			if changed := applied > 0 || n.reg.Digest() != before; changed != (test.want != 503) {
+				t.Errorf("changed anything: %t (%d batches applied), want %t", changed, applied, !changed)
+			}
+		})
+	}
 }

@@ -72,6 +72,9 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 	if bound, over := h.overBound(info, len(body)); over {
 		return h.tooLarge(w, bound)
 	}
+	if h.isStale() { // it may have stood still while it waited for the body
+		return empty(w, http.StatusServiceUnavailable)
+	}
 	h.reg.Register(info, isReplication(r.Header))
 	return empty(w, http.StatusNoContent)
 }

@@ -1,6 +1,9 @@
 package node
 
 import (
+	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
 )
@@ -12,4 +15,10 @@ func (n *Node) RegisterHere(info *eureka.InstanceInfo) { n.registry.Register(inf
 func (n *Node) Listed(app, id string) bool {
 	_, ok := n.registry.Instance(registry.NewKey(app, id))
 	return ok
+}
+
+// ReadinessOf returns what a node of these parts says of itself; it is stopping
+// once ending is closed.
+func ReadinessOf(c *cluster.Cluster, b *broker.Broker, ending chan struct{}) api.Readiness {
+	return status{&Node{cluster: c, broker: b, ending: ending}}.Readiness()
 }

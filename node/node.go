@@ -248,14 +248,13 @@ func (n *Node) startConsumer() error {
 		return fmt.Errorf("serve batches: %w", err)
 	}
 	n.onStop("service", service.Stop)
-	subjects := n.broker.Subjects()
+	presences, err := n.newPresences()
+	if err != nil {
+		return err
+	}
 	for subject, handle := range map[string]func(broker.Message){
-		subjects.AllPresence(): func(m broker.Message) {
-			if from, ok := subjects.ParsePresence(m.Subject); ok && m.Ours() {
-				n.cluster.HandlePresence(from, m.Body)
-			}
-		},
-		subjects.PresenceAsk(): func(broker.Message) { n.cluster.HandleAsk() },
+		presences.subjects.AllPresence(): presences.handle,
+		presences.subjects.PresenceAsk(): func(broker.Message) { n.cluster.HandleAsk() },
 	} {
 		sub, err := n.broker.Subscribe(subject, handle)
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,13 +21,18 @@ type snapshots struct {
 	writes  *prometheus.CounterVec
 	entries prometheus.Gauge
 	last    prometheus.Gauge
+	skipped prometheus.Counter
 
-	wrote   int  // entries in the last one; owned by whoever writes
+	// Owned by the start, then by whoever writes.
+	wrote   int  // entries in the last one
 	failing bool // the last one failed
+	inWay   bool // an unusable file is where snapshots go, and could not be set aside
 }
 
 // startSnapshots loads the snapshot, if there is one, and begins to write new
-// ones. A file that is not usable is set aside: the node starts without it.
+// ones. A file that is not usable is set aside: the node starts without it. Where
+// that fails too the node starts all the same, and writes none until the file is
+// out of the way: it may be all that is left to look at.
 func (n *Node) startSnapshots() error {
 	if n.opts.DataDir == "" {
 		return nil
@@ -41,8 +48,11 @@ func (n *Node) startSnapshots() error {
 		last: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "registryd_snapshot_last_success_timestamp_seconds", Help: "When the last snapshot was written.",
 		}),
+		skipped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "registryd_snapshot_skipped_entries_total", Help: "Entries of the snapshot loaded that could not be understood.",
+		}),
 	}
-	for _, c := range []prometheus.Collector{s.writes, s.entries, s.last} {
+	for _, c := range []prometheus.Collector{s.writes, s.entries, s.last, s.skipped} {
 		if err := n.metrics.Register(c); err != nil {
 			return err
 		}
@@ -64,18 +74,33 @@ func (n *Node) startSnapshots() error {
 func (s *snapshots) load() error {
 	n := s.node
 	log, start := n.log.With("component", "snapshot"), time.Now()
-	entries, err := snapshot.Load(n.opts.DataDir, n.opts.Cluster, n.registry)
+	if removed, err := snapshot.RemoveLeftovers(n.opts.DataDir); err != nil {
+		log.Warn("snapshots that were never finished can't be removed", "removed", removed, "err", err)
+	} else if removed > 0 {
+		log.Info("snapshots that were never finished removed", "removed", removed)
+	}
+	loaded, err := snapshot.Load(n.opts.DataDir, n.opts.Cluster, n.registry)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, snapshot.ErrUnusable):
 		aside, asideErr := snapshot.SetAside(n.opts.DataDir)
+		err = errors.Join(err, asideErr)
+		if s.inWay = aside == ""; s.inWay {
+			log.Error("snapshot not usable and can't be set aside, starting without it and writing none until it is out of the way",
+				"err", err, "file", filepath.Join(n.opts.DataDir, snapshot.File))
+			return nil
+		}
 		log.Error("snapshot set aside, starting without it", "err", err, "file", aside)
-		return asideErr
+		return nil
 	case err != nil:
 		return fmt.Errorf("%w: data: %w", ErrOptions, err)
 	}
-	log.Info("snapshot loaded", "entries", entries, "elapsed", time.Since(start))
+	if loaded.Skipped > 0 {
+		s.skipped.Add(float64(loaded.Skipped))
+		log.Warn("entries of the snapshot not understood, left out", "entries", loaded.Skipped, "err", loaded.Sample)
+	}
+	log.Info("snapshot loaded", "entries", loaded.Entries, "elapsed", time.Since(start))
 	return nil
 }
 
@@ -92,15 +117,22 @@ func (s *snapshots) run(ctx context.Context) {
 	}
 }
 
-// write writes a snapshot, unless there is nothing to keep. The log tells when
-// that begins to fail, and when it works again.
+// write writes a snapshot, unless there is nothing to keep, or the node has not
+// started: the directory may belong to another one of its name, which is the
+// reason why it never will. The log tells when that begins to fail, and when it
+// works again.
 func (s *snapshots) write() error {
 	n := s.node
+	select {
+	case <-n.cluster.Started():
+	default:
+		return nil
+	}
 	if s.wrote == 0 && n.registry.Len() == 0 {
 		return nil
 	}
 	log := n.log.With("component", "snapshot")
-	entries, err := snapshot.Write(n.opts.DataDir, n.opts.Cluster, n.registry)
+	entries, err := s.replace(log)
 	if err != nil {
 		s.writes.WithLabelValues("failed").Inc()
 		if !s.failing {
@@ -117,4 +149,20 @@ func (s *snapshots) write() error {
 	s.entries.Set(float64(entries))
 	s.last.SetToCurrentTime()
 	return nil
+}
+
+// replace writes a snapshot in the place of the former, but never in that of a
+// file that is to be set aside: it tries that again, and finds whether somebody
+// else has taken it away.
+func (s *snapshots) replace(log *slog.Logger) (entries int, err error) {
+	dir := s.node.opts.DataDir
+	if s.inWay {
+		aside, err := snapshot.SetAside(dir)
+		if aside == "" && !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
+		s.inWay = false
+		log.Warn("snapshot that is not usable is out of the way", "file", aside)
+	}
+	return snapshot.Write(dir, s.node.opts.Cluster, s.node.registry)
 }

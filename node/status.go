@@ -13,15 +13,23 @@ type status struct{ n *Node }
 
 var _ api.Status = status{}
 
-// Readiness implements api.Status. A node without its broker, or whose broker
-// has no route to the others', replicates nothing but serves its clients: it is
-// ready, and says that it is degraded.
+// Readiness implements api.Status. A node that is stopping isn't ready any more;
+// what it may be asked for is as before: it may have stood still, or not have
+// synced yet.
 func (s status) Readiness() api.Readiness {
+	out := s.serving()
 	select {
 	case <-s.n.ending:
-		return api.Readiness{State: "stopping", Reads: true}
+		out.State, out.Ready = "stopping", false
 	default:
 	}
+	return out
+}
+
+// serving is Readiness but for stopping. A node without its broker, or whose
+// broker has no route to the others', replicates nothing but serves its clients:
+// it is ready, and says that it is degraded.
+func (s status) serving() api.Readiness {
 	select {
 	case <-s.n.cluster.Ready():
 	default:

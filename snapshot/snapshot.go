@@ -20,6 +20,7 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -66,7 +67,7 @@ func Write(dir, cluster string, reg *registry.Registry) (entries int, err error)
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return 0, fmt.Errorf("snapshot: %w", err)
 	}
-	f, err := os.CreateTemp(dir, File+".tmp-*")
+	f, err := os.CreateTemp(dir, tempPrefix+"*")
 	if err != nil {
 		return 0, fmt.Errorf("snapshot: %w", err)
 	}
@@ -137,24 +138,33 @@ func write(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	return entries, err
 }
 
-// Load joins the snapshot in dir into reg and returns how many entries it held.
-// Nothing is joined from a file that is not usable. Errors: fs.ErrNotExist when
-// there is none; ErrUnusable, wrapped with what is wrong.
-func Load(dir, cluster string, reg *registry.Registry) (int, error) {
+// Loaded tells what became of the entries of a snapshot.
+type Loaded struct {
+	Entries int   // joined
+	Skipped int   // not understood, and left out
+	Sample  error // why the first of these was; nil: there is none
+}
+
+// Load joins the snapshot in dir into reg. Nothing is joined from a file that is
+// not usable. In one that is as it was written, an entry that this program can't
+// understand costs itself only: it is skipped, and told in the result. Errors:
+// fs.ErrNotExist when there is no file; ErrUnusable, wrapped with what is wrong.
+func Load(dir, cluster string, reg *registry.Registry) (Loaded, error) {
 	f, err := os.Open(filepath.Join(dir, File))
 	if err != nil {
-		return 0, fmt.Errorf("snapshot: %w", err)
+		return Loaded{}, fmt.Errorf("snapshot: %w", err)
 	}
-	head, items, err := read(f, cluster)
+	head, c, err := read(f, cluster)
 	if err = errors.Join(err, f.Close()); err != nil {
-		return 0, fmt.Errorf("snapshot: %w", err)
+		return Loaded{}, fmt.Errorf("snapshot: %w", err)
 	}
 	away := max(0, time.Since(time.UnixMilli(head.Written)))
-	for i := range items {
-		items[i].entry.Age += away
-		reg.Join(items[i].key, items[i].entry, registry.Registered|registry.Overridden)
+	for i := range c.items {
+		entry := &c.items[i].entry
+		entry.Age += min(away, math.MaxInt64-entry.Age)
+		reg.Join(c.items[i].key, *entry, registry.Registered|registry.Overridden)
 	}
-	return len(items), nil
+	return Loaded{Entries: len(c.items), Skipped: c.skipped, Sample: c.sample}, nil
 }
 
 type item struct {
@@ -162,8 +172,23 @@ type item struct {
 	entry registry.Entry
 }
 
-// read returns a snapshot's content once all of it is known to be good.
-func read(r io.Reader, cluster string) (header, []item, error) {
+// content is the entries of a file.
+type content struct {
+	items   []item
+	skipped int   // lines that are no entry
+	sample  error // of these
+}
+
+func (c *content) lines() int { return len(c.items) + c.skipped }
+
+func (c *content) skip(why error) {
+	if c.skipped++; c.sample == nil {
+		c.sample = why
+	}
+}
+
+// read returns a snapshot's content once all of it is known to be as written.
+func read(r io.Reader, cluster string) (header, content, error) {
 	lines := bufio.NewReaderSize(r, 1<<16)
 	sum := sha256.New()
 	var head header
@@ -173,36 +198,37 @@ func read(r io.Reader, cluster string) (header, []item, error) {
 	}
 	switch {
 	case err != nil:
-		return head, nil, fmt.Errorf("%w: no header: %w", ErrUnusable, err)
+		return head, content{}, fmt.Errorf("%w: no header: %w", ErrUnusable, err)
 	case head.Snapshot != magic:
-		return head, nil, fmt.Errorf("%w: no header of a snapshot", ErrUnusable)
+		return head, content{}, fmt.Errorf("%w: no header of a snapshot", ErrUnusable)
 	case head.Format != Format:
-		return head, nil, fmt.Errorf("%w: format %d, this program reads %d", ErrUnusable, head.Format, Format)
+		return head, content{}, fmt.Errorf("%w: format %d, this program reads %d", ErrUnusable, head.Format, Format)
 	case head.Cluster != cluster:
-		return head, nil, fmt.Errorf("%w: of cluster %.80q, not %q", ErrUnusable, head.Cluster, cluster)
+		return head, content{}, fmt.Errorf("%w: of cluster %.80q, not %q", ErrUnusable, head.Cluster, cluster)
 	}
 	sum.Write(line)
-	items, err := readItems(lines, sum)
-	return head, items, err
+	c, err := readContent(lines, sum)
+	return head, c, err
 }
 
-func readItems(lines *bufio.Reader, sum hash.Hash) ([]item, error) {
-	var items []item
+func readContent(lines *bufio.Reader, sum hash.Hash) (content, error) {
+	var c content
 	for {
 		line, err := nextLine(lines)
 		if err != nil {
-			return nil, fmt.Errorf("%w: torn after %d entries (%w)", ErrUnusable, len(items), err)
+			return c, fmt.Errorf("%w: torn after %d entries (%w)", ErrUnusable, c.lines(), err)
 		}
 		var tail trailer
 		if bytes.HasPrefix(line, []byte(`{"entries":`)) && json.Unmarshal(line, &tail) == nil {
-			return items, tail.check(len(items), sum, lines)
+			return c, tail.check(c.lines(), sum, lines)
 		}
 		sum.Write(line)
 		it, err := parse(line)
 		if err != nil {
-			return nil, fmt.Errorf("%w: entry %d: %w", ErrUnusable, len(items)+1, err)
+			c.skip(fmt.Errorf("entry %d: %w", c.lines()+1, err))
+			continue
 		}
-		items = append(items, it)
+		c.items = append(c.items, it)
 	}
 }
 
@@ -242,20 +268,13 @@ func parse(line []byte) (item, error) {
 	if len(list) != 1 {
 		return item{}, fmt.Errorf("%d items in a line", len(list))
 	}
+	key := registry.NewKey(list[0].AppName, list[0].ID)
 	entry, carried, err := registry.FromItem(&list[0])
 	if err == nil && carried&registry.Registered == 0 {
 		err = fmt.Errorf("a %s", list[0].Action)
 	}
-	return item{registry.NewKey(list[0].AppName, list[0].ID), entry}, err
-}
-
-// SetAside renames a snapshot that is not usable, so that it is neither read
-// again nor overwritten, and returns its new name.
-func SetAside(dir string) (string, error) {
-	name := filepath.Join(dir, File)
-	aside := fmt.Sprintf("%s.unusable-%s", name, time.Now().UTC().Format("20060102T150405Z"))
-	if err := os.Rename(name, aside); err != nil {
-		return "", fmt.Errorf("snapshot: %w", err)
+	if err != nil {
+		err = fmt.Errorf("%.200s: %w", key, err)
 	}
-	return aside, nil
+	return item{key, entry}, err
 }

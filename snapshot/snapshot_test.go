@@ -2,11 +2,15 @@ package snapshot_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -54,8 +58,8 @@ func written(t *testing.T) (string, *registry.Registry) {
 func TestRoundTrip(t *testing.T) {
 	dir, r := written(t)
 	back := newRegistry(t)
-	if n, err := snapshot.Load(dir, "c", back); err != nil || n != 10 {
-		t.Fatalf("Load = %d, %v, want 10 entries", n, err)
+	if got, err := snapshot.Load(dir, "c", back); err != nil || got != (snapshot.Loaded{Entries: 10}) {
+		t.Fatalf("Load = %+v, %v, want 10 entries", got, err)
 	}
 	if got, want := back.Digest(), r.Digest(); got != want {
 		t.Errorf("digest = %016x, want %016x", got, want)
@@ -155,6 +159,136 @@ func TestUnusable(t *testing.T) {
 	}
 	if _, err := snapshot.Load(dir, "c", newRegistry(t)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load after it was set aside = %v, want %v", err, fs.ErrNotExist)
+	}
+}
+
+// resealed replaces a line of a good file and has the trailer agree.
+func resealed(good []byte, line int, with string) []byte {
+	lines := bytes.SplitAfter(good, []byte("\n"))
+	lines = lines[:len(lines)-2] // the trailer, and what follows it
+	lines[line] = []byte(with + "\n")
+	body := bytes.Join(lines, nil)
+	return fmt.Appendf(body, `{"entries":%d,"sha256":"%x"}`+"\n", len(lines)-1, sha256.Sum256(body))
+}
+
+// TestSkipped has an entry in a sound file that can't be understood: it costs
+// the node nothing but itself.
+func TestSkipped(t *testing.T) {
+	dir, _ := written(t)
+	file := filepath.Join(dir, snapshot.File)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(good), "\n")
+	change := func(old, with string) string {
+		t.Helper()
+		for _, line := range lines[1:] {
+			if strings.Contains(line, `"id":"i-5"`) {
+				if changed := strings.Replace(line, old, with, 1); changed != line {
+					return changed
+				}
+			}
+		}
+		t.Fatalf("no %s in the entry", old)
+		return ""
+	}
+	at := slices.IndexFunc(lines, func(s string) bool { return strings.Contains(s, `"id":"i-5"`) })
+	for _, test := range []struct{ name, line, want string }{
+		{"age out of bounds", change(`"age":`, `"age":-1`), "registryd.age: -1"},
+		{"duration out of bounds", change(`"dur":90000`, `"dur":2147483647001`), "SNAP/i-5: registryd.dur: 2147483647001"},
+		{"another content than its hash", change(`"ipAddr":"192.0.2.1"`, `"ipAddr":"192.0.2.2"`), "registryd.rh"},
+		{"a member of a later program", change(`"action"`, `"later":1,"action"`), "unknown member"},
+		{"a heartbeat", change(`"Register"`, `"Heartbeat"`), "a Heartbeat"},
+		{"two items", change(`"Register"`, `"Register"},{"action":"Register"`), "2 items"},
+		{"no JSON", "hello", "entry "},
+		{"nothing", "", "0 items"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := os.WriteFile(file, resealed(good, at, test.line), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			back := newRegistry(t)
+			got, err := snapshot.Load(dir, "c", back)
+			if err != nil || got.Entries != 9 || got.Skipped != 1 || back.Len() != 9 {
+				t.Fatalf("Load = %+v, %v, and %d entries known; want 9 and 1 skipped", got, err, back.Len())
+			}
+			if want := fmt.Sprintf("entry %d: ", at); got.Sample == nil || !strings.HasPrefix(got.Sample.Error(), want) || !strings.Contains(got.Sample.Error(), test.want) {
+				t.Errorf("sample = %v, want %q and %q", got.Sample, want, test.want)
+			}
+			if _, ok := back.Instance(registry.NewKey("SNAP", "i-5")); ok {
+				t.Error("the entry that can't be understood is there")
+			}
+		})
+	}
+	// The first of several is the sample.
+	body := resealed(resealed(good, 2, "first"), 4, "second")
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := snapshot.Load(dir, "c", newRegistry(t))
+	if err != nil || got.Entries != 8 || got.Skipped != 2 || !strings.HasPrefix(fmt.Sprint(got.Sample), "entry 2: ") {
+		t.Errorf("Load = %+v, %v, want 8, 2 skipped, entry 2 as the sample", got, err)
+	}
+}
+
+// TestLongestLease: whatever a client may register comes back, also after a
+// clock was wrong by decades.
+func TestLongestLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(t)
+		id := "i-0"
+		info := &eureka.InstanceInfo{
+			InstanceID: &id, HostName: id, App: "SNAP", IPAddr: "192.0.2.1", Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
+			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 5,
+			LeaseInfo: eureka.LeaseInfo{RenewalIntervalInSecs: math.MaxInt32, DurationInSecs: math.MaxInt32},
+		}
+		r.Register(info, false)
+		dir := t.TempDir()
+		for range 3 {
+			if _, err := snapshot.Write(dir, "c", r); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(60 * 365 * 24 * time.Hour)
+			want := r.Digest()
+			r = newRegistry(t)
+			if got, err := snapshot.Load(dir, "c", r); err != nil || got != (snapshot.Loaded{Entries: 1}) || r.Digest() != want {
+				t.Fatalf("Load = %+v, %v, digest %016x; want one entry and %016x", got, err, r.Digest(), want)
+			}
+		}
+	})
+}
+
+// TestWrittenAnyTime: a time of writing that can't be makes the leases as old, or
+// as young, as can be.
+func TestWrittenAnyTime(t *testing.T) {
+	dir, _ := written(t)
+	file := filepath.Join(dir, snapshot.File)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	good = bytes.ReplaceAll(good, []byte(`"age":`), []byte(`"age":6`)) // not 0
+	for _, test := range []struct {
+		written  int64
+		min, max time.Duration // the ages of the leases
+	}{
+		{math.MinInt64, 50 * 365 * 24 * time.Hour, math.MaxInt64},
+		{-9_000_000_000_000_000, 50 * 365 * 24 * time.Hour, math.MaxInt64},
+		{1, 50 * 365 * 24 * time.Hour, math.MaxInt64},
+		{9_000_000_000_000_000, 0, time.Minute},
+		{math.MaxInt64, 0, time.Minute},
+	} {
+		body := resealed(good, 0, fmt.Sprintf(`{"snapshot":"registryd","format":1,"cluster":"c","written":%d}`, test.written))
+		if err := os.WriteFile(file, body, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		back := newRegistry(t)
+		got, err := snapshot.Load(dir, "c", back)
+		e, _, ok := back.Entry(registry.NewKey("SNAP", "i-5"))
+		if err != nil || got.Skipped != 0 || !ok || e.Age < test.min || e.Age > test.max {
+			t.Errorf("written %d: Load = %+v, %v; age %v, %t; want %v to %v", test.written, got, err, e.Age, ok, test.min, test.max)
+		}
 	}
 }
 

@@ -1,0 +1,187 @@
+package node_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/internal/natstest"
+	"github.com/registryd/registryd/node"
+	"github.com/registryd/registryd/snapshot"
+)
+
+// TestSkippedEntries starts a node with a snapshot of which one entry can't be
+// understood: it serves all others, and tells.
+func TestSkippedEntries(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first := start(t, node.Options{Name: "n1", DataDir: dir})
+	register(t, first, "a", "b", "c")
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, snapshot.File)
+	body, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := bytes.SplitAfter(body, []byte("\n"))
+	rows = rows[:len(rows)-2] // but the trailer
+	for i, row := range rows {
+		if bytes.Contains(row, []byte(`"id":"b"`)) {
+			rows[i] = bytes.Replace(row, []byte(`"age":`), []byte(`"age":-1`), 1)
+		}
+	}
+	body = bytes.Join(rows, nil)
+	body = fmt.Appendf(body, `{"entries":3,"sha256":"%x"}`+"\n", sha256.Sum256(body))
+	if err := os.WriteFile(file, body, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	log := &lines{}
+	n := start(t, node.Options{Name: "n1", DataDir: dir, Logger: log.logger()})
+	if err := lists(t.Context(), n, "a", "c"); err != nil {
+		t.Error(err)
+	}
+	if got := scrape(t, n).value("registryd_snapshot_skipped_entries_total"); got != 1 {
+		t.Errorf("entries skipped: got %v, want 1", got)
+	}
+	told := log.with(t, "component", "snapshot", "level", "WARN")
+	if len(told) != 1 || told[0]["entries"] != 1.0 || !strings.Contains(fmt.Sprint(told[0]["err"]), "ORDERS/b: registryd.age") {
+		t.Errorf("warnings: got %v, want one with 1 entry that names ORDERS/b", told)
+	}
+}
+
+// TestLeftoversAreRemoved starts a node where one was killed while it wrote.
+func TestLeftoversAreRemoved(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	leftover, other := filepath.Join(dir, snapshot.File+".tmp-123456789"), filepath.Join(dir, snapshot.File+".tmp-mine")
+	for _, name := range []string{leftover, other} {
+		if err := os.WriteFile(name, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := start(t, node.Options{Name: "n1", DataDir: dir})
+	ready(t, n, "ready")
+	if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the leftover: got %v, want that it is gone", err)
+	}
+	if _, err := os.Stat(other); err != nil {
+		t.Errorf("what is not the node's: %v", err)
+	}
+}
+
+// lastPlace returns a directory so deep that there is room for the name of a
+// snapshot, and of one being written, but not of one that was set aside. That
+// stops root too.
+func lastPlace(t *testing.T) string {
+	t.Helper()
+	const writing, aside = snapshot.File + ".tmp-4294967295", snapshot.File + ".unusable-20060102T150405.000000000Z"
+	tooLong := func(dir, name string) bool {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		return errors.Is(err, syscall.ENAMETOOLONG)
+	}
+	dir := t.TempDir()
+	for deep := strings.Repeat("d", 100); !tooLong(filepath.Join(dir, deep, deep), aside); {
+		dir = filepath.Join(dir, deep)
+	}
+	for n := 1; !tooLong(dir, aside); n++ {
+		if longer := filepath.Join(dir, strings.Repeat("e", n)); tooLong(longer, aside) {
+			dir = longer
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil || tooLong(dir, writing) {
+		t.Fatalf("no such directory: %d bytes, %v", len(dir), err)
+	}
+	return dir
+}
+
+// TestUnusableSnapshotThatStays starts a node with a snapshot that is neither
+// usable nor can be set aside: it serves, tells, and doesn't write over it.
+func TestUnusableSnapshotThatStays(t *testing.T) {
+	t.Parallel()
+	const failed = `registryd_snapshot_writes_total`
+	dir := lastPlace(t)
+	file := filepath.Join(dir, snapshot.File)
+	if err := os.WriteFile(file, []byte("no snapshot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := &lines{}
+	opts := node.Options{Name: "n1", DataDir: dir, SnapshotInterval: 20 * time.Millisecond, Logger: log.logger()}
+	n := start(t, opts)
+	ready(t, n, "ready")
+	told := log.with(t, "component", "snapshot", "level", "ERROR")
+	if len(told) != 1 || told[0]["file"] != file || !strings.Contains(fmt.Sprint(told[0]["msg"]), "can't be set aside, starting without it") ||
+		!strings.Contains(fmt.Sprint(told[0]["err"]), "no header") || !strings.Contains(fmt.Sprint(told[0]["err"]), "too long") {
+		t.Errorf("errors in the log: got %v, want one that says what is wrong, with what file, and why it stays", told)
+	}
+	register(t, n, "a")
+	eventually(t, "writes fail", func() error {
+		if got := scrape(t, n).value(failed, "result", "failed"); got < 3 {
+			return fmt.Errorf("%v have", got)
+		}
+		return nil
+	})
+	if body, err := os.ReadFile(file); err != nil || string(body) != "no snapshot" {
+		t.Errorf("the file: got %q, %v, want it as it was", body, err)
+	}
+
+	// Somebody takes it away.
+	if err := os.Rename(file, filepath.Join(t.TempDir(), "looked-at")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a snapshot is written", func() error {
+		if got := scrape(t, n).value(failed, "result", "ok"); got < 1 {
+			return fmt.Errorf("%v are", got)
+		}
+		return nil
+	})
+	if err := n.stop(); err != nil {
+		t.Fatal(err)
+	}
+	opts.Logger = natstest.Logger(t)
+	if err := lists(t.Context(), start(t, opts), "a"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNameTakenLeavesTheSnapshotAlone starts a node twice by mistake, with the
+// same directory: the one that gives way must not write there.
+func TestNameTakenLeavesTheSnapshotAlone(t *testing.T) {
+	t.Parallel()
+	server := natstest.TCP(t)
+	opts := node.Options{Name: "n1", Broker: broker.Access{Server: server}, DataDir: t.TempDir(), SnapshotInterval: time.Hour}
+	first := start(t, opts)
+	register(t, first, "a")
+	if err := first.stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(opts.DataDir, snapshot.File)
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, opts)
+	opts.Cluster, opts.Listen = natstest.Cluster, natstest.FreeAddress(t)
+	if _, err := node.Start(t.Context(), opts); !errors.Is(err, cluster.ErrNameTaken) {
+		t.Fatalf("start a second n1: got %v, want %v", err, cluster.ErrNameTaken)
+	}
+	after, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(before, after) {
+		t.Errorf("the second one wrote\n%s\nover\n%s", after, before)
+	}
+}

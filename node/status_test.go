@@ -1,0 +1,95 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/internal/natstest"
+	"github.com/registryd/registryd/node"
+	"github.com/registryd/registryd/registry"
+)
+
+// alone is the transport of a node without peers. Its process stands still while
+// held is not nil: the next to announce itself waits there.
+type alone struct{ held atomic.Pointer[chan struct{}] }
+
+var errAlone = errors.New("nobody is there")
+
+func (a *alone) Request(context.Context, string, string, []byte) ([]byte, error) {
+	return nil, errAlone
+}
+func (a *alone) Sync(context.Context, string, []byte) ([]byte, error) { return nil, errAlone }
+func (a *alone) Ask() error                                           { return nil }
+func (a *alone) MaxPayload() int                                      { return 1 << 20 }
+func (a *alone) Announce([]byte) error {
+	if held := a.held.Load(); held != nil {
+		<-*held
+	}
+	return nil
+}
+
+// TestStopping: a node that is stopping isn't ready, but what clients may read
+// and write is what it was: a node that has stood still, or never synced, would
+// else take old writes from its sockets and serve parts of lists.
+func TestStopping(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		until    time.Duration // what the node has run for
+		still    time.Duration // and stood still for after that
+		running  string
+		readable bool
+		stale    bool
+	}{
+		{"ready", time.Minute, 0, "ready", true, false},
+		{"syncing", 100 * time.Millisecond, 0, "syncing", false, false},
+		{"a short pause", time.Minute, 3 * time.Second, "ready", true, false},
+		{"stood still", time.Minute, 10 * time.Second, "syncing: stood still", false, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				transport := &alone{}
+				c, err := cluster.New(transport, cluster.Options{Node: "n1"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				reg, err := registry.New(registry.Options{Sink: c})
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.Attach(reg)
+				b := natstest.Node(t, natstest.Bubble(t), "n1")
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- c.Run(ctx) }()
+
+				time.Sleep(test.until)
+				held := make(chan struct{})
+				transport.held.Store(&held)
+				time.Sleep(test.still)
+				ending := make(chan struct{})
+				want := api.Readiness{State: test.running, Ready: test.readable, Reads: test.readable, Stale: test.stale}
+				if got := node.ReadinessOf(c, b, ending); got != want {
+					t.Errorf("running: got %+v, want %+v", got, want)
+				}
+				close(ending)
+				want.State, want.Ready = "stopping", false
+				if got := node.ReadinessOf(c, b, ending); got != want {
+					t.Errorf("stopping: got %+v, want %+v", got, want)
+				}
+
+				transport.held.Store(nil)
+				close(held)
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}

@@ -71,6 +71,12 @@ func start(tb testing.TB, opts node.Options) testNode {
 	if err != nil {
 		tb.Fatalf("start node %q: %v", opts.Name, err)
 	}
+	return adopt(tb, n)
+}
+
+// adopt closes a node when the test ends, and gives it a client.
+func adopt(tb testing.TB, n *node.Node) testNode {
+	tb.Helper()
 	tb.Cleanup(func() {
 		if err := n.Close(); err != nil {
 			tb.Errorf("close node %q: %v", n.Name(), err)

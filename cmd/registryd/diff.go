@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/registryd/registryd/api"
@@ -19,6 +22,7 @@ import (
 // Bounds of what is read from a node.
 const (
 	maxVersionsBody = 1 << 30
+	connectTimeout  = 3 * time.Second // a machine that is gone answers nothing
 	nodeTimeout     = 30 * time.Second
 )
 
@@ -27,6 +31,10 @@ const defaultURL = "http://127.0.0.1:" + eurekaPort
 
 // errDiffer ends diff with exit code 1, like diff(1).
 var errDiffer = errors.New("the nodes differ")
+
+// errNotAll ends diff with exit code 3: there was no answer of some node, and
+// those that answered do not differ.
+var errNotAll = errors.New("not all nodes could be asked")
 
 func runRepair(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	fs := newFlagSet("repair", "have a node compare itself with all its peers, and exchange what differs", stdout)
@@ -46,7 +54,8 @@ func runRepair(ctx context.Context, args []string, stdout, _ io.Writer) error {
 }
 
 func runDiff(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	fs := newFlagSet("diff", "which instances differ between nodes, and how", stdout)
+	fs := newFlagSet("diff", "which instances differ between nodes, and how"+
+		" (exit code 0: none, 1: some, 3: none, but not all nodes could be asked)", stdout)
 	node := fs.String("url", defaultURL, "`URLS` of nodes, separated by commas; of a single one the peers are asked too")
 	wait := fs.Duration("wait", 3*time.Second, "look twice, so far apart, and tell what differs both times: not what is on its way")
 	if err := parse(fs, args); err != nil {
@@ -55,42 +64,85 @@ func runDiff(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if *wait < 0 {
 		return usagef("--wait %v: negative", *wait)
 	}
-	var urls []string
+	var nodes []asked
 	for u := range strings.SplitSeq(*node, ",") {
 		base, err := nodeURL(strings.TrimSpace(u))
 		if err != nil {
 			return err
 		}
-		urls = append(urls, base)
+		nodes = append(nodes, asked{url: base})
 	}
-	first, err := look(ctx, urls)
+	seen, err := lookTwice(ctx, nodes, *wait, stderr)
 	if err != nil {
 		return err
 	}
-	differences := compareNodes(first)
-	if len(differences) > 0 && *wait > 0 {
-		timer := time.NewTimer(*wait)
-		defer timer.Stop()
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-timer.C:
-		}
-		second, err := look(ctx, urls)
-		if err != nil {
-			return err
-		}
-		again := compareNodes(second)
-		maps.DeleteFunc(differences, func(key, how string) bool { return again[key] != how })
+	for _, key := range slices.Sorted(maps.Keys(seen.differences)) {
+		fmt.Fprintf(stdout, "%s\n%s", key, seen.differences[key])
 	}
-	for _, key := range slices.Sorted(maps.Keys(differences)) {
-		fmt.Fprintf(stdout, "%s\n%s", key, differences[key])
+	if len(seen.nodes) > 0 {
+		fmt.Fprintf(stderr, "%d nodes, %d entries on the first, %d differ\n",
+			len(seen.nodes), len(seen.nodes[0].versions.Entries), len(seen.differences))
 	}
-	fmt.Fprintf(stderr, "%d nodes, %d entries on the first, %d differ\n", len(first), len(first[0].Entries), len(differences))
-	if len(differences) > 0 {
+	switch {
+	case len(seen.differences) > 0:
 		return errDiffer
+	case seen.silent > 0:
+		return fmt.Errorf("%w: %d gave no answer", errNotAll, seen.silent)
+	default:
+		return nil
 	}
-	return nil
+}
+
+// comparison is what was found out about some nodes.
+type comparison struct {
+	nodes       []asked           // that could be asked, as they were at first
+	silent      int               // others, that could not
+	differences map[string]string // see compareNodes
+}
+
+// lookTwice compares nodes, twice if they differ, and says on stderr which could
+// not be asked. Of a single node the peers are asked too. The error is that of
+// ctx.
+func lookTwice(ctx context.Context, nodes []asked, wait time.Duration, stderr io.Writer) (comparison, error) {
+	var c comparison
+	reached := func(nodes []asked) []asked {
+		var there []asked
+		for _, n := range nodes {
+			if n.err == nil {
+				there = append(there, n)
+			} else if ctx.Err() == nil { // else no node is to blame
+				c.silent++
+				fmt.Fprintf(stderr, "node %s: unreachable (%s)\n", cmp.Or(plain(n.name), n.url), oneLine(n.err.Error()))
+			}
+		}
+		return there
+	}
+	single := len(nodes) == 1
+	nodes = look(ctx, nodes)
+	if single && nodes[0].err == nil {
+		nodes = append(nodes, look(ctx, nodes[0].peers())...)
+	}
+	c.nodes = reached(nodes)
+	c.differences = compareNodes(c.nodes)
+	if len(c.differences) == 0 || wait == 0 {
+		return c, ctx.Err()
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return c, ctx.Err()
+	case <-timer.C:
+	}
+	again := reached(look(ctx, c.nodes))
+	// What differed from a node that is gone by now can't be told any more.
+	c.nodes = slices.DeleteFunc(c.nodes, func(n asked) bool {
+		return !slices.ContainsFunc(again, func(other asked) bool { return other.url == n.url })
+	})
+	c.differences = compareNodes(c.nodes)
+	still := compareNodes(again)
+	maps.DeleteFunc(c.differences, func(key, how string) bool { return still[key] != how })
+	return c, ctx.Err()
 }
 
 // nodeURL takes a node's URL, or its service URL, down to its root.
@@ -102,45 +154,72 @@ func nodeURL(text string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// look reads the versions of all nodes; of a single one its peers' too.
-func look(ctx context.Context, urls []string) ([]api.Versions, error) {
-	var out []api.Versions
-	seen := map[string]bool{}
-	for i := 0; i < len(urls); i++ {
-		if seen[urls[i]] {
-			continue
-		}
-		seen[urls[i]] = true
-		body, err := call(ctx, http.MethodGet, urls[i]+"/versions", http.StatusOK)
-		if err != nil {
-			return nil, err
-		}
-		var v api.Versions
-		if err := json.Unmarshal(body, &v); err != nil {
-			return nil, fmt.Errorf("%s/versions: %w", urls[i], err)
-		}
-		out = append(out, v)
-		if i > 0 || len(urls) > 1 {
-			continue
-		}
-		for _, p := range v.Peers {
-			if base, err := nodeURL(p.URL); err == nil {
-				urls = append(slices.Clone(urls), base)
-			}
+// asked is a node that is asked for its versions, and its answer.
+type asked struct {
+	url      string // its root; empty: it told its peer none
+	name     string // as its peer or itself calls it; empty: not known yet
+	versions api.Versions
+	err      error // why there is no answer
+}
+
+// peers returns the nodes that a node has told of.
+func (n *asked) peers() []asked {
+	var out []asked
+	for _, p := range n.versions.Peers {
+		base, _ := nodeURL(p.URL) //nolint:errcheck // ask tells that there is none
+		if base != n.url {
+			out = append(out, asked{url: base, name: p.Name})
 		}
 	}
-	return out, nil
+	return out
+}
+
+// look asks nodes for their versions, each once and all at the same time.
+func look(ctx context.Context, nodes []asked) []asked {
+	var out []asked
+	for _, n := range nodes {
+		if !slices.ContainsFunc(out, func(o asked) bool { return o.url == n.url && o.name == n.name }) {
+			out = append(out, asked{url: n.url, name: n.name})
+		}
+	}
+	var asking sync.WaitGroup
+	for i := range out {
+		asking.Go(func() { out[i].ask(ctx) })
+	}
+	asking.Wait()
+	return out
+}
+
+// ask fetches the versions of a node, or the reason why not.
+func (n *asked) ask(ctx context.Context) {
+	if n.url == "" {
+		n.err = errors.New("it has no http or https URL")
+		return
+	}
+	body, err := call(ctx, http.MethodGet, n.url+"/versions", http.StatusOK)
+	if err != nil {
+		n.err = err
+		return
+	}
+	switch err := json.Unmarshal(body, &n.versions); {
+	case err != nil:
+		n.err = fmt.Errorf("%s/versions: %w", n.url, err)
+	case n.name != "" && n.versions.Node != n.name:
+		n.err = fmt.Errorf("%s is node %.80q", n.url, n.versions.Node) // an address that means another machine here
+	default:
+		n.name = n.versions.Node
+	}
 }
 
 // compareNodes returns, by instance, a line for each node on how it has it,
 // where these are not alike.
-func compareNodes(nodes []api.Versions) map[string]string {
+func compareNodes(nodes []asked) map[string]string {
 	type held map[string]api.EntryVersion
 	all := make([]held, len(nodes))
 	keys := map[string]bool{}
 	for i, n := range nodes {
-		all[i] = make(held, len(n.Entries))
-		for _, e := range n.Entries {
+		all[i] = make(held, len(n.versions.Entries))
+		for _, e := range n.versions.Entries {
 			key := e.App + "/" + e.ID
 			all[i][key] = e
 			keys[key] = true
@@ -157,7 +236,7 @@ func compareNodes(nodes []api.Versions) map[string]string {
 		}
 		var lines strings.Builder
 		for i, n := range nodes {
-			fmt.Fprintf(&lines, "  %-16s %s\n", n.Node, describe(all[i][key]))
+			fmt.Fprintf(&lines, "  %-16s %s\n", n.name, describe(all[i][key]))
 		}
 		out[key] = lines.String()
 	}
@@ -191,7 +270,12 @@ func call(ctx context.Context, method, target string, want int) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	res, err := http.DefaultClient.Do(req)
+	transport := &http.Transport{
+		Proxy:             http.ProxyFromEnvironment,
+		DialContext:       (&net.Dialer{Timeout: connectTimeout}).DialContext,
+		DisableKeepAlives: true,
+	}
+	res, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,9 @@
 //
 //	flags > REGISTRYD_… > --config file > defaults ──▶ node.Options ──▶ node
 //
-// Exit codes: 0 after a clean stop, 1 after a failure, 2 for bad usage.
+// Exit codes: 0 after a clean stop, 1 after a failure, 2 for bad usage. Those of
+// diff: 0 if the nodes are equal, 1 if they differ, 3 if those that answered are
+// equal but not all did.
 package main
 
 import (
@@ -57,6 +59,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, errUsage):
 		fmt.Fprintln(stderr, "registryd:", oneLine(strings.TrimPrefix(err.Error(), errUsage.Error()+": ")))
 		return 2
+	case errors.Is(err, errNotAll):
+		fmt.Fprintln(stderr, "registryd:", oneLine(err.Error()))
+		return 3
 	default:
 		fmt.Fprintln(stderr, "registryd:", oneLine(err.Error()))
 		return 1

@@ -41,6 +41,7 @@ func TestScripts(t *testing.T) {
 			"free":   free,
 			"occupy": occupy,
 			"refuse": refuse,
+			"exits":  exits,
 			"get":    get,
 			"until":  until,
 			"tasks":  tasks,
@@ -81,17 +82,8 @@ func listen(ts *testscript.TestScript, address string) net.Listener {
 // matches.
 func refuse(ts *testscript.TestScript, neg bool, args []string) {
 	checkArgs(ts, neg || len(args) < 2, "refuse CODE REGEXP ARG...")
-	err := ts.Exec("registryd", args[2:]...)
-	code := 0
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		code = exit.ExitCode()
-	} else {
-		ts.Check(err)
-	}
+	exitCode(ts, args[0], args[2:])
 	stderr := ts.ReadFile("stderr")
-	if strconv.Itoa(code) != args[0] {
-		ts.Fatalf("exit code %d, want %s: %s", code, args[0], stderr)
-	}
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("on its output: %q, want nothing", out)
 	}
@@ -100,6 +92,26 @@ func refuse(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if !pattern(ts, args[1]).MatchString(stderr) {
 		ts.Fatalf("got %q, want it to match %s", stderr, args[1])
+	}
+}
+
+// exits CODE ARG... runs registryd with these arguments. It must end with that
+// code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	checkArgs(ts, neg || len(args) < 2, "exits CODE ARG...")
+	exitCode(ts, args[0], args[1:])
+}
+
+func exitCode(ts *testscript.TestScript, want string, args []string) {
+	err := ts.Exec("registryd", args...)
+	code := 0
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != want {
+		ts.Fatalf("exit code %d, want %s: %s", code, want, ts.ReadFile("stderr"))
 	}
 }
 

@@ -34,9 +34,10 @@ const (
 	// startWait is how long a starting node listens for a peer that is ready.
 	startWait = 250 * time.Millisecond
 	// sayAgain is how often it tells meanwhile that it is there, and asks who is.
-	sayAgain = 40 * time.Millisecond
-	// syncPatience is how long it tries to sync with peers that are there before
-	// it serves what it has, and syncRetry how long it waits between two tries.
+	sayAgain = 80 * time.Millisecond
+	// syncPatience is how long it tries to sync with peers that are there, at its
+	// start and after a standstill, before it serves what it has; syncRetry is how
+	// long it waits between two tries at its start.
 	syncPatience = 15 * time.Second
 	syncRetry    = 250 * time.Millisecond
 )
@@ -321,7 +322,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		c.watch()
 	}
 	if !synced {
-		c.log.Error("no peer has told all that it knows, serving what is known here", "elapsed", syncPatience)
+		c.notAllTold()
 	}
 	c.reg.Restarted() // leases count from now on: it may have stood still while it started
 	c.evictOutlived(c.reg.Outlived(), up)
@@ -343,6 +344,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	default:
 		return nil
 	}
+}
+
+func (c *Cluster) notAllTold() {
+	c.log.Error("no peer has told all that it knows, serving what is known here", "elapsed", syncPatience)
 }
 
 // hearsReady says whether a peer that is there has said that it is ready.
@@ -449,7 +454,7 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 		return // the sync under way begins anew
 	}
 	c.workers.Go(func() {
-		for {
+		for begun := time.Now(); ; {
 			standstills := c.resync.Load()
 			late := time.NewTimer(lateComers)
 			c.askWhoIsThere()
@@ -460,7 +465,11 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 				return
 			case <-late.C:
 			}
-			if synced && c.resync.CompareAndSwap(standstills, 0) {
+			enough := time.Since(begun) >= syncPatience
+			if (synced || enough) && c.resync.CompareAndSwap(standstills, 0) {
+				if !synced {
+					c.notAllTold()
+				}
 				c.evictOutlived(c.reg.Outlived(), up)
 				break
 			}

@@ -189,6 +189,32 @@ func TestStandstillEndsWithASync(t *testing.T) {
 	})
 }
 
+// A node that went on and can't sync, though it hears its peers, does not refuse
+// its clients for ever.
+func TestStandstillEndsWithoutASync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, n := three(t)
+		goOn := n[0].stand()
+		time.Sleep(10 * time.Second)
+		b.failSync(func(from, _ string, _ []byte) error {
+			if from == "n1" {
+				return batcher.ErrBusy
+			}
+			return nil
+		})
+		n[0].comeBack()
+		goOn()
+		time.Sleep(14 * time.Second)
+		if !n[0].cluster.Stalled() {
+			t.Error("n1 serves after 14 s without a sync, want it to try for 15")
+		}
+		time.Sleep(4 * time.Second)
+		if n[0].cluster.Stalled() {
+			t.Error("n1 is stalled after 18 s")
+		}
+	})
+}
+
 // The world without a node goes on for longer than a cancel is remembered.
 func TestStandstillLongerThanTombstones(t *testing.T) {
 	for _, tt := range []struct {

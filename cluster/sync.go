@@ -261,7 +261,11 @@ func (c *Cluster) catchUp(ctx context.Context) (up time.Duration, synced bool) {
 	ready, starting := c.syncSources()
 	var at *cursor
 	for _, name := range ready {
+		resumed := at != nil
 		if at, up, synced = c.pull(ctx, name, at); synced {
+			if resumed {
+				up = 0 // it has not told all of it itself
+			}
 			return up, true
 		}
 	}
@@ -281,6 +285,9 @@ func (c *Cluster) pull(ctx context.Context, from string, at *cursor) (*cursor, t
 	start := time.Now()
 	next, entries, up, err := c.pullAll(ctx, from, at)
 	if err != nil {
+		if ctx.Err() != nil {
+			return next, 0, false // this node is stopping
+		}
 		c.log.Warn("sync broke off", "peer", from, "entries", entries, "err", err)
 		return next, 0, false
 	}

@@ -307,9 +307,10 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 	}
 	again.Stop()
-	up, synced := c.catchUp(ctx)
-	for begun := time.Now(); !synced && time.Since(begun) < syncPatience; up, synced = c.catchUp(ctx) {
-		retry := time.NewTimer(syncRetry)
+	begun := time.Now()
+	up, err := c.catchUp(ctx)
+	for err != nil {
+		paused, retry := time.Now(), time.NewTimer(syncRetry)
 		select {
 		case <-ctx.Done():
 			retry.Stop()
@@ -319,9 +320,15 @@ func (c *Cluster) start(ctx context.Context) error {
 			return nameTaken(p)
 		case <-retry.C:
 		}
+		if wasStopped(err, paused) {
+			begun = time.Now()
+		} else if time.Since(begun) >= syncPatience {
+			break
+		}
 		c.watch()
+		up, err = c.catchUp(ctx)
 	}
-	if !synced {
+	if err != nil {
 		c.notAllTold()
 	}
 	c.reg.Restarted() // leases count from now on: it may have stood still while it started
@@ -458,20 +465,27 @@ func (c *Cluster) stoodStill(ctx context.Context) {
 			standstills := c.resync.Load()
 			late := time.NewTimer(lateComers)
 			c.askWhoIsThere()
-			up, synced := c.catchUp(ctx)
+			up, err := c.catchUp(ctx)
+			paused := time.Now()
 			select {
 			case <-ctx.Done():
 				late.Stop()
 				return
 			case <-late.C:
 			}
-			enough := time.Since(begun) >= syncPatience
-			if (synced || enough) && c.resync.CompareAndSwap(standstills, 0) {
-				if !synced {
+			if wasStopped(err, paused) {
+				begun = time.Now()
+			}
+			enough := err == nil || time.Since(begun) >= syncPatience
+			if enough && c.resync.CompareAndSwap(standstills, 0) {
+				if err != nil {
 					c.notAllTold()
 				}
 				c.evictOutlived(c.reg.Outlived(), up)
 				break
+			}
+			if c.resync.Load() != standstills {
+				begun = time.Now()
 			}
 		}
 		c.announce(c.state())

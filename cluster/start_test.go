@@ -103,6 +103,32 @@ func TestStartTriesAgain(t *testing.T) {
 	}
 }
 
+// The process is stopped while it tries: that says nothing of its peer.
+func TestStartTriesAfterAStandstill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t)
+		n1 := b.start("n1")
+		<-n1.cluster.Ready()
+		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		began := time.Now()
+		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrAbsent))
+		b.failSync(func(from, _ string, _ []byte) error {
+			switch up := time.Since(began); {
+			case from != "n2" || up > 45*time.Second:
+				return nil
+			case up > 10*time.Second && up < 40*time.Second:
+				time.Sleep(40*time.Second - up) // longer than any request has
+			}
+			return batcher.ErrBusy
+		})
+		n2 := b.start("n2")
+		<-n2.cluster.Ready()
+		if got := n2.count("DEMO"); got != 1 {
+			t.Errorf("n2 is ready after %v and lists %d, want 1", time.Since(began), got)
+		}
+	})
+}
+
 // A peer that dies has nothing to tell: nobody waits for it for longer than it
 // takes to notice.
 func TestStartDoesNotWaitForTheDead(t *testing.T) {

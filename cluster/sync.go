@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -141,7 +142,11 @@ func (c *Cluster) askPage(ctx context.Context, to string, req syncRequest) (page
 func (c *Cluster) pullAll(ctx context.Context, from string, at *cursor) (*cursor, int, time.Duration, error) {
 	entries := 0
 	for {
+		asked := time.Now()
 		p, err := c.askPage(ctx, from, syncRequest{Ask: askPage, Cursor: at, Evicted: true})
+		if time.Since(asked) > standstill { // a request has less time than that
+			return at, entries, 0, errors.Join(errStoodStill, err)
+		}
 		if err != nil {
 			return at, entries, 0, err
 		}
@@ -256,43 +261,53 @@ func (c *Cluster) fetchEach(ctx context.Context, from string, keys []registry.Ke
 // catchUp pulls what the peers that are there know. One that is ready knows all;
 // another goes on where it breaks off. Where all are starting each may know what
 // no other does. It returns for how long the peer that gave all has been up, and
-// whether all was got that there is to be had.
-func (c *Cluster) catchUp(ctx context.Context) (up time.Duration, synced bool) {
+// no error if all was got that there is to be had.
+func (c *Cluster) catchUp(ctx context.Context) (up time.Duration, err error) {
 	ready, starting := c.syncSources()
 	var at *cursor
 	for _, name := range ready {
 		resumed := at != nil
-		if at, up, synced = c.pull(ctx, name, at); synced {
+		var failed error
+		if at, up, failed = c.pull(ctx, name, at); failed == nil {
 			if resumed {
 				up = 0 // it has not told all of it itself
 			}
-			return up, true
+			return up, nil
 		}
+		err = errors.Join(err, failed)
 	}
 	if len(ready) > 0 {
-		return 0, false
+		return 0, err
 	}
-	synced = true
 	for _, name := range starting {
-		_, _, all := c.pull(ctx, name, nil)
-		synced = synced && all
+		_, _, failed := c.pull(ctx, name, nil)
+		err = errors.Join(err, failed)
 	}
-	return 0, synced
+	return 0, err
+}
+
+// errStoodStill says that this process was stopped while it asked.
+var errStoodStill = errors.New("this process has stood still")
+
+// wasStopped says whether this process stood still in a try to catch up, or in the
+// pause that followed and began then. That time says nothing of the peers.
+func wasStopped(tried error, paused time.Time) bool {
+	return errors.Is(tried, errStoodStill) || time.Since(paused) > standstill
 }
 
 // pull is pullAll, told.
-func (c *Cluster) pull(ctx context.Context, from string, at *cursor) (*cursor, time.Duration, bool) {
+func (c *Cluster) pull(ctx context.Context, from string, at *cursor) (*cursor, time.Duration, error) {
 	start := time.Now()
 	next, entries, up, err := c.pullAll(ctx, from, at)
 	if err != nil {
 		if ctx.Err() != nil {
-			return next, 0, false // this node is stopping
+			return next, 0, err // this node is stopping
 		}
 		c.log.Warn("sync broke off", "peer", from, "entries", entries, "err", err)
-		return next, 0, false
+		return next, 0, err
 	}
 	c.log.Info("synced", "peer", from, "entries", entries, "elapsed", time.Since(start))
-	return nil, up, true
+	return nil, up, nil
 }
 
 // syncSources returns the peers to sync from: those that are ready, and those

@@ -16,6 +16,7 @@ import (
 
 	"github.com/registryd/registryd/client"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/snapshot"
 )
@@ -63,7 +64,7 @@ func checkStock(got, want listing) error {
 // reads its list all the time.
 func TestRestartServesTheSame(t *testing.T) {
 	t.Parallel()
-	opts := node.Options{Name: "n1", Listen: fixedAddress(t), DataDir: filepath.Join(t.TempDir(), "made", "by", "it")}
+	opts := node.Options{Name: "n1", Listen: natstest.FreeAddress(t), DataDir: filepath.Join(t.TempDir(), "made", "by", "it")}
 	first := start(t, opts)
 	want := stock(t, first)
 	if err := first.stop(); err != nil {

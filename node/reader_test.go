@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -144,26 +141,4 @@ func (r *reader) stop(tb testing.TB) {
 	if r.wrong > 0 {
 		tb.Errorf("%s: %d of %d lists are wrong, such as %.2000s", r.address, r.wrong, r.lists, strings.Join(r.faults, "\n"))
 	}
-}
-
-// fixedAddress returns an address where a node can be started, stopped and
-// started again while clients try to reach it. Its port is none that the system
-// gives to whoever asks for a free one, or to a client's own end of a connection:
-// a dialer could else be its own counterpart, or take the node's place.
-func fixedAddress(tb testing.TB) string {
-	tb.Helper()
-	const first, count, tries = 20_000, 10_000, 100
-	for range tries {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count)))
-		l, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", address)
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			tb.Fatal(err)
-		}
-		return address
-	}
-	tb.Fatalf("no free port from %d on in %d tries", first, tries)
-	return ""
 }

@@ -32,14 +32,14 @@ var brokers = []struct {
 func newTrio(tb testing.TB, own bool) *trio {
 	tb.Helper()
 	var access broker.Access
-	routes := []string{fixedAddress(tb), fixedAddress(tb), fixedAddress(tb)}
+	routes := []string{natstest.FreeAddress(tb), natstest.FreeAddress(tb), natstest.FreeAddress(tb)}
 	if !own {
 		access.Server = natstest.TCP(tb)
 	}
 	f := &trio{}
 	for i := range 3 {
 		opts := node.Options{
-			Name: fmt.Sprintf("n%d", i+1), Cluster: natstest.Cluster, Listen: fixedAddress(tb), Logger: natstest.Logger(tb),
+			Name: fmt.Sprintf("n%d", i+1), Cluster: natstest.Cluster, Listen: natstest.FreeAddress(tb), Logger: natstest.Logger(tb),
 			Broker: access, BatchDelay: 50 * time.Millisecond,
 			DataDir: tb.TempDir(), SnapshotInterval: often,
 		}

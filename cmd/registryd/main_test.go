@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -52,9 +53,19 @@ func TestScripts(t *testing.T) {
 // free NAME... sets each variable to an address where nobody listens.
 func free(ts *testscript.TestScript, neg bool, args []string) {
 	checkArgs(ts, neg || len(args) == 0, "free NAME...")
-	for _, name := range args {
-		l := listen(ts, "127.0.0.1:0")
-		ts.Setenv(name, l.Addr().String())
+	// All are held until all are had, else two could be the same. None is of the
+	// ports that the system gives to others.
+	const first, count = 20_000, 12_000
+	var held []net.Listener
+	for len(held) < len(args) {
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", fmt.Sprint("127.0.0.1:", first+rand.IntN(count)))
+		if err != nil {
+			continue
+		}
+		ts.Setenv(args[len(held)], l.Addr().String())
+		held = append(held, l)
+	}
+	for _, l := range held {
 		ts.Check(l.Close())
 	}
 }
@@ -68,13 +79,6 @@ func occupy(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Defer(func() { ts.Check(l.Close()) })
-}
-
-func listen(ts *testscript.TestScript, address string) net.Listener {
-	var config net.ListenConfig
-	l, err := config.Listen(context.Background(), "tcp", address)
-	ts.Check(err)
-	return l
 }
 
 // refuse CODE REGEXP ARG... runs registryd with these arguments. It must end

@@ -8,8 +8,10 @@ package natstest
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -61,15 +63,25 @@ func At(tb testing.TB, address string) *broker.Server {
 // URL returns the address of a server as a NATS URL.
 func URL(server *broker.Server) string { return "nats://" + server.Address() }
 
-// FreeAddress returns an address of 127.0.0.1 where nobody listens just now.
+// FreeAddress returns an address of 127.0.0.1 where nobody listens just now. Its port is none that the system gives to
+// whoever asks for a free one, or to a client's own end of a connection: who starts a server there later finds it free
+// still, and a dialer can't be its own counterpart.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		tb.Fatalf("find a free port: %v", err)
+	const first, count, tries = 20_000, 12_000, 100
+	for range tries {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count)))
+		listener, err := new(net.ListenConfig).Listen(tb.Context(), "tcp", address)
+		if err != nil {
+			continue
+		}
+		if err := listener.Close(); err != nil {
+			tb.Fatal(err)
+		}
+		return address
 	}
-	defer listener.Close() //nolint:errcheck // The port is free either way.
-	return listener.Addr().String()
+	tb.Fatalf("no free port from %d on in %d tries", first, tries)
+	return ""
 }
 
 // Node connects a node to server without a socket.

@@ -194,6 +194,7 @@ func TestFrequentRenewalsHoldNobodyBack(t *testing.T) {
 			n[0].reg.Renew(hot, 1, "", false)
 			time.Sleep(100 * time.Millisecond)
 		}
+		time.Sleep(50 * time.Millisecond) // not at an instant at which a batch is cut
 		n[0].reg.Register(instance("DEMO", "cold", eureka.StatusUp, 1), false)
 		for range 10 {
 			n[0].reg.Renew(hot, 1, "", false)

@@ -19,6 +19,13 @@ func (n *testNode) count(app string) int {
 	return len(a.Instances)
 }
 
+// startWithOne starts a node that is ready and lists DEMO/d-1.
+func (b *bus) startWithOne(name string) {
+	n := b.start(name)
+	<-n.cluster.Ready()
+	n.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+}
+
 // slowAnnouncements has what a node says of itself arrive late.
 func (b *bus) slowAnnouncements(of string, by time.Duration) {
 	b.mu.Lock()
@@ -34,9 +41,7 @@ func (b *bus) slowAnnouncements(of string, by time.Duration) {
 func TestStartWaitsForAPeerThatIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
-		n1 := b.start("n1")
-		<-n1.cluster.Ready()
-		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		b.startWithOne("n1")
 		b.slowAnnouncements("n1", 20*time.Millisecond)
 		n2, n3 := b.start("n2"), b.start("n3")
 		for _, n := range []*testNode{n2, n3} {
@@ -80,9 +85,7 @@ func TestStartTriesAgain(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBus(t)
-				n1 := b.start("n1")
-				<-n1.cluster.Ready()
-				n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+				b.startWithOne("n1")
 				began := time.Now()
 				b.failSync(func(string, string, []byte) error {
 					if time.Since(began) < tt.busy {
@@ -107,9 +110,7 @@ func TestStartTriesAgain(t *testing.T) {
 func TestStartTriesAfterAStandstill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
-		n1 := b.start("n1")
-		<-n1.cluster.Ready()
-		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		b.startWithOne("n1")
 		began := time.Now()
 		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrAbsent))
 		b.failSync(func(from, _ string, _ []byte) error {
@@ -457,9 +458,7 @@ func TestStalledNodeSendsNoBatch(t *testing.T) {
 func TestStartSaysItAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
-		n1 := b.start("n1")
-		<-n1.cluster.Ready()
-		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		b.startWithOne("n1")
 		time.Sleep(100 * time.Millisecond) // n1 has just said that it is there, and will not for a while
 		b.mu.Lock()
 		b.deaf = true
@@ -472,6 +471,97 @@ func TestStartSaysItAgain(t *testing.T) {
 		<-n2.cluster.Ready()
 		if got := n2.count("DEMO"); got != 1 {
 			t.Errorf("n2 is ready and lists %d, want 1", got)
+		}
+	})
+}
+
+// A peer that has told only the rest of what there is is no witness for what it was
+// not asked: nobody is evicted on its word.
+func TestResumedSyncIsNoWitness(t *testing.T) {
+	const lease, retired = 90 * time.Second, 480 * time.Second
+	for _, breaks := range []bool{false, true} {
+		t.Run(fmt.Sprint("it breaks off: ", breaks), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, n := three(t)
+				time.Sleep(time.Hour)
+				for i := range 500 {
+					n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+				}
+				time.Sleep(10 * time.Second)
+				old, err := registry.New(registry.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				key := registry.NewKey("OLD", "o-1")
+				old.Register(instance("OLD", "o-1", eureka.StatusUp, 1), false)
+				kept, _, _ := old.Entry(key)
+				kept.Age = retired + lease
+				b.snapshot = func(reg *registry.Registry) { reg.Join(key, kept, registry.Registered|registry.Overridden) }
+				pages, began := 0, time.Now()
+				b.failSync(func(from, _ string, body []byte) error {
+					if from != "n4" || !strings.Contains(string(body), `"page"`) {
+						return nil
+					}
+					if time.Since(began) < 100*time.Millisecond {
+						return errLost // until it has heard all three
+					}
+					if pages++; breaks && pages == 2 {
+						return errLost
+					}
+					return nil
+				})
+				n4 := b.start("n4")
+				<-n4.cluster.Ready()
+				if pages < 2 {
+					t.Fatalf("%d pages, want several", pages)
+				}
+				if got := n4.count("OLD") == 1; got != breaks {
+					t.Errorf("n4 is ready and lists the old one: %t, want %t", got, breaks)
+				}
+			})
+		})
+	}
+}
+
+// What stays unequal counts as divergent, also in leaves that had no turn in the
+// last round.
+func TestDivergentCountsAllLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const instances = 12_000
+		b, n := three(t)
+		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrMalformed))
+		b.failSync(func(from, _ string, _ []byte) error {
+			if from != "n1" {
+				return errLost // nobody fetches what it is not sent
+			}
+			return nil
+		})
+		for i := range instances {
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+		}
+		time.Sleep(60 * time.Second)
+		for _, p := range n[0].cluster.Peers() {
+			if p.Divergent != instances {
+				t.Errorf("n1 counts %d divergent from %s, want %d", p.Divergent, p.Name, instances)
+			}
+		}
+	})
+}
+
+// A node that has stopped answers at once that it does not answer.
+func TestStoppedNodeRefusesSyncs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, n := three(t)
+		n[0].stop()
+		n[0].done <- <-n[0].done // Run has returned
+		refused := false
+		n[0].cluster.HandleSync(cluster.SyncRequest{
+			From: "n2", Body: []byte(`{"ask":"sums"}`),
+			Respond: func([]byte) error { t.Error("it answers"); return nil },
+			Fail:    func(int, string) error { refused = true; return nil },
+		})
+		if !refused {
+			t.Error("not refused: the asker waits until it gives up")
 		}
 	})
 }

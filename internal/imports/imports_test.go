@@ -57,6 +57,7 @@ var rooms = map[string][]string{
 	"internal/imports":  nil,
 	"internal/natstest": {"broker"},
 	"internal/planted":  nil,
+	"internal/script":   nil,
 }
 
 // natsRooms are the folders that may import NATS.

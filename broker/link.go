@@ -156,6 +156,7 @@ type link struct {
 	connected  atomic.Bool
 	closing    atomic.Bool
 	maxPayload atomic.Int64
+	state      atomic.Pointer[State]
 
 	connects    atomic.Uint64
 	disconnects atomic.Uint64
@@ -186,6 +187,7 @@ func connect(ctx context.Context, access Access, log *slog.Logger, onDown func()
 		firstUp: make(chan struct{}), closed: make(chan struct{}), named: map[string]struct{}{},
 	}
 	l.maxPayload.Store(DefaultMaxPayload)
+	l.state.Store(&State{Since: time.Now(), Trouble: "not connected yet"})
 	if access.Server != nil {
 		options = append(options, nats.InProcessServer(&inProcess{access.Server, l.dialer}))
 	}
@@ -228,6 +230,7 @@ func (l *link) up(nc *nats.Conn) {
 	l.maxPayload.Store(nc.MaxPayload())
 	l.last.Store(nc)
 	l.said.Store(false)
+	l.state.Store(&State{Up: true, Since: time.Now()})
 	l.connected.Store(true)
 	attempts := l.dialer.attempts.Load()
 	url := nc.ConnectedUrlRedacted()
@@ -242,6 +245,7 @@ func (l *link) up(nc *nats.Conn) {
 
 func (l *link) down(_ *nats.Conn, err error) {
 	l.connected.Store(false)
+	l.state.Store(&State{Since: time.Now(), Trouble: troubleText(err)})
 	if l.onDown != nil {
 		l.onDown()
 	}
@@ -268,6 +272,9 @@ func (l *link) delay(round int) time.Duration {
 
 // unreachable says so once until the connection is up again; the counters tell the rest.
 func (l *link) unreachable(err error) {
+	if was := l.state.Load(); !was.Up {
+		l.state.CompareAndSwap(was, &State{Since: was.Since, Trouble: troubleText(err)})
+	}
 	if !l.closing.Load() && l.said.CompareAndSwap(false, true) {
 		l.log.Warn("broker unreachable, trying again for ever", "err", err)
 	}

@@ -27,6 +27,9 @@ func TestStartUnreachable(t *testing.T) {
 	if a.Connected() {
 		t.Error("connected to nobody")
 	}
+	if state := a.State(); state.Up || state.Trouble == "" || state.Since.Before(start) {
+		t.Errorf("state %+v before the first connect, want a reason for which it is down", state)
+	}
 	if got := a.MaxPayload(); got != broker.DefaultMaxPayload {
 		t.Errorf("max payload %d before the first connect, want %d", got, broker.DefaultMaxPayload)
 	}
@@ -98,6 +101,10 @@ func TestBrokerRestart(t *testing.T) {
 		echo(t)(r)
 	})
 	mustAsk(t, a, "b", "before")
+	before := a.State()
+	if !before.Up || before.Trouble != "" || a.State() != before {
+		t.Errorf("states %+v, %+v of one connection, want up, and equal", before, a.State())
+	}
 
 	// A request that waits when the broker goes is told so at once, not after its time-out.
 	waiting := make(chan error, 1)
@@ -115,12 +122,19 @@ func TestBrokerRestart(t *testing.T) {
 	}
 	wantError(t, a.Publish(a.Subjects().Presence("a"), nil), broker.ErrDisconnected)
 
+	down := a.State()
+	if down.Up || down.Trouble == "" || !down.Since.After(before.Since) {
+		t.Errorf("state %+v after the connection ended", down)
+	}
 	natstest.At(t, address)
 	eventually(t, "both are connected", func() bool { return a.Connected() && b.Connected() })
 	eventually(t, "requests work again", func() bool {
 		reply, err := ask(within(t, time.Second), a, "b", "after")
 		return err == nil && reply == "a:after"
 	})
+	if after := a.State(); !after.Up || after.Trouble != "" || !after.Since.After(down.Since) {
+		t.Errorf("state %+v of the second connection, want it up since later", after)
+	}
 	close(served)
 	for body := range served {
 		if body == "meanwhile" {

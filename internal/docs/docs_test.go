@@ -64,3 +64,31 @@ func sources(t *testing.T, folder string) string {
 	}
 	return all.String()
 }
+
+// TestDecisionsNameModules checks that each module that go.mod requires directly
+// has its row in the decisions.
+func TestDecisionsNameModules(t *testing.T) {
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	decisions, err := os.ReadFile(filepath.Join(root, "docs", "decisions.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := 0
+	for line := range strings.Lines(string(mod)) {
+		fields := strings.Fields(line)
+		if !strings.HasPrefix(line, "\t") || len(fields) != 2 { // an indirect one has a comment
+			continue
+		}
+		modules++
+		name := strings.TrimPrefix(fields[0], "github.com/nats-io/") // two share a row
+		if !strings.Contains(string(decisions), name) {
+			t.Errorf("docs/decisions.md does not say what %s is for", fields[0])
+		}
+	}
+	if modules == 0 {
+		t.Error("no module found: is the format another?")
+	}
+}

@@ -35,7 +35,7 @@ var (
 
 // Options of an acceptor. Merge and Render are required; any other zero field
 // stands for its default.
-type Options[K comparable, S, T any] struct {
+type Options[K comparable, S any] struct {
 	// Delay is how old the head's first action must be before a batch is cut.
 	// 0: 500 ms.
 	Delay time.Duration
@@ -63,12 +63,11 @@ type Options[K comparable, S, T any] struct {
 	// offers, and must be quick and pure.
 	Merge func(older, newer S) S
 
-	// Render makes the task of a slot, wait being the age of its first action.
-	// bytes is the task's size. A reason other than "" drops the slot instead.
-	// It is called by Run's goroutine when a batch is cut; a task that doesn't
-	// fit into the batch is thrown away and rendered again for the next one,
-	// so that Render must have no effect beyond its results.
-	Render func(key K, slot S, wait time.Duration) (task T, bytes int, drop Reason)
+	// Render makes the task of a slot; wait is the age of its first action. A
+	// reason other than "" drops the slot instead. Run's goroutine calls it when
+	// it cuts a batch. A task that does not fit into the batch is thrown away
+	// and rendered again for the next one, so Render must have no side effect.
+	Render func(key K, slot S, wait time.Duration) (task Task, drop Reason)
 
 	// OnDrop is told each slot that is dropped, in the goroutine that dropped
 	// it: Run's, Settle's, Close's, or Offer's once the acceptor refuses. No
@@ -76,7 +75,7 @@ type Options[K comparable, S, T any] struct {
 	OnDrop func(key K, slot S, reason Reason)
 }
 
-func (o Options[K, S, T]) validate() error {
+func (o Options[K, S]) validate() error {
 	var errs []error
 	if o.Delay < 0 {
 		errs = append(errs, fmt.Errorf("acceptor: delay is %v, must not be negative", o.Delay))
@@ -99,13 +98,13 @@ func (o Options[K, S, T]) validate() error {
 // Acceptor is stages 1 and 2 of the pipeline to one peer. Create it with [New]
 // and keep [Acceptor.Run] running; every other method may be called from any
 // goroutine at any time.
-type Acceptor[K comparable, S, T any] struct {
-	opts    Options[K, S, T]
+type Acceptor[K comparable, S any] struct {
+	opts    Options[K, S]
 	reasons []Reason
 	epoch   time.Time // times are kept as durations since then: monotonic, and small
 
 	wake     chan struct{} // one slot: something came for Run to look at
-	requests chan *request[K, S, T]
+	requests chan *request[K, S]
 	stop     chan struct{} // closed by Close
 	done     chan struct{} // closed when nothing is pending any more, for good
 
@@ -119,7 +118,7 @@ type Acceptor[K comparable, S, T any] struct {
 	slots     int           // length of the order when Run last published it
 	head      time.Duration // first time of its head then
 	inFlight  int
-	open      map[*ticket[K, S, T]]struct{} // the batches in flight
+	open      map[*ticket[K, S]]struct{} // the batches in flight
 	counts    counts
 	batches   uint64
 	phase     phase
@@ -149,7 +148,7 @@ const (
 
 // New returns an acceptor that takes actions and hands nothing out until it is
 // run. It reports every fault of the options at once.
-func New[K comparable, S, T any](opts Options[K, S, T]) (*Acceptor[K, S, T], error) {
+func New[K comparable, S any](opts Options[K, S]) (*Acceptor[K, S], error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
@@ -165,16 +164,16 @@ func New[K comparable, S, T any](opts Options[K, S, T]) (*Acceptor[K, S, T], err
 	if opts.OnDrop == nil {
 		opts.OnDrop = func(K, S, Reason) {}
 	}
-	return &Acceptor[K, S, T]{
+	return &Acceptor[K, S]{
 		opts:     opts,
 		reasons:  Reasons(),
 		epoch:    time.Now(),
 		wake:     make(chan struct{}, 1),
-		requests: make(chan *request[K, S, T]),
+		requests: make(chan *request[K, S]),
 		stop:     make(chan struct{}),
 		done:     make(chan struct{}),
 		queue:    acceptorQueue[K, S]{join: opts.Merge, ring: make([]entry[K, S], opts.QueueLen)},
-		open:     make(map[*ticket[K, S, T]]struct{}),
+		open:     make(map[*ticket[K, S]]struct{}),
 		counts:   counts{dropped: make(map[Reason]uint64)},
 		reason:   Shutdown,
 		order:    processingOrder[K, S]{slots: make(map[K]*node[K, S])},
@@ -185,7 +184,7 @@ func New[K comparable, S, T any](opts Options[K, S, T]) (*Acceptor[K, S, T], err
 // Offer takes an action on key. It never waits for anything but a short lock,
 // and allocates nothing while the ring has room. After Drain or Close the
 // action is counted as dropped.
-func (a *Acceptor[K, S, T]) Offer(key K, slot S) {
+func (a *Acceptor[K, S]) Offer(key K, slot S) {
 	a.mu.Lock()
 	a.counts.accepted++
 	if a.refusing || a.phase == ended {
@@ -213,28 +212,28 @@ func (a *Acceptor[K, S, T]) Offer(key K, slot S) {
 // The batch is in flight until Settle is called with it. Take returns ctx's
 // error as soon as ctx ends; a batch that was cut by then is put back.
 // ErrClosed: the acceptor has ended.
-func (a *Acceptor[K, S, T]) Take(ctx context.Context, n, bytes int) (Batch[K, S, T], error) {
+func (a *Acceptor[K, S]) Take(ctx context.Context, n, bytes int) (Batch[K, S], error) {
 	if n < 1 {
-		return Batch[K, S, T]{}, fmt.Errorf("acceptor: take: n is %d, must be at least 1", n)
+		return Batch[K, S]{}, fmt.Errorf("acceptor: take: n is %d, must be at least 1", n)
 	}
 	if err := ctx.Err(); err != nil {
-		return Batch[K, S, T]{}, err
+		return Batch[K, S]{}, err
 	}
-	req := &request[K, S, T]{ctx: ctx, n: n, bytes: bytes, reply: make(chan Batch[K, S, T])}
+	req := &request[K, S]{ctx: ctx, n: n, bytes: bytes, reply: make(chan Batch[K, S])}
 	select {
 	case a.requests <- req:
 	case <-ctx.Done():
-		return Batch[K, S, T]{}, ctx.Err()
+		return Batch[K, S]{}, ctx.Err()
 	case <-a.done:
-		return Batch[K, S, T]{}, ErrClosed
+		return Batch[K, S]{}, ErrClosed
 	}
 	select {
 	case b := <-req.reply:
 		return b, nil
 	case <-ctx.Done():
-		return Batch[K, S, T]{}, ctx.Err()
+		return Batch[K, S]{}, ctx.Err()
 	case <-a.done:
-		return Batch[K, S, T]{}, ErrClosed
+		return Batch[K, S]{}, ErrClosed
 	}
 }
 
@@ -242,7 +241,7 @@ func (a *Acceptor[K, S, T]) Take(ctx context.Context, n, bytes int) (Batch[K, S,
 // once per batch that Take returned, also when the acceptor has ended: what
 // would be retried is dropped then. Errors: ErrOutcomes, ErrSettled; nothing
 // was changed.
-func (a *Acceptor[K, S, T]) Settle(b Batch[K, S, T], outcomes []Outcome) error {
+func (a *Acceptor[K, S]) Settle(b Batch[K, S], outcomes []Outcome) error {
 	t := b.ticket
 	if t == nil || t.owner != a {
 		return ErrSettled
@@ -257,7 +256,7 @@ func (a *Acceptor[K, S, T]) Settle(b Batch[K, S, T], outcomes []Outcome) error {
 	return err
 }
 
-func (a *Acceptor[K, S, T]) settle(t *ticket[K, S, T], outcomes []Outcome) ([]drop[K, S], error) {
+func (a *Acceptor[K, S]) settle(t *ticket[K, S], outcomes []Outcome) ([]drop[K, S], error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if t.settled {
@@ -295,7 +294,7 @@ func (a *Acceptor[K, S, T]) settle(t *ticket[K, S, T], outcomes []Outcome) ([]dr
 // Drain begins the end: nothing new is accepted, slots are due at once, and
 // Run returns when nothing is pending and nothing in flight. End Run's context,
 // or call Close, to set a limit to that.
-func (a *Acceptor[K, S, T]) Drain() {
+func (a *Acceptor[K, S]) Drain() {
 	a.mu.Lock()
 	a.refusing = true
 	a.mu.Unlock()
@@ -306,7 +305,7 @@ func (a *Acceptor[K, S, T]) Drain() {
 // ([Shutdown] or [PeerGone]), and so is what is retried or offered later. It
 // does not wait for Run. Only the first call has an effect, and none has after
 // Run has returned.
-func (a *Acceptor[K, S, T]) Close(reason Reason) {
+func (a *Acceptor[K, S]) Close(reason Reason) {
 	a.mu.Lock()
 	select {
 	case <-a.stop:
@@ -329,17 +328,17 @@ func (a *Acceptor[K, S, T]) Close(reason Reason) {
 	}
 }
 
-func (a *Acceptor[K, S, T]) signal() {
+func (a *Acceptor[K, S]) signal() {
 	select {
 	case a.wake <- struct{}{}:
 	default: // Run will look anyway.
 	}
 }
 
-func (a *Acceptor[K, S, T]) now() time.Duration { return time.Since(a.epoch) }
+func (a *Acceptor[K, S]) now() time.Duration { return time.Since(a.epoch) }
 
 // oldest returns the time of the oldest action that waits. The caller holds mu.
-func (a *Acceptor[K, S, T]) oldest() (time.Duration, bool) {
+func (a *Acceptor[K, S]) oldest() (time.Duration, bool) {
 	oldest, ok := a.queue.oldest()
 	older := func(t time.Duration) {
 		if !ok || t < oldest {

@@ -14,53 +14,6 @@ import (
 	"github.com/registryd/registryd/acceptor"
 )
 
-// bits is the slot that the pipeline really uses, merged by the table of
-// CONVERGENCE.md: or, except that a cancel takes all that was before it, and
-// that a renewal adds nothing to any other.
-type bits uint8
-
-const (
-	renewed bits = 1 << iota
-	registered
-	overridden
-	cancelled
-)
-
-func mergeBits(older, newer bits) bits {
-	switch {
-	case newer&cancelled != 0:
-		return newer // {C}, or a slot that began with it.
-	case newer == renewed && older != 0:
-		return older
-	default:
-		return older | newer
-	}
-}
-
-func TestMergeBits(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		name         string
-		older, newer bits
-		want         bits
-	}{
-		{"a renewal into a renewal", renewed, renewed, renewed},
-		{"a renewal into a registration", registered, renewed, registered},
-		{"a registration into a renewal", renewed, registered, renewed | registered},
-		{"an override into a registration", registered, overridden, registered | overridden},
-		{"a cancel takes all", registered | overridden, cancelled, cancelled},
-		{"a registration after a cancel", cancelled, registered, cancelled | registered},
-		{"a renewal into a cancel", cancelled, renewed, cancelled},
-		{"a slot that holds a cancel takes all", registered | overridden, cancelled | registered, cancelled | registered},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if got := mergeBits(tc.older, tc.newer); got != tc.want {
-				t.Errorf("merge(%04b, %04b) = %04b, want %04b", tc.older, tc.newer, got, tc.want)
-			}
-		})
-	}
-}
-
 // trace is a slot that remembers all of its actions in the order in which they
 // were merged, so that a test sees what was lost, doubled or turned round.
 type trace string
@@ -68,9 +21,9 @@ type trace string
 func mergeTraces(older, newer trace) trace { return older + newer }
 
 type (
-	options = acceptor.Options[string, trace, string]
-	pipe    = acceptor.Acceptor[string, trace, string]
-	batch   = acceptor.Batch[string, trace, string]
+	options = acceptor.Options[string, trace]
+	pipe    = acceptor.Acceptor[string, trace]
+	batch   = acceptor.Batch[string, trace]
 )
 
 // start runs an acceptor of traces, whose task is "key=slot", until the test
@@ -79,8 +32,8 @@ func start(t *testing.T, opts options) *pipe {
 	t.Helper()
 	opts.Merge = mergeTraces
 	if opts.Render == nil {
-		opts.Render = func(key string, slot trace, _ time.Duration) (string, int, acceptor.Reason) {
-			return key + "=" + string(slot), len(key), ""
+		opts.Render = func(key string, slot trace, _ time.Duration) (acceptor.Task, acceptor.Reason) {
+			return body(key + "=" + string(slot)), ""
 		}
 	}
 	a, err := acceptor.New(opts)
@@ -104,6 +57,8 @@ func start(t *testing.T, opts options) *pipe {
 	})
 	return a
 }
+
+func body(text string) acceptor.Task { return acceptor.Task{Body: []byte(text)} }
 
 func checkLaw(t *testing.T, a *pipe) {
 	t.Helper()
@@ -192,7 +147,7 @@ func takeNothing(t *testing.T, a *pipe) {
 func tasks(b batch) string {
 	var out []string
 	for _, it := range b.Items {
-		out = append(out, it.Task)
+		out = append(out, string(it.Task.Body))
 	}
 	return strings.Join(out, " ")
 }
@@ -409,8 +364,8 @@ func TestByteBound(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a := start(t, options{Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) {
-					return key, len(key), ""
+				a := start(t, options{Render: func(key string, _ trace, _ time.Duration) (acceptor.Task, acceptor.Reason) {
+					return body(key), ""
 				}})
 				for _, key := range tc.keys {
 					a.Offer(key, "r")
@@ -433,16 +388,16 @@ func TestByteBound(t *testing.T) {
 
 func TestRenderDrops(t *testing.T) {
 	t.Parallel()
-	expiring := func(key string, _ trace, wait time.Duration) (string, int, acceptor.Reason) {
+	expiring := func(key string, _ trace, wait time.Duration) (acceptor.Task, acceptor.Reason) {
 		switch {
 		case strings.HasPrefix(key, "gone"):
-			return "", 0, acceptor.Evicted
+			return acceptor.Task{}, acceptor.Evicted
 		case strings.HasPrefix(key, "odd"):
-			return "", 0, "what I like"
+			return acceptor.Task{}, "what I like"
 		case strings.HasPrefix(key, "heartbeat") && wait > 30*time.Second:
-			return "", 0, acceptor.Expired
+			return acceptor.Task{}, acceptor.Expired
 		default:
-			return key, 1, ""
+			return body(key), ""
 		}
 	}
 	t.Run("counted under their reasons", func(t *testing.T) {

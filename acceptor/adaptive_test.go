@@ -80,7 +80,7 @@ func TestAdaptive(t *testing.T) {
 			a.Offer("h1", "h")
 			a.Offer("s1", "R")
 			a.Offer("s2", "C")
-			if got, want := tasks(takeNow(t, a, 4, 5)), "s1=R s2=C"; got != want {
+			if got, want := tasks(takeNow(t, a, 4, 9)), "s1=R s2=C"; got != want {
 				t.Errorf("batch = %q, want %q", got, want)
 			}
 		}},
@@ -143,7 +143,7 @@ func TestParseMode(t *testing.T) {
 	}
 	if _, err := acceptor.New(options{
 		Mode: 2, Merge: mergeTraces,
-		Render: func(string, trace, time.Duration) (string, int, acceptor.Reason) { return "", 0, "" },
+		Render: func(string, trace, time.Duration) (acceptor.Task, acceptor.Reason) { return acceptor.Task{}, "" },
 	}); err == nil {
 		t.Error("New takes a mode that is none")
 	}

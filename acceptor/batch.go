@@ -32,37 +32,42 @@ func (r Reason) known() Reason {
 	}
 }
 
+// Task is what is sent of a slot.
+type Task struct {
+	Body   []byte // encoded; the acceptor counts its bytes and does not read it
+	Action string // a label for metrics
+}
+
 // Item is one slot of a batch.
-type Item[K comparable, S, T any] struct {
+type Item[K comparable, S any] struct {
 	Key   K
 	Slot  S         // merged from every action since First
 	First time.Time // of the first action that was not sent; survives retries
 	Cut   time.Time // when Task was made; the same for the whole batch
-	Task  T         // what Options.Render made of the slot
-	Bytes int       // the size of Task that Options.Render gave
+	Task  Task      // what Options.Render made of the slot
 
 	entry entry[K, S]
 }
 
 // Wait returns how long the slot's first action has waited for the cut.
-func (i *Item[K, S, T]) Wait() time.Duration { return i.Cut.Sub(i.First) }
+func (i *Item[K, S]) Wait() time.Duration { return i.Cut.Sub(i.First) }
 
 // Batch is what [Acceptor.Take] hands out: at least one item, in the order of
 // their first actions; with Options.Urgent, urgent ones in front of the others.
 // It is in flight until [Acceptor.Settle] is called with it. Its owner may read
 // it from any goroutine and must not change it.
-type Batch[K comparable, S, T any] struct {
+type Batch[K comparable, S any] struct {
 	Number uint64 // ascends from 1 within one acceptor
-	Items  []Item[K, S, T]
-	Bytes  int // the sum over Items
+	Items  []Item[K, S]
+	Bytes  int // of all task bodies
 
-	ticket *ticket[K, S, T] // nil in a batch that Take did not make
+	ticket *ticket[K, S] // nil in a batch that Take did not make
 }
 
 // ticket is the acceptor's own record of a batch, guarded by Acceptor.mu.
-type ticket[K comparable, S, T any] struct {
-	owner   *Acceptor[K, S, T]
-	items   []Item[K, S, T]
+type ticket[K comparable, S any] struct {
+	owner   *Acceptor[K, S]
+	items   []Item[K, S]
 	first   time.Duration // of the oldest action in it
 	settled bool
 }
@@ -70,15 +75,15 @@ type ticket[K comparable, S, T any] struct {
 // Split cuts a batch in two, for a sender that looks for the one bad task in
 // it. Neither half can be settled: the whole batch still has to be. A batch of
 // one item has an empty first half.
-func (b Batch[K, S, T]) Split() (first, second Batch[K, S, T]) {
+func (b Batch[K, S]) Split() (first, second Batch[K, S]) {
 	mid := len(b.Items) / 2
 	return b.part(b.Items[:mid:mid]), b.part(b.Items[mid:])
 }
 
-func (b Batch[K, S, T]) part(items []Item[K, S, T]) Batch[K, S, T] {
-	p := Batch[K, S, T]{Number: b.Number, Items: items}
+func (b Batch[K, S]) part(items []Item[K, S]) Batch[K, S] {
+	p := Batch[K, S]{Number: b.Number, Items: items}
 	for i := range items {
-		p.Bytes += items[i].Bytes
+		p.Bytes += len(items[i].Task.Body)
 	}
 	return p
 }

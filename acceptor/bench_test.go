@@ -9,18 +9,20 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/registry"
 )
 
 type benchKey struct{ app, id string }
 
 // benchmark runs an acceptor of bits, with Eureka's sizes and no delay, and
 // returns it with 10,000 keys.
-func benchmark(b *testing.B) (*acceptor.Acceptor[benchKey, bits, bits], []benchKey) {
+func benchmark(b *testing.B) (*acceptor.Acceptor[benchKey, registry.Bits], []benchKey) {
 	b.Helper()
-	a, err := acceptor.New(acceptor.Options[benchKey, bits, bits]{
+	task := acceptor.Task{Body: make([]byte, 1000)}
+	a, err := acceptor.New(acceptor.Options[benchKey, registry.Bits]{
 		Delay:  1,
-		Merge:  mergeBits,
-		Render: func(_ benchKey, s bits, _ time.Duration) (bits, int, acceptor.Reason) { return s, 1000, "" },
+		Merge:  registry.Bits.Merge,
+		Render: func(benchKey, registry.Bits, time.Duration) (acceptor.Task, acceptor.Reason) { return task, "" },
 	})
 	if err != nil {
 		b.Fatal(err)
@@ -47,7 +49,7 @@ func BenchmarkOffer(b *testing.B) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		a.Offer(keys[i%len(keys)], renewed)
+		a.Offer(keys[i%len(keys)], registry.Renewed)
 		i++
 	}
 }
@@ -57,7 +59,7 @@ func BenchmarkOfferParallel(b *testing.B) {
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for i := 0; pb.Next(); i++ {
-			a.Offer(keys[i%len(keys)], renewed)
+			a.Offer(keys[i%len(keys)], registry.Renewed)
 		}
 	})
 }
@@ -71,7 +73,7 @@ func BenchmarkBatch(b *testing.B) {
 	i := 0
 	for b.Loop() {
 		for range size {
-			a.Offer(keys[i%len(keys)], renewed)
+			a.Offer(keys[i%len(keys)], registry.Renewed)
 			i++
 		}
 		for left := size; left > 0; {

@@ -34,7 +34,7 @@ func TestDrain(t *testing.T) {
 		var dropped recorder
 		a, err := acceptor.New(options{
 			Merge:  mergeTraces,
-			Render: func(key string, slot trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
+			Render: func(key string, slot trace, _ time.Duration) (acceptor.Task, acceptor.Reason) { return body(key), "" },
 			OnDrop: dropped.OnDrop,
 		})
 		if err != nil {
@@ -114,7 +114,7 @@ func TestEnd(t *testing.T) {
 				var dropped recorder
 				a, err := acceptor.New(options{
 					Merge:  mergeTraces,
-					Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
+					Render: func(key string, _ trace, _ time.Duration) (acceptor.Task, acceptor.Reason) { return body(key), "" },
 					OnDrop: dropped.OnDrop,
 				})
 				if err != nil {
@@ -182,11 +182,11 @@ func TestEndDropsWhatWaitsAnywhere(t *testing.T) {
 		gate := make(chan struct{})
 		a := start(t, options{
 			QueueLen: 1,
-			Render: func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) {
+			Render: func(key string, _ trace, _ time.Duration) (acceptor.Task, acceptor.Reason) {
 				if key == "b" {
 					<-gate
 				}
-				return key, 1, ""
+				return body(key), ""
 			},
 			OnDrop: dropped.OnDrop,
 		})

@@ -74,7 +74,7 @@ type moment struct {
 
 // dueIn returns how long it takes until a batch may be cut: the one place that
 // knows when. There is a head.
-func (a *Acceptor[K, S, T]) dueIn(m moment) time.Duration {
+func (a *Acceptor[K, S]) dueIn(m moment) time.Duration {
 	switch {
 	case m.refusing:
 		return 0
@@ -86,14 +86,14 @@ func (a *Acceptor[K, S, T]) dueIn(m moment) time.Duration {
 }
 
 // due tells whether a batch may be cut now.
-func (a *Acceptor[K, S, T]) due(m moment) bool {
+func (a *Acceptor[K, S]) due(m moment) bool {
 	return a.order.head != nil && a.dueIn(m) <= 0
 }
 
 // cut renders slots and takes those that fit out of the order: from the front,
 // or urgent ones first.
-func (a *Acceptor[K, S, T]) cut(bytes int, m moment) Batch[K, S, T] {
-	c := cutter[K, S, T]{acceptor: a, moment: m, bytes: bytes}
+func (a *Acceptor[K, S]) cut(bytes int, m moment) Batch[K, S] {
+	c := cutter[K, S]{acceptor: a, moment: m, bytes: bytes}
 	if a.opts.Mode != Adaptive || a.opts.Urgent == nil || a.order.head == nil {
 		c.take(m.places, nil)
 		return c.batch
@@ -105,7 +105,7 @@ func (a *Acceptor[K, S, T]) cut(bytes int, m moment) Batch[K, S, T] {
 	}
 	c.take(m.places, urgent)
 	c.take(m.places, nil)
-	slices.SortFunc(c.batch.Items, func(x, y Item[K, S, T]) int {
+	slices.SortFunc(c.batch.Items, func(x, y Item[K, S]) int {
 		switch first := urgent(&x.entry); {
 		case first == urgent(&y.entry):
 			return cmp.Compare(x.entry.seq, y.entry.seq)
@@ -119,17 +119,17 @@ func (a *Acceptor[K, S, T]) cut(bytes int, m moment) Batch[K, S, T] {
 }
 
 // cutter fills one batch.
-type cutter[K comparable, S, T any] struct {
-	acceptor *Acceptor[K, S, T]
+type cutter[K comparable, S any] struct {
+	acceptor *Acceptor[K, S]
 	moment   moment
 	bytes    int  // bound of the batch; 0: none
 	full     bool // by bytes
-	batch    Batch[K, S, T]
+	batch    Batch[K, S]
 }
 
 // take moves slots that match (nil: all) from the order into the batch, from
 // the front, until it has n.
-func (c *cutter[K, S, T]) take(n int, match func(*entry[K, S]) bool) {
+func (c *cutter[K, S]) take(n int, match func(*entry[K, S]) bool) {
 	a, b := c.acceptor, &c.batch
 	cut := a.epoch.Add(c.moment.now)
 	var next *node[K, S]
@@ -141,23 +141,23 @@ func (c *cutter[K, S, T]) take(n int, match func(*entry[K, S]) bool) {
 		if len(b.Items) == 0 && !a.due(c.moment) {
 			return // Those that were due had nothing to send.
 		}
-		task, size, reason := a.opts.Render(at.key, at.slot, c.moment.now-at.first)
+		task, reason := a.opts.Render(at.key, at.slot, c.moment.now-at.first)
 		if reason != "" {
 			a.drop(at, reason.known())
 			continue
 		}
-		size = max(0, size)
+		size := len(task.Body)
 		if c.bytes > 0 && len(b.Items) > 0 && b.Bytes+size > c.bytes {
 			c.full = true
 			return
 		}
 		if b.Items == nil {
-			b.Items = make([]Item[K, S, T], 0, min(c.moment.places, a.order.len()))
+			b.Items = make([]Item[K, S], 0, min(c.moment.places, a.order.len()))
 		}
 		e := a.order.remove(at)
-		b.Items = append(b.Items, Item[K, S, T]{
+		b.Items = append(b.Items, Item[K, S]{
 			Key: e.key, Slot: e.slot, First: a.epoch.Add(e.first), Cut: cut,
-			Task: task, Bytes: size, entry: e,
+			Task: task, entry: e,
 		})
 		b.Bytes += size
 	}

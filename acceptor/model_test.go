@@ -363,9 +363,9 @@ func runModel(t *testing.T, seed uint64) {
 	a := start(t, options{
 		Delay: modelDelay, QueueLen: modelRing, Limit: g.Limit, Mode: m.mode,
 		Urgent: func(s trace) bool { return isUrgent(s.numbers(t)) },
-		Render: func(key string, _ trace, wait time.Duration) (string, int, acceptor.Reason) {
+		Render: func(key string, _ trace, wait time.Duration) (acceptor.Task, acceptor.Reason) {
 			bytes, drop := renderModel(key, wait)
-			return key, bytes, drop
+			return acceptor.Task{Action: key, Body: make([]byte, bytes)}, drop
 		},
 		OnDrop: dropped.OnDrop,
 	})

@@ -193,7 +193,7 @@ func mustNew(t testing.TB, opts options) *pipe {
 	t.Helper()
 	opts.Merge = mergeTraces
 	if opts.Render == nil {
-		opts.Render = func(key string, _ trace, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" }
+		opts.Render = func(key string, _ trace, _ time.Duration) (acceptor.Task, acceptor.Reason) { return body(key), "" }
 	}
 	a, err := acceptor.New(opts)
 	if err != nil {
@@ -220,11 +220,11 @@ func TestConservationUnderConcurrency(t *testing.T) {
 	a := mustNew(t, options{
 		Delay: 2 * time.Millisecond, QueueLen: 32,
 		Limit: func() int { return 30 },
-		Render: func(key string, _ trace, wait time.Duration) (string, int, acceptor.Reason) {
+		Render: func(key string, _ trace, wait time.Duration) (acceptor.Task, acceptor.Reason) {
 			if key == "k7" && wait > 3*time.Millisecond {
-				return "", 0, acceptor.Expired
+				return acceptor.Task{}, acceptor.Expired
 			}
-			return key, 10, ""
+			return body(key), ""
 		},
 		OnDrop: func(_ string, slot trace, _ acceptor.Reason) { end(slot) },
 	})

@@ -10,11 +10,11 @@ import (
 
 // request is the work request of one Take. The reply channel has no buffer:
 // either Take receives the batch, or ctx ended and the batch is still ours.
-type request[K comparable, S, T any] struct {
+type request[K comparable, S any] struct {
 	ctx   context.Context
 	n     int
 	bytes int
-	reply chan Batch[K, S, T]
+	reply chan Batch[K, S]
 }
 
 // drop is a slot that was dropped, for OnDrop.
@@ -35,7 +35,7 @@ type tally[K comparable, S any] struct {
 // Close is called, what is pending being dropped and counted then, or after
 // Drain when nothing is left; in each case it returns nil. ErrStarted: Run was
 // called before. ErrClosed: Close was.
-func (a *Acceptor[K, S, T]) Run(ctx context.Context) error {
+func (a *Acceptor[K, S]) Run(ctx context.Context) error {
 	a.mu.Lock()
 	switch {
 	case a.phase == created:
@@ -52,7 +52,7 @@ func (a *Acceptor[K, S, T]) Run(ctx context.Context) error {
 
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	var req *request[K, S, T] // the work request that waits for its batch
+	var req *request[K, S] // the work request that waits for its batch
 	for ctx.Err() == nil && !a.isStopped() {
 		more, m := a.drain()
 		if req != nil {
@@ -95,7 +95,7 @@ func (a *Acceptor[K, S, T]) Run(ctx context.Context) error {
 // anything else, then the ring, then the map. It stops after a ring's worth, so
 // that offers that never pause can't keep batches from being cut; more tells
 // that it did. The moment is that of its end.
-func (a *Acceptor[K, S, T]) drain() (more bool, m moment) {
+func (a *Acceptor[K, S]) drain() (more bool, m moment) {
 	for drained := 0; ; {
 		a.mu.Lock()
 		a.publish()
@@ -132,7 +132,7 @@ func (a *Acceptor[K, S, T]) drain() (more bool, m moment) {
 
 // takeRetries returns what Settle gave back, in the order of their first
 // actions. The slice is Run's until the next call. The caller holds mu.
-func (a *Acceptor[K, S, T]) takeRetries() []entry[K, S] {
+func (a *Acceptor[K, S]) takeRetries() []entry[K, S] {
 	clear(a.back)
 	a.back, a.retries = a.retries, a.back[:0]
 	sortEntries(a.back)
@@ -146,7 +146,7 @@ func sortEntries[K comparable, S any](entries []entry[K, S]) {
 
 // place gives a new action its slot: merged into the pending one of its key,
 // which keeps its first time and its place, or else at the end.
-func (a *Acceptor[K, S, T]) place(e entry[K, S], limit int) {
+func (a *Acceptor[K, S]) place(e entry[K, S], limit int) {
 	if n := a.order.slots[e.key]; n != nil {
 		n.entry = merge(n.entry, e, a.opts.Merge)
 		a.tally.merged++
@@ -159,7 +159,7 @@ func (a *Acceptor[K, S, T]) place(e entry[K, S], limit int) {
 // putBack gives retried slots the places that their first actions had. They
 // come sorted by those, so that one walk from the front finds all places; it is
 // short, since only what was in flight at the same time can be older.
-func (a *Acceptor[K, S, T]) putBack(retried []entry[K, S], limit int) {
+func (a *Acceptor[K, S]) putBack(retried []entry[K, S], limit int) {
 	at := a.order.head
 	for _, e := range retried {
 		if n := a.order.slots[e.key]; n != nil {
@@ -184,20 +184,20 @@ func (a *Acceptor[K, S, T]) putBack(retried []entry[K, S], limit int) {
 }
 
 // trim drops the oldest slots beyond the limit.
-func (a *Acceptor[K, S, T]) trim(limit int) {
+func (a *Acceptor[K, S]) trim(limit int) {
 	for a.order.len() > limit {
 		a.drop(a.order.head, Overflowed)
 	}
 }
 
-func (a *Acceptor[K, S, T]) drop(n *node[K, S], reason Reason) {
+func (a *Acceptor[K, S]) drop(n *node[K, S], reason Reason) {
 	e := a.order.remove(n)
 	a.tally.drops = append(a.tally.drops, drop[K, S]{e.key, e.slot, reason})
 }
 
 // fulfil cuts a batch and hands it to the Take that asked for it. False: the
 // request still waits, because nothing of what was due is left to send.
-func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], m moment) bool {
+func (a *Acceptor[K, S]) fulfil(req *request[K, S], m moment) bool {
 	if req.ctx.Err() != nil {
 		return true
 	}
@@ -210,7 +210,7 @@ func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], m moment) bool {
 		a.inFlight += len(items)
 		a.batches++
 		batch.Number = a.batches
-		batch.ticket = &ticket[K, S, T]{owner: a, items: items, first: items[0].entry.first}
+		batch.ticket = &ticket[K, S]{owner: a, items: items, first: items[0].entry.first}
 		for i := range items {
 			batch.ticket.first = min(batch.ticket.first, items[i].entry.first)
 		}
@@ -242,7 +242,7 @@ func (a *Acceptor[K, S, T]) fulfil(req *request[K, S, T], m moment) bool {
 
 // publish makes what Run has done visible, all at once. The caller holds mu,
 // and calls report after it.
-func (a *Acceptor[K, S, T]) publish() {
+func (a *Acceptor[K, S]) publish() {
 	a.returning, a.draining = 0, 0
 	a.slots = a.order.len()
 	if a.order.head != nil {
@@ -256,7 +256,7 @@ func (a *Acceptor[K, S, T]) publish() {
 }
 
 // report tells OnDrop what was dropped since the last time, and forgets it.
-func (a *Acceptor[K, S, T]) report() {
+func (a *Acceptor[K, S]) report() {
 	for _, d := range a.tally.drops {
 		a.opts.OnDrop(d.key, d.slot, d.reason)
 	}
@@ -265,13 +265,13 @@ func (a *Acceptor[K, S, T]) report() {
 }
 
 // isEmpty tells whether nothing is pending and nothing in flight.
-func (a *Acceptor[K, S, T]) isEmpty() bool {
+func (a *Acceptor[K, S]) isEmpty() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.queue.len()+len(a.retries)+a.order.len()+a.inFlight == 0
 }
 
-func (a *Acceptor[K, S, T]) isStopped() bool {
+func (a *Acceptor[K, S]) isStopped() bool {
 	select {
 	case <-a.stop:
 		return true
@@ -282,7 +282,7 @@ func (a *Acceptor[K, S, T]) isStopped() bool {
 
 // end drops what is pending, for good. It is called once, by Run's goroutine or
 // by the Close that came before any Run.
-func (a *Acceptor[K, S, T]) end() {
+func (a *Acceptor[K, S]) end() {
 	a.mu.Lock()
 	a.phase, a.refusing = ended, true
 	left := append(a.retries, a.queue.take(make([]entry[K, S], a.queue.used))...)

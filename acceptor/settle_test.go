@@ -8,28 +8,31 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/registry"
 )
 
 func TestRetryMergesChronologically(t *testing.T) {
 	t.Parallel()
+	const h, r, o, c = registry.Renewed, registry.Registered, registry.Overridden, registry.Cancelled
+	type slots []registry.Bits
 	for _, tc := range []struct {
 		name            string
-		failed, pending []bits
-		want            bits
+		failed, pending slots
+		want            registry.Bits
 	}{
-		{"a registration, then a cancel", []bits{registered}, []bits{cancelled}, cancelled},
-		{"a cancel, then a registration", []bits{cancelled}, []bits{registered}, cancelled | registered},
-		{"a renewal, then a registration", []bits{renewed}, []bits{registered}, renewed | registered},
-		{"a registration, then a renewal", []bits{registered}, []bits{renewed}, registered},
-		{"an override, then a registration", []bits{overridden}, []bits{registered}, overridden | registered},
-		{"nothing since", []bits{registered}, nil, registered},
-		{"register, then cancel and register", []bits{registered, overridden}, []bits{cancelled, registered}, cancelled | registered},
+		{"a registration, then a cancel", slots{r}, slots{c}, c},
+		{"a cancel, then a registration", slots{c}, slots{r}, c | r},
+		{"a renewal, then a registration", slots{h}, slots{r}, r},
+		{"a registration, then a renewal", slots{r}, slots{h}, r},
+		{"an override, then a registration", slots{o}, slots{r}, o | r},
+		{"nothing since", slots{r}, nil, r},
+		{"register, then cancel and register", slots{r, o}, slots{c, r}, c | r},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				a, err := acceptor.New(acceptor.Options[string, bits, bits]{
-					Merge:  mergeBits,
-					Render: func(_ string, b bits, _ time.Duration) (bits, int, acceptor.Reason) { return b, 1, "" },
+				a, err := acceptor.New(acceptor.Options[string, registry.Bits]{
+					Merge:  registry.Bits.Merge,
+					Render: func(string, registry.Bits, time.Duration) (acceptor.Task, acceptor.Reason) { return body("k"), "" },
 				})
 				if err != nil {
 					t.Fatal(err)
@@ -60,9 +63,9 @@ func TestRetryMergesChronologically(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if it := again.Items[0]; len(again.Items) != 1 || it.Task != tc.want || !it.First.Equal(began) || it.Wait() != 600*time.Millisecond {
-					t.Errorf("retried: %d items, %04b first %v after %v, want 1, %04b, %v, 600 ms",
-						len(again.Items), it.Task, it.First.Sub(began), it.Wait(), tc.want, time.Duration(0))
+				if it := again.Items[0]; len(again.Items) != 1 || it.Slot != tc.want || !it.First.Equal(began) || it.Wait() != 600*time.Millisecond {
+					t.Errorf("retried: %d items, %v first %v after %v, want 1, %v, %v, 600 ms",
+						len(again.Items), it.Slot, it.First.Sub(began), it.Wait(), tc.want, time.Duration(0))
 				}
 				s := a.Stats()
 				if want := uint64(len(tc.failed) + len(tc.pending) - 1); s.Merged != want || s.Unaccounted() != 0 {
@@ -222,9 +225,9 @@ func TestTakeCancelled(t *testing.T) {
 	t.Run("between cut and hand-over", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			gate := make(chan struct{})
-			a := start(t, options{Render: func(key string, slot trace, _ time.Duration) (string, int, acceptor.Reason) {
+			a := start(t, options{Render: func(key string, slot trace, _ time.Duration) (acceptor.Task, acceptor.Reason) {
 				<-gate
-				return key + "=" + string(slot), 1, ""
+				return body(key + "=" + string(slot)), ""
 			}})
 			a.Offer("a", "1")
 			a.Offer("b", "2")

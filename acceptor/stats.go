@@ -49,7 +49,7 @@ func (s Stats) Unaccounted() int64 {
 
 // Stats returns a snapshot. Any goroutine may call it; it holds the lock of
 // Offer for about a microsecond.
-func (a *Acceptor[K, S, T]) Stats() Stats {
+func (a *Acceptor[K, S]) Stats() Stats {
 	dropped := make(map[Reason]uint64, len(a.reasons))
 
 	a.mu.Lock()

@@ -12,31 +12,34 @@ import (
 	"github.com/registryd/registryd/acceptor"
 )
 
+// ErrStarted is returned by the second call of Run.
+var ErrStarted = errors.New("batcher: Run was called before")
+
 // Batcher is stage 3 of the pipeline to one peer. Create it with [New] and keep
 // [Batcher.Run] running; every other method may be called from any goroutine.
-type Batcher[K comparable, S, T any] struct {
-	opts     Options[K, S, T]
-	acceptor *acceptor.Acceptor[K, S, T]
+type Batcher[K comparable, S any] struct {
+	opts     Options[K, S]
+	acceptor *acceptor.Acceptor[K, S]
 	shaper   shaper
 	reporter *reporter
 	started  atomic.Bool
 
-	permits        chan struct{}     // one for each idle worker
-	batchWorkQueue chan job[K, S, T] // closed by the dispatcher; a permit per place, so it never blocks
+	permits        chan struct{}  // one for each idle worker
+	batchWorkQueue chan job[K, S] // closed by the dispatcher; a permit per place, so it never blocks
 
 	mu    sync.Mutex
 	stats Stats // the gauges of other parts are filled in by Stats
 }
 
 // job is a batch with what the shaper has to know when it fails.
-type job[K comparable, S, T any] struct {
-	batch      acceptor.Batch[K, S, T]
+type job[K comparable, S any] struct {
+	batch      acceptor.Batch[K, S]
 	generation uint64
 }
 
 // New returns a batcher that sends what acc hands out. It reports every fault
 // of the options at once. The acceptor is run by Run and by nobody else.
-func New[K comparable, S, T any](acc *acceptor.Acceptor[K, S, T], opts Options[K, S, T]) (*Batcher[K, S, T], error) {
+func New[K comparable, S any](acc *acceptor.Acceptor[K, S], opts Options[K, S]) (*Batcher[K, S], error) {
 	opts, err := opts.withDefaults()
 	if acc == nil {
 		err = errors.Join(errors.New("batcher: acceptor is missing"), err)
@@ -44,7 +47,7 @@ func New[K comparable, S, T any](acc *acceptor.Acceptor[K, S, T], opts Options[K
 	if err != nil {
 		return nil, err
 	}
-	b := &Batcher[K, S, T]{
+	b := &Batcher[K, S]{
 		opts:     opts,
 		acceptor: acc,
 		shaper: shaper{
@@ -53,7 +56,7 @@ func New[K comparable, S, T any](acc *acceptor.Acceptor[K, S, T], opts Options[K
 		},
 		reporter:       &reporter{logger: opts.Logger.With("component", "batcher", "peer", opts.Peer)},
 		permits:        make(chan struct{}, opts.InFlight),
-		batchWorkQueue: make(chan job[K, S, T], opts.InFlight),
+		batchWorkQueue: make(chan job[K, S], opts.InFlight),
 		stats: Stats{
 			Failures:   make(map[Class]uint64),
 			BatchTasks: newHistogram(taskBounds()), BatchBytes: newHistogram(bytesBounds()),
@@ -71,7 +74,7 @@ func New[K comparable, S, T any](acc *acceptor.Acceptor[K, S, T], opts Options[K
 // without delay for up to DrainTimeout; what is left then is dropped, counted as
 // shutdown and logged once. Run returns when all its goroutines have ended:
 // nil, or ErrStarted, or the acceptor's error if it could not be run.
-func (b *Batcher[K, S, T]) Run(ctx context.Context) error {
+func (b *Batcher[K, S]) Run(ctx context.Context) error {
 	if !b.started.CompareAndSwap(false, true) {
 		return ErrStarted
 	}
@@ -108,7 +111,7 @@ func (b *Batcher[K, S, T]) Run(ctx context.Context) error {
 }
 
 // drain lets the pipeline run empty, for as long as it may take.
-func (b *Batcher[K, S, T]) drain(work context.Context) {
+func (b *Batcher[K, S]) drain(work context.Context) {
 	b.acceptor.Drain()
 	b.shaper.wake() // What time there is, is for trying.
 	timer := time.NewTimer(b.opts.DrainTimeout)
@@ -122,15 +125,15 @@ func (b *Batcher[K, S, T]) drain(work context.Context) {
 // Wake ends a wait at once and forgets how long the next would have been. Call
 // it when the peer is heard again after a silence, not at each sign of life: a
 // peer may be alive and busy.
-func (b *Batcher[K, S, T]) Wake() { b.shaper.wake() }
+func (b *Batcher[K, S]) Wake() { b.shaper.wake() }
 
 // Close ends the pipeline without a drain: sends under way are cancelled, what
 // is pending is dropped and counted under reason, [acceptor.PeerGone] or
 // [acceptor.Shutdown]. It does not wait; Run returns soon after.
-func (b *Batcher[K, S, T]) Close(reason acceptor.Reason) { b.acceptor.Close(reason) }
+func (b *Batcher[K, S]) Close(reason acceptor.Reason) { b.acceptor.Close(reason) }
 
 // dispatch hands out batches: a worker must be idle, and no wait in force.
-func (b *Batcher[K, S, T]) dispatch(work context.Context) {
+func (b *Batcher[K, S]) dispatch(work context.Context) {
 	defer close(b.batchWorkQueue)
 	for {
 		select {
@@ -148,10 +151,10 @@ func (b *Batcher[K, S, T]) dispatch(work context.Context) {
 
 // next waits for the next batch that may be sent. A failure that comes in while
 // it waits for the batch puts the wait for the peer first.
-func (b *Batcher[K, S, T]) next(work context.Context) (job[K, S, T], error) {
+func (b *Batcher[K, S]) next(work context.Context) (job[K, S], error) {
 	for {
 		if err := b.shaper.pass(work); err != nil {
-			return job[K, S, T]{}, err
+			return job[K, S]{}, err
 		}
 		j, err := b.take(work)
 		if err == nil || errors.Is(err, acceptor.ErrClosed) || work.Err() != nil {
@@ -160,28 +163,28 @@ func (b *Batcher[K, S, T]) next(work context.Context) (job[K, S, T], error) {
 	}
 }
 
-func (b *Batcher[K, S, T]) take(work context.Context) (job[K, S, T], error) {
+func (b *Batcher[K, S]) take(work context.Context) (job[K, S], error) {
 	ctx, cancel := context.WithCancel(work)
 	defer cancel()
 	generation, ok := b.shaper.begin(cancel)
 	if !ok {
-		return job[K, S, T]{}, errHeld
+		return job[K, S]{}, errHeld
 	}
 	defer b.shaper.finish()
 	batch, err := b.acceptor.Take(ctx, b.opts.Size, max(0, b.opts.Bytes()))
 	if err != nil {
-		return job[K, S, T]{}, err
+		return job[K, S]{}, err
 	}
 	b.mu.Lock()
 	b.stats.InFlight++
 	b.mu.Unlock()
-	return job[K, S, T]{batch: batch, generation: generation}, nil
+	return job[K, S]{batch: batch, generation: generation}, nil
 }
 
 // errHeld tells next that a wait has begun.
 var errHeld = errors.New("batcher: held back")
 
-func (b *Batcher[K, S, T]) work(work context.Context) {
+func (b *Batcher[K, S]) work(work context.Context) {
 	for j := range b.batchWorkQueue {
 		b.deliver(work, j)
 		b.permits <- struct{}{}
@@ -190,13 +193,13 @@ func (b *Batcher[K, S, T]) work(work context.Context) {
 
 // deliver sends a batch and settles it. The shaper hears of a failure first:
 // retried slots are due at once, and must find the wait in force.
-func (b *Batcher[K, S, T]) deliver(work context.Context, j job[K, S, T]) {
+func (b *Batcher[K, S]) deliver(work context.Context, j job[K, S]) {
 	outcomes, err := b.send(work, j.batch)
 	switch {
 	case err != nil && work.Err() != nil:
 		// Cancelled by us: it says nothing of the peer.
 	case err != nil:
-		b.shaper.failed(classOf(err), j.generation)
+		b.shaper.failed(b.opts.Classify(err), j.generation)
 	case slices.ContainsFunc(outcomes, acceptor.Outcome.IsRetry):
 		b.shaper.refused()
 	default:
@@ -214,12 +217,12 @@ func (b *Batcher[K, S, T]) deliver(work context.Context, j job[K, S, T]) {
 // send returns an outcome for each item, always. The error says why some are to
 // be retried. A batch that the peer can't read is halved, down to the task that
 // is to blame; after any other failure the rest of it isn't tried.
-func (b *Batcher[K, S, T]) send(work context.Context, batch acceptor.Batch[K, S, T]) ([]acceptor.Outcome, error) {
+func (b *Batcher[K, S]) send(work context.Context, batch acceptor.Batch[K, S]) ([]acceptor.Outcome, error) {
 	outcomes, err := b.attempt(work, batch)
 	switch {
 	case err == nil:
 		return outcomes, nil
-	case classOf(err) != Malformed:
+	case b.opts.Classify(err) != Malformed:
 		return make([]acceptor.Outcome, len(batch.Items)), err // Retry is the zero Outcome.
 	case len(batch.Items) == 1:
 		b.reporter.dropped(fmt.Sprint(batch.Items[0].Key), acceptor.Malformed, err)
@@ -235,7 +238,7 @@ func (b *Batcher[K, S, T]) send(work context.Context, batch acceptor.Batch[K, S,
 }
 
 // attempt is one Send, counted and logged.
-func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K, S, T]) ([]acceptor.Outcome, error) {
+func (b *Batcher[K, S]) attempt(work context.Context, batch acceptor.Batch[K, S]) ([]acceptor.Outcome, error) {
 	if err := work.Err(); err != nil {
 		return nil, err
 	}
@@ -245,7 +248,7 @@ func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K,
 	outcomes, err := b.opts.Send(ctx, batch)
 	elapsed := time.Since(began)
 	if err == nil && len(outcomes) != len(batch.Items) {
-		err = fmt.Errorf("%w: %d outcomes for %d tasks", ErrFailed, len(outcomes), len(batch.Items))
+		err = fmt.Errorf("%d outcomes for %d tasks", len(outcomes), len(batch.Items))
 	}
 
 	b.mu.Lock()
@@ -255,7 +258,7 @@ func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K,
 	b.stats.BatchTasks.add(float64(len(batch.Items)))
 	b.stats.BatchBytes.add(float64(batch.Bytes))
 	if err != nil {
-		b.stats.Failures[classOf(err)]++
+		b.stats.Failures[b.opts.Classify(err)]++
 	} else {
 		b.stats.RoundTrip.addTime(elapsed)
 		b.stats.RoundTripLast = elapsed
@@ -263,7 +266,7 @@ func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K,
 	b.mu.Unlock()
 
 	if err != nil && work.Err() == nil {
-		b.reporter.failed(batch.Number, len(batch.Items), elapsed, err)
+		b.reporter.failed(batch.Number, len(batch.Items), elapsed, b.opts.Classify(err), err)
 	} else if err == nil {
 		for i, o := range outcomes {
 			if reason, gone := o.Dropped(); gone {
@@ -280,6 +283,6 @@ func (b *Batcher[K, S, T]) attempt(work context.Context, batch acceptor.Batch[K,
 // most one line in ten seconds, failures of the pipeline included, with the
 // number of tasks and one of them. Any goroutine may call it once New has
 // returned.
-func (b *Batcher[K, S, T]) Dropped(key K, reason acceptor.Reason) {
+func (b *Batcher[K, S]) Dropped(key K, reason acceptor.Reason) {
 	b.reporter.dropped(fmt.Sprint(key), reason, nil)
 }

@@ -19,9 +19,9 @@ import (
 )
 
 type (
-	pipe    = acceptor.Acceptor[string, string, string]
-	batch   = acceptor.Batch[string, string, string]
-	options = batcher.Options[string, string, string]
+	pipe    = acceptor.Acceptor[string, string]
+	batch   = acceptor.Batch[string, string]
+	options = batcher.Options[string, string]
 )
 
 // call is one Send as the peer saw it.
@@ -33,7 +33,7 @@ type call struct {
 
 // rig is a pipeline with a peer that a test plays.
 type rig struct {
-	*batcher.Batcher[string, string, string]
+	*batcher.Batcher[string, string]
 	acc    *pipe
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when Run has returned
@@ -49,11 +49,11 @@ type rig struct {
 func start(t *testing.T, opts options) *rig {
 	t.Helper()
 	r := &rig{ended: make(chan struct{}), began: time.Now()}
-	acc, err := acceptor.New(acceptor.Options[string, string, string]{
+	acc, err := acceptor.New(acceptor.Options[string, string]{
 		Limit: func() int { return 100_000 },
 		Merge: func(older, newer string) string { return older + newer },
-		Render: func(key, slot string, _ time.Duration) (string, int, acceptor.Reason) {
-			return key + ":" + slot, len(key), ""
+		Render: func(key, slot string, _ time.Duration) (acceptor.Task, acceptor.Reason) {
+			return body(key + ":" + slot), ""
 		},
 		OnDrop: func(key, _ string, reason acceptor.Reason) {
 			r.mu.Lock()
@@ -70,7 +70,7 @@ func start(t *testing.T, opts options) *rig {
 		i := len(r.calls)
 		c := call{at: time.Since(r.began)}
 		for _, it := range b.Items {
-			c.tasks = append(c.tasks, it.Task)
+			c.tasks = append(c.tasks, string(it.Task.Body))
 		}
 		r.calls = append(r.calls, c)
 		r.mu.Unlock()
@@ -109,6 +109,8 @@ func start(t *testing.T, opts options) *rig {
 	})
 	return r
 }
+
+func body(text string) acceptor.Task { return acceptor.Task{Body: []byte(text)} }
 
 func (r *rig) seen() []call {
 	r.mu.Lock()
@@ -206,7 +208,7 @@ func TestBatchesLeaveInARow(t *testing.T) {
 					t.Errorf("sizes at 500 ms = %v, want %v", sizes, tc.sizes)
 				}
 				s := r.Stats()
-				if s.Batches != uint64(len(tc.sizes)) || s.Tasks != uint64(tc.actions) || s.Bytes != uint64(6*tc.actions) || s.RoundTrip.Count != s.Batches || s.BatchTasks.Count != s.Batches ||
+				if s.Batches != uint64(len(tc.sizes)) || s.Tasks != uint64(tc.actions) || s.Bytes != uint64(8*tc.actions) || s.RoundTrip.Count != s.Batches || s.BatchTasks.Count != s.Batches ||
 					s.BatchTasks.Sum != float64(s.Tasks) || s.BatchBytes.Sum != float64(s.Bytes) {
 					t.Errorf("stats = %+v, want %d batches, %d tasks of 6 bytes", s, len(tc.sizes), tc.actions)
 				}
@@ -278,8 +280,8 @@ func TestOneWorkerKeepsOrder(t *testing.T) {
 func TestByteBoundIsAskedEachTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		bound := 12
-		r := start(t, options{InFlight: 1, Bytes: func() int { bound += 6; return bound }, Send: accept})
+		bound := 16
+		r := start(t, options{InFlight: 1, Bytes: func() int { bound += 8; return bound }, Send: accept})
 		r.offerN(12)
 		sleepUntil(r, time.Second)
 		var sizes []int
@@ -333,7 +335,7 @@ func TestSendGetsADeadline(t *testing.T) {
 func TestLostReplyIsSentAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, options{Send: failFirst(1, batcher.ErrTimeout)})
+		r := start(t, options{Send: failFirst(1, batcher.Timeout)})
 		r.acc.Offer("a", "1")
 		r.acc.Offer("b", "1")
 		sleepUntil(r, time.Second)
@@ -356,7 +358,7 @@ func TestMalformed(t *testing.T) {
 	refuse := func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 		for _, it := range b.Items {
 			if strings.HasPrefix(it.Key, "bad") {
-				return nil, fmt.Errorf("answer 400: %w", batcher.ErrMalformed)
+				return nil, fmt.Errorf("answer 400: %w", batcher.Malformed)
 			}
 		}
 		return accept(ctx, b)
@@ -418,7 +420,7 @@ func TestMalformed(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if n++; n == 3 {
-					return nil, batcher.ErrBusy
+					return nil, batcher.Busy
 				}
 				return refuse(ctx, b)
 			}})
@@ -444,9 +446,9 @@ func TestMalformed(t *testing.T) {
 				defer mu.Unlock()
 				switch n++; n {
 				case 1:
-					return nil, batcher.ErrMalformed
+					return nil, batcher.Malformed
 				case 2:
-					return nil, batcher.ErrBusy
+					return nil, batcher.Busy
 				default:
 					return accept(ctx, b)
 				}
@@ -534,9 +536,9 @@ func TestFaultyPeerGetsEverything(t *testing.T) {
 					}
 					switch fault {
 					case 0:
-						return nil, batcher.ErrBusy
+						return nil, batcher.Busy
 					case 1:
-						return nil, batcher.ErrAbsent
+						return nil, batcher.Absent
 					case 2: // Applied, and the answer lost.
 						apply(b)
 						return nil, errors.New("connection reset")
@@ -580,7 +582,7 @@ func TestFaultyPeerGetsEverything(t *testing.T) {
 
 func TestNewValidates(t *testing.T) {
 	t.Parallel()
-	_, err := batcher.New[string, string, string](nil, options{
+	_, err := batcher.New[string, string](nil, options{
 		Size: -1, InFlight: -1, RetryBusy: -1, RetryAbsent: -1, Timeout: -1, DrainTimeout: -1,
 		MaxWait: time.Millisecond,
 	})
@@ -595,7 +597,7 @@ func TestNewValidates(t *testing.T) {
 			t.Errorf("error %q does not say %q", err, want)
 		}
 	}
-	_, err = batcher.New[string, string, string](nil, options{MaxWait: 500 * time.Millisecond})
+	_, err = batcher.New[string, string](nil, options{MaxWait: 500 * time.Millisecond})
 	if err == nil || !strings.Contains(err.Error(), "max wait is 500ms, must be at least 1s") {
 		t.Errorf("error %v does not say that max wait is too short", err)
 	}

@@ -45,9 +45,9 @@ func TestShutdownDrains(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		}, 700, 5 * time.Second, 0},
-		{"a failed batch is tried again", failFirst(1, batcher.ErrBusy), 10, time.Second, 10},
+		{"a failed batch is tried again", failFirst(1, batcher.Busy), 10, time.Second, 10},
 		{"an absent peer", func(context.Context, batch) ([]acceptor.Outcome, error) {
-			return nil, batcher.ErrAbsent
+			return nil, batcher.Absent
 		}, 10, 5 * time.Second, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -71,7 +71,7 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownEndsAWait(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r := start(t, options{Send: failFirst(5, batcher.ErrBusy)})
+		r := start(t, options{Send: failFirst(5, batcher.Busy)})
 		r.acc.Offer("a", "1")
 		sleepUntil(r, 16*time.Second) // The fifth failure was at 15.5 s.
 		if got := r.end(); got != 0 {
@@ -96,7 +96,7 @@ func TestClose(t *testing.T) {
 			return nil, ctx.Err()
 		}},
 		{"while it waits", 600 * ms, func(context.Context, batch) ([]acceptor.Outcome, error) {
-			return nil, batcher.ErrAbsent
+			return nil, batcher.Absent
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -137,9 +137,9 @@ func TestClose(t *testing.T) {
 		})
 	})
 	t.Run("before Run", func(t *testing.T) {
-		acc, err := acceptor.New(acceptor.Options[string, string, string]{
+		acc, err := acceptor.New(acceptor.Options[string, string]{
 			Merge:  func(_, newer string) string { return newer },
-			Render: func(key, _ string, _ time.Duration) (string, int, acceptor.Reason) { return key, 1, "" },
+			Render: func(key, _ string, _ time.Duration) (acceptor.Task, acceptor.Reason) { return body(key), "" },
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -211,17 +211,17 @@ func TestLog(t *testing.T) {
 			var l logs
 			r := start(t, options{
 				Peer: "node-2", Logger: slog.New(&l), MaxWait: time.Second,
-				Send: failFirst(40, fmt.Errorf("send: %w", batcher.ErrBusy)),
+				Send: failFirst(40, fmt.Errorf("send: %w", batcher.Busy)),
 			})
 			r.acc.Offer("a", "1")
 			sleepUntil(r, time.Minute)
 			r.acc.Offer("b", "1")
 			sleepUntil(r, 2*time.Minute)
 			want := []string{
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=1 tasks=1 attempt=1 reason=busy elapsed=0s err=send: peer is busy",
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=11 tasks=1 attempt=11 reason=busy elapsed=0s err=send: peer is busy",
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=21 tasks=1 attempt=21 reason=busy elapsed=0s err=send: peer is busy",
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=31 tasks=1 attempt=31 reason=busy elapsed=0s err=send: peer is busy",
+				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=1 tasks=1 attempt=1 reason=busy elapsed=0s err=send: busy",
+				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=11 tasks=1 attempt=11 reason=busy elapsed=0s err=send: busy",
+				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=21 tasks=1 attempt=21 reason=busy elapsed=0s err=send: busy",
+				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=31 tasks=1 attempt=31 reason=busy elapsed=0s err=send: busy",
 				"INFO Batches arrive again component=batcher peer=node-2 batch=41 tasks=40 attempt=40 elapsed=40s",
 			}
 			if got := l.all(); !slices.Equal(got, want) {
@@ -238,7 +238,7 @@ func TestLog(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if n++; n%2 == 1 {
-					return nil, batcher.ErrAbsent
+					return nil, batcher.Absent
 				}
 				return accept(ctx, b)
 			}})
@@ -271,7 +271,7 @@ func TestLog(t *testing.T) {
 					<-ctx.Done()
 					return nil, ctx.Err()
 				}
-				return nil, batcher.ErrMalformed
+				return nil, batcher.Malformed
 			}})
 			r.acc.Offer("a", "1")
 			r.acc.Offer("b", "1")
@@ -281,7 +281,7 @@ func TestLog(t *testing.T) {
 			sleepUntil(r, 900*ms)
 			r.end()
 			want := []string{
-				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=malformed instance=a err=peer could not read the batch",
+				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=malformed instance=a err=malformed",
 			}
 			// The drain sends z at 0.9 s; it times out at 2.9 s, is sent again at
 			// 3.9 s and cancelled at 5.9 s. All that is within ten seconds.
@@ -300,7 +300,7 @@ func TestLog(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				if !well {
-					return nil, batcher.ErrBusy
+					return nil, batcher.Busy
 				}
 				return all(b, acceptor.Drop(acceptor.Malformed)), nil
 			}})

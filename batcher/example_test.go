@@ -12,23 +12,23 @@ import (
 
 // A pipeline whose slots count renewals, and whose peer prints what it gets.
 func Example() {
-	acc, err := acceptor.New(acceptor.Options[string, int, string]{
+	acc, err := acceptor.New(acceptor.Options[string, int]{
 		Merge: func(older, newer int) int { return older + newer },
-		Render: func(key string, renewals int, _ time.Duration) (string, int, acceptor.Reason) {
+		Render: func(key string, renewals int, _ time.Duration) (acceptor.Task, acceptor.Reason) {
 			task := fmt.Sprintf("%s renewed %d times", key, renewals)
-			return task, len(task), ""
+			return acceptor.Task{Body: []byte(task)}, ""
 		},
 	})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	b, err := batcher.New(acc, batcher.Options[string, int, string]{
+	b, err := batcher.New(acc, batcher.Options[string, int]{
 		Peer: "node-2",
-		Send: func(_ context.Context, batch acceptor.Batch[string, int, string]) ([]acceptor.Outcome, error) {
+		Send: func(_ context.Context, batch acceptor.Batch[string, int]) ([]acceptor.Outcome, error) {
 			outcomes := make([]acceptor.Outcome, len(batch.Items))
 			for i, item := range batch.Items {
-				fmt.Println(item.Task)
+				fmt.Println(string(item.Task.Body))
 				outcomes[i] = acceptor.Done()
 			}
 			return outcomes, nil

@@ -24,7 +24,7 @@ const (
 
 // Options of a batcher. Send is required; any other zero field stands for its
 // default.
-type Options[K comparable, S, T any] struct {
+type Options[K comparable, S any] struct {
 	// Send brings a batch to the peer and returns what became of each item,
 	// in their order; an error means that nothing is known about any of them.
 	// ctx ends after Timeout, and when the pipeline is closed: Send must
@@ -32,7 +32,11 @@ type Options[K comparable, S, T any] struct {
 	// outcome of Retry without an error means that the peer can't take that
 	// item now; hand-outs then wait RetryBusy. Who wants another action sent
 	// instead returns Done for the item and offers the action.
-	Send func(ctx context.Context, batch acceptor.Batch[K, S, T]) ([]acceptor.Outcome, error)
+	Send func(ctx context.Context, batch acceptor.Batch[K, S]) ([]acceptor.Outcome, error)
+
+	// Classify returns the class of an error of Send. Workers call it, several
+	// at once. nil: ClassOf.
+	Classify func(err error) Class
 
 	Peer string // for the log
 
@@ -54,7 +58,7 @@ type Options[K comparable, S, T any] struct {
 
 // withDefaults returns the options that are in force, or every fault of those
 // given.
-func (o Options[K, S, T]) withDefaults() (Options[K, S, T], error) {
+func (o Options[K, S]) withDefaults() (Options[K, S], error) {
 	var errs []error
 	count := func(name string, value *int, fallback int) {
 		if *value < 0 {
@@ -85,6 +89,9 @@ func (o Options[K, S, T]) withDefaults() (Options[K, S, T], error) {
 	if longest := max(o.RetryBusy, o.RetryAbsent); o.MaxWait > 0 && o.MaxWait < longest {
 		errs = append(errs, fmt.Errorf("batcher: max wait is %v, must be at least %v, the longest first wait",
 			o.MaxWait, longest))
+	}
+	if o.Classify == nil {
+		o.Classify = ClassOf
 	}
 	if o.Bytes == nil {
 		o.Bytes = func() int { return 0 }

@@ -54,10 +54,9 @@ func (r *reporter) untold() []any {
 
 // failed tells of a send that failed. One that the peer can't read is no
 // outage: it comes back as a task that is given up.
-func (r *reporter) failed(batch uint64, tasks int, elapsed time.Duration, err error) {
+func (r *reporter) failed(batch uint64, tasks int, elapsed time.Duration, class Class, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	class := classOf(err)
 	if class != Malformed {
 		if r.since.IsZero() {
 			r.since, r.attempts, r.tasks = time.Now(), 0, 0

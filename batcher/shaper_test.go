@@ -37,16 +37,16 @@ func TestWaitsAfterFailures(t *testing.T) {
 		class batcher.Class
 		want  []time.Duration
 	}{
-		{"busy", batcher.ErrBusy, batcher.Busy, slow},
-		{"busy, wrapped", fmt.Errorf("send batch: %w", batcher.ErrBusy), batcher.Busy, slow},
-		{"timed out", batcher.ErrTimeout, batcher.Timeout, slow},
+		{"busy", batcher.Busy, batcher.Busy, slow},
+		{"busy, wrapped", fmt.Errorf("send batch: %w", batcher.Busy), batcher.Busy, slow},
+		{"timed out", batcher.Timeout, batcher.Timeout, slow},
 		{"deadline", fmt.Errorf("request: %w", context.DeadlineExceeded), batcher.Timeout, slow},
-		{"anything else", errors.New("answer 401"), batcher.Other, slow},
-		{"failed", batcher.ErrFailed, batcher.Other, slow},
+		{"no class", errors.New("answer 401"), batcher.Other, slow},
 		{"wrong number of outcomes", nil, batcher.Other, slow},
-		{"absent", batcher.ErrAbsent, batcher.Absent, quick},
-		{"absent and timed out", errors.Join(batcher.ErrAbsent, context.DeadlineExceeded), batcher.Absent, quick},
-		{"disconnected", batcher.ErrDisconnected, batcher.Disconnected, quick},
+		{"absent", batcher.Absent, batcher.Absent, quick},
+		{"unknown class", batcher.Class("odd"), batcher.Other, slow},
+		{"absent and timed out", errors.Join(batcher.Absent, context.DeadlineExceeded), batcher.Absent, quick},
+		{"disconnected", batcher.Disconnected, batcher.Disconnected, quick},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -99,7 +99,7 @@ func TestJitter(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				tc.opts.Rand = func() float64 { return tc.rand }
-				tc.opts.Send = func(context.Context, batch) ([]acceptor.Outcome, error) { return nil, batcher.ErrBusy }
+				tc.opts.Send = func(context.Context, batch) ([]acceptor.Outcome, error) { return nil, batcher.Busy }
 				r := start(t, tc.opts)
 				r.acc.Offer("a", "1")
 				for len(r.seen()) <= len(tc.want) {
@@ -125,7 +125,7 @@ func TestSuccessResetsTheWait(t *testing.T) {
 			if n++; n == 4 {
 				return accept(ctx, b)
 			}
-			return nil, batcher.ErrBusy
+			return nil, batcher.Busy
 		}})
 		r.acc.Offer("a", "1")
 		sleepUntil(r, 7500*ms) // Failed at 0.5, 1.5, 3.5 s; accepted now.
@@ -146,7 +146,7 @@ func TestBatchesInFlightTogetherFailOnce(t *testing.T) {
 		r := start(t, options{Size: 1, Send: func(_ context.Context, b batch) ([]acceptor.Outcome, error) {
 			// a answers after 100 ms, b after 200 ms, and so on.
 			time.Sleep(time.Duration(b.Items[0].Key[0]-'a'+1) * 100 * ms)
-			return nil, batcher.ErrBusy
+			return nil, batcher.Busy
 		}})
 		for _, key := range []string{"a", "b", "c", "d"} {
 			r.acc.Offer(key, "1")
@@ -178,7 +178,7 @@ func TestSuccessShortensTheWait(t *testing.T) {
 			time.Sleep(100 * ms)
 			switch {
 			case call < 8:
-				return nil, batcher.ErrBusy
+				return nil, batcher.Busy
 			case call == 8: // In the fourth round, beside the seventh.
 				time.Sleep(200 * ms)
 			}
@@ -210,7 +210,7 @@ func TestFailureHoldsBackABatchThatIsAskedFor(t *testing.T) {
 			mu.Unlock()
 			if first {
 				time.Sleep(100 * ms)
-				return nil, batcher.ErrBusy
+				return nil, batcher.Busy
 			}
 			return accept(ctx, b)
 		}})
@@ -233,7 +233,7 @@ func TestWaitIsInForceBeforeSlotsComeBack(t *testing.T) {
 			asked int
 		)
 		r = start(t, options{
-			Send: failFirst(1, batcher.ErrBusy),
+			Send: failFirst(1, batcher.Busy),
 			Rand: func() float64 { // The shaper sets the wait.
 				asked++
 				if s := r.acc.Stats(); s.InFlight != 1 || s.Retried != 0 {
@@ -255,7 +255,7 @@ func TestWake(t *testing.T) {
 	t.Parallel()
 	t.Run("ends a wait and its growth", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := start(t, options{Send: failFirst(5, batcher.ErrBusy)})
+			r := start(t, options{Send: failFirst(5, batcher.Busy)})
 			r.acc.Offer("a", "1")
 			sleepUntil(r, 4*time.Second) // Failed at 0.5, 1.5, 3.5; the wait ends at 7.5.
 			r.Wake()
@@ -268,7 +268,7 @@ func TestWake(t *testing.T) {
 	})
 	t.Run("does nothing to a wait to come", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			r := start(t, options{Send: failFirst(1, batcher.ErrBusy)})
+			r := start(t, options{Send: failFirst(1, batcher.Busy)})
 			r.Wake()
 			r.Wake()
 			r.acc.Offer("a", "1")

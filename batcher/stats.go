@@ -28,7 +28,7 @@ type Stats struct {
 }
 
 // Stats returns a snapshot. Any goroutine may call it.
-func (b *Batcher[K, S, T]) Stats() Stats {
+func (b *Batcher[K, S]) Stats() Stats {
 	b.mu.Lock()
 	s := b.stats
 	s.Failures = make(map[Class]uint64, len(b.stats.Failures))

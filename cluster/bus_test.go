@@ -135,10 +135,10 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 	hook, bare := b.onRequest, b.bareReplies
 	b.mu.Unlock()
 	if !up {
-		return nil, batcher.ErrDisconnected
+		return nil, batcher.Disconnected
 	}
 	if peer == nil {
-		return nil, batcher.ErrAbsent
+		return nil, batcher.Absent
 	}
 	apply, err := true, error(nil)
 	if hook != nil {
@@ -157,7 +157,7 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 		b.t.Errorf("batch %s -> %s is not readable: %v", n.name, to, decodeErr)
 	}
 	if len(body) > n.MaxPayload() {
-		return nil, batcher.ErrMalformed // as node says it of a message that is too large
+		return nil, batcher.Malformed // as node says it of a message that is too large
 	}
 	if len(items) > 1 && len(body) > n.MaxPayload()*3/4+64 {
 		b.t.Errorf("batch %s -> %s has %d bytes, bound %d", n.name, to, len(body), n.MaxPayload()*3/4)
@@ -166,9 +166,9 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 		From: n.name, Body: body,
 		Respond: func(reply []byte) error { answers <- answer{body: reply}; return nil },
 		Fail: func(code int, text string) error {
-			kind := batcher.ErrBusy
+			kind := batcher.Busy
 			if code == consumer.CodeMalformed {
-				kind = batcher.ErrMalformed
+				kind = batcher.Malformed
 			}
 			answers <- answer{err: fmt.Errorf("%w: %s", kind, text)}
 			return nil
@@ -249,9 +249,9 @@ func (n *testNode) Sync(ctx context.Context, to string, body []byte) ([]byte, er
 	b.mu.Unlock()
 	switch {
 	case !up:
-		return nil, batcher.ErrDisconnected
+		return nil, batcher.Disconnected
 	case peer == nil:
-		return nil, batcher.ErrAbsent
+		return nil, batcher.Absent
 	}
 	if hook != nil {
 		err := hook(n.name, to, body)

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -51,8 +52,7 @@ var ErrNameTaken = errors.New("node name is taken")
 
 // Transport carries the cluster's messages. Node plugs a broker in.
 type Transport interface {
-	// Request sends a batch to a peer and returns its reply, whole. Errors are
-	// those of package batcher.
+	// Request sends a batch to a peer and returns its reply, whole.
 	Request(ctx context.Context, to, batch string, body []byte) ([]byte, error)
 	// Sync sends a sync request to a peer and returns its reply.
 	Sync(ctx context.Context, to string, body []byte) ([]byte, error)
@@ -91,6 +91,10 @@ type Options struct {
 	// all nodes of a cluster do. Runs of many clusters in one process have one
 	// that costs less.
 	Codec Codec
+
+	// Classify returns the class of an error of Transport.Request. nil:
+	// batcher.ClassOf.
+	Classify func(error) batcher.Class
 
 	// Reach returns when the peers can be asked, or when it makes no sense to
 	// wait longer: brokers of a cluster's nodes join each other first. nil: at

@@ -222,7 +222,7 @@ func TestUnknownHeartbeatBringsARegister(t *testing.T) {
 		// n2 misses the register: it is refused there as often as it is sent,
 		// and anti-entropy can't mend it.
 		b.failSync(func(string, string, []byte) error { return errLost })
-		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.ErrMalformed))
+		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.Malformed))
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
 		b.fail(nil)
@@ -262,7 +262,7 @@ func TestConflictIsAdopted(t *testing.T) {
 		// n2 changes the instance and can't tell n1, and anti-entropy can't
 		// either; then n1 sends a heartbeat.
 		b.failSync(func(string, string, []byte) error { return errLost })
-		b.fail(refuse(func(from, to string) bool { return from == "n2" }, batcher.ErrMalformed))
+		b.fail(refuse(func(from, to string) bool { return from == "n2" }, batcher.Malformed))
 		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"})
 		n[1].reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
 		time.Sleep(2 * time.Second)
@@ -288,7 +288,7 @@ func TestTombstoneWinsOverALateRegister(t *testing.T) {
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
 		// n1's metadata change waits for n2 while n2 hears n3's cancel.
-		b.fail(refuse(func(from, to string) bool { return from == "n1" }, batcher.ErrTimeout))
+		b.fail(refuse(func(from, to string) bool { return from == "n1" }, batcher.Timeout))
 		n[0].reg.SetMetadata(key, map[string]string{"k": "v"})
 		time.Sleep(time.Second)
 		n[2].reg.Cancel(key, false)
@@ -311,12 +311,12 @@ func TestNothingIsLostByFailures(t *testing.T) {
 		apply bool
 		err   error
 	}{
-		{"busy", false, batcher.ErrBusy},
-		{"timeout", false, batcher.ErrTimeout},
-		{"absent", false, batcher.ErrAbsent},
-		{"disconnected", false, batcher.ErrDisconnected},
+		{"busy", false, batcher.Busy},
+		{"timeout", false, batcher.Timeout},
+		{"absent", false, batcher.Absent},
+		{"disconnected", false, batcher.Disconnected},
 		{"something else", false, errLost},
-		{"the reply is lost after the batch was applied", true, batcher.ErrTimeout},
+		{"the reply is lost after the batch was applied", true, batcher.Timeout},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -575,7 +575,7 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownCountsWhatItCannotSend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
-		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.ErrBusy))
+		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.Busy))
 		for i := range 600 {
 			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
 		}

@@ -54,7 +54,7 @@ func newLoner(t *testing.T, name string) *loner {
 }
 
 func (l *loner) Request(context.Context, string, string, []byte) ([]byte, error) {
-	return nil, batcher.ErrAbsent
+	return nil, batcher.Absent
 }
 
 // Sync answers for a peer that knows nothing.

@@ -101,7 +101,7 @@ func TestPipelineMetrics(t *testing.T) {
 		check("replication_lag_seconds", 0)
 
 		// The peer takes 300 ms; then it asks for time.
-		b.fail(func(string, string) (bool, error) { time.Sleep(300 * ms); return false, batcher.ErrBusy })
+		b.fail(func(string, string) (bool, error) { time.Sleep(300 * ms); return false, batcher.Busy })
 		for i := range 10 {
 			n1.reg.Renew(registry.NewKey("DEMO", fmt.Sprint("a-", i)), eureka.NoTimestamp, "", false)
 		}
@@ -137,7 +137,7 @@ func TestPipelineMetrics(t *testing.T) {
 		check("batcher_wait_seconds", 0)
 
 		// A heartbeat is not worth sending after a renewal interval.
-		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrTimeout))
+		b.fail(refuse(func(string, string) bool { return true }, batcher.Timeout))
 		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", false)
 		time.Sleep(time.Minute)
 		synctest.Wait()

@@ -26,9 +26,9 @@ const (
 )
 
 type (
-	pipelineAcceptor = acceptor.Acceptor[registry.Key, registry.Bits, task]
-	pipelineBatcher  = batcher.Batcher[registry.Key, registry.Bits, task]
-	batch            = acceptor.Batch[registry.Key, registry.Bits, task]
+	pipelineAcceptor = acceptor.Acceptor[registry.Key, registry.Bits]
+	pipelineBatcher  = batcher.Batcher[registry.Key, registry.Bits]
+	batch            = acceptor.Batch[registry.Key, registry.Bits]
 )
 
 // peer is another node, and the pipeline to it.
@@ -112,7 +112,7 @@ func (c *Cluster) add(said presence) *peer {
 
 func (p *peer) build() error {
 	c := p.cluster
-	acc, err := acceptor.New(acceptor.Options[registry.Key, registry.Bits, task]{
+	acc, err := acceptor.New(acceptor.Options[registry.Key, registry.Bits]{
 		Delay:    c.opts.BatchDelay,
 		Mode:     c.opts.BatchMode,
 		Urgent:   func(b registry.Bits) bool { return b != registry.Renewed },
@@ -125,8 +125,9 @@ func (p *peer) build() error {
 	if err != nil {
 		return err
 	}
-	b, err := batcher.New(acc, batcher.Options[registry.Key, registry.Bits, task]{
-		Send: p.send, Peer: p.name, Size: c.opts.BatchSize, Bytes: c.batchBytes, Logger: c.opts.Logger, Rand: c.opts.Rand,
+	b, err := batcher.New(acc, batcher.Options[registry.Key, registry.Bits]{
+		Send: p.send, Classify: c.opts.Classify, Peer: p.name, Size: c.opts.BatchSize, Bytes: c.batchBytes,
+		Logger: c.opts.Logger, Rand: c.opts.Rand,
 	})
 	p.acceptor, p.pipeline = acc, b
 	return err
@@ -188,7 +189,7 @@ const bareConflict = "conflict_without_copy"
 // send publishes a batch on the peer's subject and acts on the results.
 func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 	if p.cluster.Stalled() {
-		return nil, fmt.Errorf("batch to peer %s: %w: this process has stood still, its leases look younger than they are", p.name, batcher.ErrBusy)
+		return nil, fmt.Errorf("batch to peer %s: %w: this process has stood still, its leases look younger than they are", p.name, batcher.Busy)
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -196,10 +197,10 @@ func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 	}
 	items := make([][]byte, len(b.Items))
 	for i := range b.Items {
-		items[i] = b.Items[i].Task.body
+		items[i] = b.Items[i].Task.Body
 	}
 	const around = len(eureka.ReplicationListHead) + len(eureka.ReplicationListTail)
-	body := eureka.JoinReplicationList(make([]byte, 0, b.Bytes+around), items)
+	body := eureka.JoinReplicationList(make([]byte, 0, b.Bytes+len(items)+around), items)
 	reply, err := p.cluster.transport.Request(ctx, p.name, id.String(), body)
 	if err != nil {
 		return nil, fmt.Errorf("batch %s to peer %s: %w", id, p.name, err)
@@ -219,8 +220,8 @@ func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 }
 
 // settle acts on the result of one task, as CONVERGENCE.md says under "On NATS".
-func (p *peer) settle(item *acceptor.Item[registry.Key, registry.Bits, task], res *eureka.Result) acceptor.Outcome {
-	p.cluster.metrics.result(p.name, item.Task.action, res.StatusCode)
+func (p *peer) settle(item *acceptor.Item[registry.Key, registry.Bits], res *eureka.Result) acceptor.Outcome {
+	p.cluster.metrics.result(p.name, eureka.Action(item.Task.Action), res.StatusCode)
 	switch {
 	case res.Err != nil:
 		return acceptor.Retry()

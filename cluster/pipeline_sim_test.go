@@ -382,9 +382,9 @@ func (s *sim) change() {
 		s.notef("%v: outage ends", link)
 		return
 	}
-	kinds := []error{batcher.ErrBusy, batcher.ErrAbsent, batcher.ErrDisconnected, errLost}
+	kinds := []error{batcher.Busy, batcher.Absent, batcher.Disconnected, errLost}
 	if s.plan.weather >= hostile {
-		kinds = append(kinds, batcher.ErrTimeout)
+		kinds = append(kinds, batcher.Timeout)
 	}
 	s.outage[link] = kinds[s.rnd.IntN(len(kinds))]
 	s.silent[link] = s.rnd.IntN(2) == 0
@@ -547,7 +547,7 @@ type fate struct {
 func (s *sim) decide(link simLink, body []byte) fate {
 	f := fate{there: s.plan.latency, back: s.plan.latency, spoilItem: -1}
 	if err := s.outage[link]; err != nil {
-		if errors.Is(err, batcher.ErrTimeout) {
+		if errors.Is(err, batcher.Timeout) {
 			f.lost = true
 		} else {
 			f.refuse = err
@@ -563,7 +563,7 @@ func (s *sim) decide(link simLink, body []byte) fate {
 	h.Write(body)
 	rnd := rand.New(rand.NewPCG(s.plan.seed, h.Sum64()))
 	if rnd.IntN(5) == 0 {
-		f.refuse = []error{batcher.ErrBusy, batcher.ErrAbsent, batcher.ErrDisconnected, errLost}[rnd.IntN(4)]
+		f.refuse = []error{batcher.Busy, batcher.Absent, batcher.Disconnected, errLost}[rnd.IntN(4)]
 		return f
 	}
 	if s.plan.weather == refusing {
@@ -577,7 +577,7 @@ func (s *sim) decide(link simLink, body []byte) fate {
 	case 1:
 		f.noAnswer = true
 	case 2:
-		f.cut = batcher.ErrDisconnected
+		f.cut = batcher.Disconnected
 	case 3: // Beyond the time-out: the sender has sent it again by then.
 		f.there += time.Duration(rnd.IntN(4000)) * time.Millisecond
 	case 4:
@@ -586,7 +586,7 @@ func (s *sim) decide(link simLink, body []byte) fate {
 	if s.plan.weather == lossy {
 		switch rnd.IntN(12) {
 		case 0:
-			f.refuse = batcher.ErrMalformed
+			f.refuse = batcher.Malformed
 		case 1:
 			f.spoilItem = rnd.IntN(3)
 		}
@@ -723,9 +723,9 @@ func (s *sim) deliver(link simLink, body []byte, items eureka.ReplicationList, a
 			},
 			Fail: func(code int, text string) error {
 				defer close(applied)
-				kind := batcher.ErrBusy
+				kind := batcher.Busy
 				if code == consumer.CodeMalformed {
-					kind = batcher.ErrMalformed
+					kind = batcher.Malformed
 				}
 				answer(simAnswer{err: fmt.Errorf("%w: %s", kind, text)})
 				return nil
@@ -841,7 +841,7 @@ func (n *simNode) Sync(ctx context.Context, to string, body []byte) ([]byte, err
 	down := s.outage[simLink{n.name, to}] != nil || s.outage[simLink{to, n.name}] != nil
 	s.mu.Unlock()
 	if s.plan.weather != lossy || down {
-		return nil, batcher.ErrDisconnected
+		return nil, batcher.Disconnected
 	}
 	answers := make(chan simAnswer, 1)
 	s.node(to).cluster.HandleSync(cluster.SyncRequest{

@@ -172,7 +172,7 @@ func TestAnHourOfOutage(t *testing.T) {
 				if tc.gone {
 					n2.vanish()
 				} else {
-					b.fail(refuse(func(string, string) bool { return true }, batcher.ErrBusy))
+					b.fail(refuse(func(string, string) bool { return true }, batcher.Busy))
 					b.mu.Lock()
 					b.onSync = func(string, string, []byte) error { return errLost }
 					b.mu.Unlock()
@@ -282,7 +282,7 @@ func TestOtherPeersDoNotNotice(t *testing.T) {
 				switch to {
 				case "mute": // As long as the sender waits.
 					time.Sleep(batcher.DefaultTimeout)
-					return false, batcher.ErrTimeout
+					return false, batcher.Timeout
 				case "slow":
 					time.Sleep(2*time.Second - ms)
 				}
@@ -435,7 +435,7 @@ func TestAdaptiveMode(t *testing.T) {
 func TestOneLineInTenSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n1, n2 := pair(t, func(o *cluster.Options) { o.MaxPending = 100 })
-		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrBusy))
+		b.fail(refuse(func(string, string) bool { return true }, batcher.Busy))
 		n1.log.Reset()
 		for i := range 1200 { // Two minutes; from the hundredth on it overflows.
 			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)

@@ -45,15 +45,15 @@ var plants = []plant{
 				}
 			`},
 			{"cluster/render.go", "import (\n", "import (\n\t\"strings\"\n\t\"sync\"\n"},
-			{"cluster/render.go", "// task is one item", `
+			{"cluster/render.go", "const itemRoom = 1536\n", `const itemRoom = 1536
+
 				type submission struct {
 					c   *Cluster
 					key registry.Key
 				}
 
 				var submitted sync.Map
-
-				// task is one item`},
+			`},
 		}, `is twice in one batch|is answered 409`,
 	},
 	{

@@ -8,22 +8,16 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// task is one item of a batch, rendered.
-type task struct {
-	action eureka.Action
-	body   []byte // the item's JSON
-}
-
 // itemRoom is what a usual item takes with its instance, in bytes:
 // room to render into.
 const itemRoom = 1536
 
 // render makes a slot's item from what the registry holds now: the table "slot
 // at cut time" of CONVERGENCE.md, for a NATS peer exactly one item.
-func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duration) (task, int, acceptor.Reason) {
+func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duration) (acceptor.Task, acceptor.Reason) {
 	entry, evicted, ok := c.reg.Entry(key)
 	if !ok || evicted {
-		return task{}, 0, acceptor.Evicted
+		return acceptor.Task{}, acceptor.Evicted
 	}
 	rec, override := &entry.Record, &entry.Override
 	item := entry.Item(key, wait) // whole: a Register or a Cancel
@@ -37,15 +31,14 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 		item.Status, item.InstanceInfo = override.Status, nil
 	default:
 		if wait > renewalInterval(rec.Info) {
-			return task{}, 0, acceptor.Expired
+			return acceptor.Task{}, acceptor.Expired
 		}
 		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
 		if override.Set {
 			item.OverriddenStatus = override.Status
 		}
 	}
-	body := eureka.AppendItem(make([]byte, 0, itemRoom), &item)
-	return task{action: item.Action, body: body}, len(body) + 1, "" // and a comma
+	return acceptor.Task{Body: eureka.AppendItem(make([]byte, 0, itemRoom), &item), Action: string(item.Action)}, ""
 }
 
 // renewalInterval is how long a heartbeat is worth sending.

@@ -39,7 +39,7 @@ func TestAntiEntropyMendsWhatBatchesMissed(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		// Nothing of n1 reaches n2, and the tasks are given up.
-		b.fail(refuse(func(from, to string) bool { return from == "n1" && to == "n2" }, batcher.ErrMalformed))
+		b.fail(refuse(func(from, to string) bool { return from == "n1" && to == "n2" }, batcher.Malformed))
 		b.failSync(func(string, string, []byte) error { return errLost })
 		n[0].reg.Cancel(registry.NewKey("DEMO", "d-0"), false)
 		n[0].reg.SetStatus(registry.NewKey("DEMO", "d-1"), eureka.StatusDown, eureka.NoTimestamp, false)
@@ -77,7 +77,7 @@ func TestDivergentIsToldAndRests(t *testing.T) {
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(5 * time.Second)
 		// Batches to n2 fail for good, so that the difference stays.
-		b.fail(refuse(func(_, to string) bool { return to == "n2" }, batcher.ErrMalformed))
+		b.fail(refuse(func(_, to string) bool { return to == "n2" }, batcher.Malformed))
 		b.failSync(func(from, _ string, _ []byte) error {
 			if from == "n2" {
 				return errLost
@@ -124,7 +124,7 @@ func TestConflictWithoutItsCopyIsFetched(t *testing.T) {
 		key := registry.NewKey("DEMO", "d-1")
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(5 * time.Second)
-		b.fail(refuse(func(from, _ string) bool { return from == "n2" }, batcher.ErrMalformed))
+		b.fail(refuse(func(from, _ string) bool { return from == "n2" }, batcher.Malformed))
 		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"})
 		n[0].reg.Renew(key, 1, "", false)
 		time.Sleep(2200 * time.Millisecond) // a window and a pause: before any second round
@@ -143,7 +143,7 @@ func TestStartupSyncGoesOnWithAnotherPeer(t *testing.T) {
 		}
 		n[0].reg.Cancel(registry.NewKey("DEMO", "d-7"), false)
 		time.Sleep(10 * time.Second)
-		b.fail(refuse(func(_, to string) bool { return to == "n4" }, batcher.ErrTimeout)) // sync alone
+		b.fail(refuse(func(_, to string) bool { return to == "n4" }, batcher.Timeout)) // sync alone
 		asked := map[string]int{}
 		b.mu.Lock()
 		b.onSync = func(from, to string, body []byte) error {
@@ -190,7 +190,7 @@ func TestAgesAreAskedBeforeEviction(t *testing.T) {
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
 		// The client moves to n2, whose heartbeats don't reach n1.
-		b.fail(refuse(func(from, to string) bool { return from == "n2" && to == "n1" }, batcher.ErrTimeout))
+		b.fail(refuse(func(from, to string) bool { return from == "n2" && to == "n1" }, batcher.Timeout))
 		for range 4 {
 			time.Sleep(30 * time.Second)
 			n[1].reg.Renew(key, 1, "", false)

@@ -89,7 +89,7 @@ func TestStartTriesAgain(t *testing.T) {
 				began := time.Now()
 				b.failSync(func(string, string, []byte) error {
 					if time.Since(began) < tt.busy {
-						return batcher.ErrBusy
+						return batcher.Busy
 					}
 					return nil
 				})
@@ -112,7 +112,7 @@ func TestStartTriesAfterAStandstill(t *testing.T) {
 		b := newBus(t)
 		b.startWithOne("n1")
 		began := time.Now()
-		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrAbsent))
+		b.fail(refuse(func(string, string) bool { return true }, batcher.Absent))
 		b.failSync(func(from, _ string, _ []byte) error {
 			switch up := time.Since(began); {
 			case from != "n2" || up > 45*time.Second:
@@ -120,7 +120,7 @@ func TestStartTriesAfterAStandstill(t *testing.T) {
 			case up > 10*time.Second && up < 40*time.Second:
 				time.Sleep(40*time.Second - up) // longer than any request has
 			}
-			return batcher.ErrBusy
+			return batcher.Busy
 		})
 		n2 := b.start("n2")
 		<-n2.cluster.Ready()
@@ -225,7 +225,7 @@ func TestStandstillEndsWithoutASync(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		b.failSync(func(from, _ string, _ []byte) error {
 			if from == "n1" {
-				return batcher.ErrBusy
+				return batcher.Busy
 			}
 			return nil
 		})
@@ -377,8 +377,8 @@ func TestRepairTakesAllLeavesInTurn(t *testing.T) {
 		b, n := three(t)
 		const dead, live = 12_000, 400
 		// n1 alone has these, and their leases have run out: n3 declines them.
-		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrMalformed))
-		b.failSync(func(string, string, []byte) error { return batcher.ErrBusy })
+		b.fail(refuse(func(string, string) bool { return true }, batcher.Malformed))
+		b.failSync(func(string, string, []byte) error { return batcher.Busy })
 		for i := range dead {
 			n[0].reg.Register(instance("DEAD", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
 		}
@@ -529,7 +529,7 @@ func TestDivergentCountsAllLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const instances = 12_000
 		b, n := three(t)
-		b.fail(refuse(func(string, string) bool { return true }, batcher.ErrMalformed))
+		b.fail(refuse(func(string, string) bool { return true }, batcher.Malformed))
 		b.failSync(func(from, _ string, _ []byte) error {
 			if from != "n1" {
 				return errLost // nobody fetches what it is not sent

@@ -144,7 +144,8 @@ func (n *Node) startBroker(ctx context.Context) error {
 func (n *Node) build() error {
 	var err error
 	if n.cluster, err = cluster.New(transport{n.broker}, cluster.Options{
-		Node: n.opts.Name, URL: n.url, Version: n.opts.Version,
+		Classify: classify,
+		Node:     n.opts.Name, URL: n.url, Version: n.opts.Version,
 		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, BatchMode: n.opts.BatchMode, Reach: n.reach, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/broker"
@@ -15,44 +14,39 @@ type transport struct{ broker *broker.Broker }
 
 var _ cluster.Transport = transport{}
 
-// Request implements cluster.Transport: it puts the broker's errors into the
-// batcher's classes.
+// Request implements cluster.Transport.
 func (t transport) Request(ctx context.Context, to, batch string, body []byte) ([]byte, error) {
 	subject := t.broker.Subjects().Batch(to, t.broker.Node())
-	reply, err := t.broker.Request(ctx, subject, broker.Header{Batch: batch}, body)
-	if err != nil {
-		return nil, classed(err)
-	}
-	return reply, nil
+	return t.broker.Request(ctx, subject, broker.Header{Batch: batch}, body)
 }
 
 // Sync implements cluster.Transport.
 func (t transport) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
-	reply, err := t.broker.Request(ctx, t.broker.Subjects().Sync(to, t.broker.Node()), broker.Header{}, body)
-	if err != nil {
-		return nil, classed(err)
-	}
-	return reply, nil
+	return t.broker.Request(ctx, t.broker.Subjects().Sync(to, t.broker.Node()), broker.Header{}, body)
 }
 
-func classed(err error) error {
-	for _, c := range [...]struct{ from, to error }{
-		{broker.ErrBusy, batcher.ErrBusy},
-		{broker.ErrTooMany, batcher.ErrBusy},
-		{broker.ErrTimeout, batcher.ErrTimeout},
-		{broker.ErrAbsent, batcher.ErrAbsent},
-		{broker.ErrDisconnected, batcher.ErrDisconnected},
-		{broker.ErrClosed, batcher.ErrDisconnected},
-		// A batch over the broker's bound is halved, as one that the peer
+// classify returns the class of an error of Request.
+func classify(err error) batcher.Class {
+	for _, c := range [...]struct {
+		err   error
+		class batcher.Class
+	}{
+		{broker.ErrBusy, batcher.Busy},
+		{broker.ErrTooMany, batcher.Busy},
+		{broker.ErrTimeout, batcher.Timeout},
+		{broker.ErrAbsent, batcher.Absent},
+		{broker.ErrDisconnected, batcher.Disconnected},
+		{broker.ErrClosed, batcher.Disconnected},
+		{broker.ErrMalformed, batcher.Malformed},
+		// A batch over the broker's bound is halved, like one that the peer
 		// can't read.
-		{broker.ErrMalformed, batcher.ErrMalformed},
-		{broker.ErrTooLarge, batcher.ErrMalformed},
+		{broker.ErrTooLarge, batcher.Malformed},
 	} {
-		if errors.Is(err, c.from) {
-			return fmt.Errorf("%w: %w", c.to, err)
+		if errors.Is(err, c.err) {
+			return c.class
 		}
 	}
-	return fmt.Errorf("%w: %w", batcher.ErrFailed, err)
+	return batcher.ClassOf(err)
 }
 
 // Announce implements cluster.Transport.

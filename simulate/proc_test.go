@@ -46,7 +46,7 @@ type proc struct {
 
 var _ cluster.Transport = (*proc)(nil)
 
-var errDead = fmt.Errorf("%w: crashed", batcher.ErrDisconnected)
+var errDead = fmt.Errorf("%w: crashed", batcher.Disconnected)
 
 // start starts a process of a node from what a snapshot holds.
 func (w *world) start(node int, snap *snapshot) *proc {
@@ -265,9 +265,9 @@ func (p *proc) Request(ctx context.Context, to, batch string, body []byte) ([]by
 			From: p.name, Batch: batch, Body: body,
 			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
 			Fail: func(code int, text string) error {
-				kind := batcher.ErrBusy
+				kind := batcher.Busy
 				if code == consumer.CodeMalformed {
-					kind = batcher.ErrMalformed
+					kind = batcher.Malformed
 					p.world.violate("%s -> %s: malformed batch: %s", p.name, to, text)
 				}
 				answer(reply{err: kind})
@@ -301,16 +301,16 @@ func (p *proc) ask(ctx context.Context, l linkKind, to string, body []byte, deli
 		return nil, errDead
 	}
 	if ctx.Err() != nil {
-		return nil, batcher.ErrTimeout
+		return nil, batcher.Timeout
 	}
 	w := p.world
 	at := int(to[1] - '0')
 	if w.proc(at) == nil {
-		return nil, batcher.ErrAbsent
+		return nil, batcher.Absent
 	}
 	if body = w.onWire(l, p.node, at, body); body == nil {
 		<-ctx.Done()
-		return nil, batcher.ErrTimeout
+		return nil, batcher.Timeout
 	}
 	replies := make(chan reply, 2)
 	send := func() {
@@ -337,13 +337,13 @@ func (p *proc) ask(ctx context.Context, l linkKind, to string, body []byte, deli
 	select {
 	case r = <-replies:
 	case <-ctx.Done():
-		r.err = batcher.ErrTimeout
+		r.err = batcher.Timeout
 	}
 	if !p.awake() {
 		return nil, errDead
 	}
 	if ctx.Err() != nil {
-		return nil, batcher.ErrTimeout
+		return nil, batcher.Timeout
 	}
 	return r.body, r.err
 }

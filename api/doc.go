@@ -1,11 +1,15 @@
 // Package api is the HTTP side of a node: Eureka's REST under /eureka/ (Spring)
 // and /eureka/v2/ (Netflix), health, readiness, metrics and a page for people.
 //
-//	client ──HTTP──▶ Server ──▶ Handler ──parsePath──▶ operation
+//	client ──HTTP──▶ Server ──door──▶ Handler ──parsePath──▶ operation
 //	                                                     │ writes: decode, Check, registry, answer at once
 //	                                                     │ lists:  listCache ──▶ registry, at a new generation only
 //	Java peer ──ReplicationList──▶ decode (strict) ──▶ Replicator (consumer, plugged in by node)
 //	load balancer, page ◀── Status (cluster, plugged in by node)
+//
+// The server listens before the node serves, and refuses writes until
+// [Server.Open]: a request that has waited may be older than what its client has
+// done at another node since.
 //
 // Answers are Eureka's, to the status code. What differs on purpose: a status
 // that is no status is refused before anything is changed; a body says what it

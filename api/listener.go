@@ -19,8 +19,8 @@ func newBoundedListener(l net.Listener, bound int) *boundedListener {
 	return &boundedListener{Listener: l, places: make(chan struct{}, bound), closed: make(chan struct{})}
 }
 
-// Accept waits for a place, then for a connection.
-func (l *boundedListener) Accept() (net.Conn, error) {
+// accept waits for a place, then for a connection.
+func (l *boundedListener) accept() (*placedConn, error) {
 	select {
 	case l.places <- struct{}{}:
 	case <-l.closed:
@@ -40,9 +40,9 @@ func (l *boundedListener) Close() error {
 	return l.Listener.Close()
 }
 
-// open returns how many connections there are. One is counted while Accept
-// waits for it.
-func (l *boundedListener) open() int { return len(l.places) }
+// connections returns how many there are. One is counted while accept waits for
+// it.
+func (l *boundedListener) connections() int { return len(l.places) }
 
 // placedConn gives its place back when it is closed.
 type placedConn struct {

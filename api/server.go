@@ -82,8 +82,10 @@ func (o *ServerOptions) setDefaults() error {
 }
 
 // Server is a listener and what serves it. Its owner calls Run once, or Close.
+//
+// It answers from the start of Run, but serves from Open on: see [Server.Open].
 type Server struct {
-	listener *boundedListener
+	door     *door
 	http     *http.Server
 	shutdown time.Duration
 	silent   silentConns
@@ -91,24 +93,28 @@ type Server struct {
 
 // NewServer returns a server for a listener, which is its own from then on; with
 // an error it stays the caller's. The server does not accept yet: Run does.
-func NewServer(l net.Listener, h http.Handler, opts ServerOptions) (*Server, error) {
+func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	bounded := newBoundedListener(l, opts.MaxConnections)
+	d := newDoor(l, opts.MaxConnections)
 	if opts.Metrics != nil {
-		err := opts.Metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		err := errors.Join(opts.Metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "registryd_api_connections", Help: "Connections open, and the one being waited for.",
-		}, func() float64 { return float64(bounded.open()) }))
+		}, func() float64 { return float64(d.connections()) })),
+			opts.Metrics.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "registryd_api_early_requests_total",
+				Help: "Requests refused because their connection was accepted before the node served.",
+			}, func() float64 { return float64(d.refused.Load()) })))
 		if err != nil {
 			return nil, fmt.Errorf("api: metrics: %w", err)
 		}
 	}
 	log := opts.Logger.With("component", "api")
 	s := &Server{
-		listener: bounded, shutdown: opts.ShutdownTimeout,
+		door: d, shutdown: opts.ShutdownTimeout,
 		http: &http.Server{
-			Handler:           h,
+			Handler:           d,
 			ReadHeaderTimeout: opts.ReadHeaderTimeout, ReadTimeout: opts.ReadTimeout,
 			WriteTimeout: opts.WriteTimeout, IdleTimeout: opts.IdleTimeout,
 			MaxHeaderBytes: opts.MaxHeaderBytes,
@@ -116,19 +122,20 @@ func NewServer(l net.Listener, h http.Handler, opts ServerOptions) (*Server, err
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
 	}
+	s.http.ConnContext = d.connContext
 	s.http.ConnState = s.silent.changed
 	s.http.RegisterOnShutdown(s.silent.close)
 	return s, nil
 }
 
 // Listen is NewServer for a listener that it binds to addr, as in ":8761".
-func Listen(ctx context.Context, addr string, h http.Handler, opts ServerOptions) (*Server, error) {
+func Listen(ctx context.Context, addr string, opts ServerOptions) (*Server, error) {
 	var config net.ListenConfig
 	l, err := config.Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	s, err := NewServer(l, h, opts)
+	s, err := NewServer(l, opts)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
@@ -137,14 +144,28 @@ func Listen(ctx context.Context, addr string, h http.Handler, opts ServerOptions
 
 // Addr returns the address that the server listens at, with the port that was
 // chosen.
-func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+func (s *Server) Addr() net.Addr { return s.door.Addr() }
+
+// Open begins to serve with h: nothing that was sent before is applied. Requests
+// on connections that were accepted earlier, or that waited to be accepted when
+// Open was called, are refused: writes with 503 and no body, lists with 403,
+// /readyz with 503. Reads on them are served once there is a handler. Such a
+// connection is closed after its next answer.
+//
+// Open returns once the accept queue has been empty, which needs Run. It fails
+// when ctx ends and when the server does.
+func (s *Server) Open(ctx context.Context, h http.Handler) error { return s.door.open(ctx, h) }
+
+// Shut refuses writes, as before Open, until Open is called again. Connections
+// that there are stay old. Requests under way end as they would.
+func (s *Server) Shut() { s.door.shut() }
 
 // Run serves until ctx is done. Then it takes no more requests, lets those under
 // way end within the shutdown timeout, and returns nil. It returns an error when
 // serving fails, and when requests had to be cut off.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.listener) }() // ends with Shutdown, or by itself
+	go func() { served <- s.http.Serve(s.door) }() // ends with Shutdown, or by itself
 	select {
 	case err := <-served:
 		return fmt.Errorf("api: serve: %w", err)
@@ -166,7 +187,7 @@ func (s *Server) Run(ctx context.Context) error {
 // Close frees the address of a server that is not run. After Run it does
 // nothing.
 func (s *Server) Close() error {
-	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.door.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil

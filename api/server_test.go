@@ -29,7 +29,7 @@ type running struct {
 // serve runs a server until the test ends, or stop is called.
 func serve(t *testing.T, h http.Handler, opts api.ServerOptions) *running {
 	t.Helper()
-	s, err := api.Listen(t.Context(), "127.0.0.1:0", h, opts)
+	s, err := api.Listen(t.Context(), "127.0.0.1:0", opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,6 +44,9 @@ func serve(t *testing.T, h http.Handler, opts api.ServerOptions) *running {
 		stop()
 		<-ended
 	})
+	if err := s.Open(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
@@ -263,18 +266,17 @@ func TestMaxConnections(t *testing.T) {
 }
 
 func TestListenRefuses(t *testing.T) {
-	h := newNode(t, api.Options{})
-	_, err := api.Listen(t.Context(), "127.0.0.1:0", h, api.ServerOptions{ReadTimeout: -1, MaxHeaderBytes: -2, MaxConnections: -3})
+	_, err := api.Listen(t.Context(), "127.0.0.1:0", api.ServerOptions{ReadTimeout: -1, MaxHeaderBytes: -2, MaxConnections: -3})
 	for _, want := range []string{"read timeout -1ns", "max header bytes -2", "max connections -3"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}
 	}
-	s, err := api.Listen(t.Context(), "127.0.0.1:0", h, api.ServerOptions{})
+	s, err := api.Listen(t.Context(), "127.0.0.1:0", api.ServerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := api.Listen(t.Context(), s.Addr().String(), h, api.ServerOptions{}); err == nil {
+	if _, err := api.Listen(t.Context(), s.Addr().String(), api.ServerOptions{}); err == nil {
 		t.Error("an address taken twice, and no error")
 	}
 	if err := s.Close(); err != nil {

@@ -94,6 +94,10 @@ func (n *Node) start(ctx context.Context) error {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	server, err := n.startHTTP(listener)
+	if err != nil {
+		return err
+	}
 	if err := n.startBroker(ctx); err != nil {
 		return err
 	}
@@ -108,7 +112,7 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	n.startCluster()
-	if err := n.startHTTP(listener); err != nil {
+	if err := n.openHTTP(ctx, server); err != nil {
 		return err
 	}
 	select {
@@ -269,17 +273,17 @@ func (n *Node) startConsumer() error {
 	return nil
 }
 
-// startHTTP opens the door to clients.
-func (n *Node) startHTTP(listener net.Listener) error {
-	handler, err := api.New(n.registry, api.Options{
-		Replicate: n.replicate, Repair: n.cluster.Repair, Status: status{n}, MaxInstance: n.cluster.MaxTask, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
-	})
+// httpServer is the HTTP side and how to end it, which may be done twice.
+type httpServer struct {
+	*api.Server
+	stop func() error
+}
+
+// startHTTP answers clients, and refuses them until openHTTP.
+func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
+	server, err := api.NewServer(listener, api.ServerOptions{Logger: n.log, Metrics: n.metrics})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrOptions, err)
-	}
-	server, err := api.NewServer(listener, api.WithOverview(handler, n.Overview), api.ServerOptions{Logger: n.log, Metrics: n.metrics})
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrOptions, err)
+		return httpServer{}, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
@@ -290,11 +294,24 @@ func (n *Node) startHTTP(listener net.Listener) error {
 			n.end(fmt.Errorf("http: %w", err))
 		}
 	}()
-	n.onStop("http", func(context.Context) error {
+	stop := sync.OnceValue(func() error {
 		cancel()
 		return <-served // within the server's own bound
 	})
-	return nil
+	n.onStop("http", func(context.Context) error { return stop() })
+	return httpServer{Server: server, stop: stop}, nil
+}
+
+// openHTTP serves clients. Nothing that they sent before is applied.
+func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
+	handler, err := api.New(n.registry, api.Options{
+		Replicate: n.replicate, Repair: n.cluster.Repair, Status: status{n}, MaxInstance: n.cluster.MaxTask, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	n.onStop("http", func(context.Context) error { return server.stop() }) // before what it serves
+	return server.Open(ctx, api.WithOverview(handler, n.Overview))
 }
 
 // startCluster announces the node.

@@ -1,0 +1,178 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// drainStep is the time between two looks at the kernel's accept queue while a
+// door opens.
+const drainStep = 10 * time.Millisecond
+
+// door is a listener and a handler that keep what was sent too early from being
+// applied. The port is bound from the start, but a request that has waited for
+// the node to start is old: its client may have gone to another node since.
+//
+// Each connection belongs to the term in which it was accepted. Open begins a
+// term once the kernel's accept queue has been empty, Shut ends it. A request is
+// served if its connection is of the present term and the door is open. On all
+// other connections the door refuses writes with 503, serves reads where there is
+// a handler, and closes the connection after the answer.
+type door struct {
+	*boundedListener
+	raw net.Listener // below boundedListener
+
+	term    atomic.Uint64 // even: open
+	handler atomic.Pointer[http.Handler]
+	refused atomic.Uint64 // requests
+
+	mu       sync.Mutex
+	opening  chan struct{} // closed at the end of the opening under way; nil: none is
+	stepping bool          // Accept's deadline is a drainStep from its start
+	ended    chan struct{} // closed when Accept has failed for good
+	end      sync.Once
+}
+
+func newDoor(l net.Listener, maxConnections int) *door {
+	d := &door{boundedListener: newBoundedListener(l, maxConnections), raw: l, ended: make(chan struct{})}
+	d.term.Store(1)
+	return d
+}
+
+// doorConn is a connection with the term in which it was accepted.
+type doorConn struct {
+	*placedConn
+	term uint64
+}
+
+// Accept implements net.Listener. One goroutine calls it.
+func (d *door) Accept() (net.Conn, error) {
+	for {
+		c, err := d.boundedListener.accept()
+		vain := errors.Is(err, os.ErrDeadlineExceeded)
+		term, opening := d.accepted(vain)
+		switch {
+		case err == nil:
+			return &doorConn{placedConn: c, term: term}, nil
+		case vain && opening:
+		default:
+			d.end.Do(func() { close(d.ended) })
+			return nil, err
+		}
+	}
+}
+
+// accepted returns the term of what Accept has just accepted, and reports
+// whether the door was opening. It ends the opening if nothing waits any more:
+// what the kernel accepts from then on came after the call of open. vain says
+// that Accept ended at its deadline.
+func (d *door) accepted(vain bool) (term uint64, opening bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	term = d.term.Load()
+	if d.opening == nil {
+		return term, false
+	}
+	if acceptQueueEmpty(d.raw, vain && d.stepping) {
+		d.stepping = false
+		d.wakeAt(time.Time{}) //nolint:errcheck // A closed listener fails in Accept too.
+		d.term.Add(1)
+		close(d.opening)
+		d.opening = nil
+	} else {
+		d.stepping = true
+		d.wakeAt(time.Now().Add(drainStep)) //nolint:errcheck // The same.
+	}
+	return term, true
+}
+
+// wakeAt sets the time at which a waiting Accept looks at the queue again. It
+// fails when the listener is closed, or has no deadline.
+func (d *door) wakeAt(at time.Time) error {
+	if l, ok := d.raw.(interface{ SetDeadline(t time.Time) error }); ok {
+		return l.SetDeadline(at)
+	}
+	return errors.ErrUnsupported
+}
+
+// open begins to serve with h. It returns once what waited in the accept queue
+// has been accepted as old; its requests are refused. It fails when ctx ends,
+// and when the listener does.
+func (d *door) open(ctx context.Context, h http.Handler) error {
+	d.mu.Lock()
+	d.handler.Store(&h)
+	if d.opening == nil && d.term.Load()%2 == 1 {
+		if err := d.wakeAt(time.Unix(1, 0)); err != nil {
+			d.mu.Unlock()
+			return fmt.Errorf("api: open: %w", err)
+		}
+		d.opening = make(chan struct{})
+	}
+	opening := d.opening
+	d.mu.Unlock()
+	if opening == nil {
+		return nil
+	}
+	select {
+	case <-opening:
+		return nil
+	case <-d.ended:
+		return fmt.Errorf("api: open: %w", net.ErrClosed)
+	case <-ctx.Done():
+		return fmt.Errorf("api: open: accept queue not empty: %w", context.Cause(ctx))
+	}
+}
+
+// shut makes all connections old. The next open begins a new term.
+func (d *door) shut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.term.Load()%2 == 0 {
+		d.term.Add(1)
+	}
+}
+
+// termKey is the key of a connection's term in the contexts of its requests.
+type termKey struct{}
+
+// connContext is the server's ConnContext.
+func (d *door) connContext(ctx context.Context, c net.Conn) context.Context {
+	if c, ok := c.(*doorConn); ok {
+		return context.WithValue(ctx, termKey{}, c.term)
+	}
+	return ctx
+}
+
+// ServeHTTP implements http.Handler.
+func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	handler, now := d.handler.Load(), d.term.Load()
+	if term, ok := r.Context().Value(termKey{}).(uint64); ok && term == now && now%2 == 0 {
+		(*handler).ServeHTTP(w, r)
+		return
+	}
+	w.Header().Set("Connection", "close")
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodOptions
+	if handler != nil && reads {
+		(*handler).ServeHTTP(w, r)
+		return
+	}
+	d.refused.Add(1)
+	t := parsePath(r.URL.Path, r.URL.RawPath)
+	switch t.resource.operation(r.Method) {
+	case health:
+		text(w, http.StatusOK, "ok")
+	case readiness:
+		text(w, http.StatusServiceUnavailable, "starting")
+	case getApps, getDelta, getApp, getVIP, getSVIP:
+		empty(w, http.StatusForbidden) // clients keep the list that they have
+	default:
+		empty(w, http.StatusServiceUnavailable)
+	}
+}

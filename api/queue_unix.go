@@ -1,0 +1,28 @@
+//go:build unix
+
+package api
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// acceptQueueEmpty reports whether no connection waits to be accepted.
+func acceptQueueEmpty(l net.Listener, _ bool) bool {
+	conn, ok := l.(syscall.Conn)
+	if !ok {
+		return true // no queue in the kernel
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return true // it is closed
+	}
+	var waiting int
+	var failed error // interrupted: the next look tells
+	err = raw.Control(func(fd uintptr) {
+		waiting, failed = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) //nolint:gosec // A descriptor is an int.
+	})
+	return err != nil || failed == nil && waiting == 0
+}

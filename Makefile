@@ -17,6 +17,7 @@ RUN      ?= .
 SEEDS    ?= $(if $(RULE),20,20000)
 SEED     ?=
 RULE     ?=
+ARGS     ?= --nodes 3 --listen 127.0.0.1:8761 --instances 50
 
 # The race detector needs a C compiler. Without one the tests run all the same, and say so.
 RACE := $(if $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)"),-race)
@@ -26,12 +27,12 @@ help: ## show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
 
 .PHONY: run
-run: ## start three nodes in one process on 127.0.0.1:8761 to 8763, with 50 demo instances
-	go run ./cmd/registryd dev --nodes 3 --listen 127.0.0.1:8761 --instances 50
+run: ## a demo: three nodes in one process, 127.0.0.1:8761 to 8763, 50 instances; ARGS= for others, as for `registryd dev`
+	go run ./cmd/registryd dev $(ARGS)
 
 .PHONY: build
-build: ## build bin/registryd
-	go build -o bin/registryd ./cmd/registryd
+build: ## build bin/registryd, one static file
+	CGO_ENABLED=0 go build -trimpath -o bin/registryd ./cmd/registryd
 
 .PHONY: test
 test: ## vet, then all tests with the race detector (TIMEOUT=10m)

@@ -1,0 +1,196 @@
+package membership
+
+import (
+	"fmt"
+	"time"
+)
+
+// catchUp is the state of the wish to know what the peers know. Members owns it.
+type catchUp struct {
+	want     bool          // there is one
+	partial  bool          // the node serves without having got everything
+	running  bool          // the caller is at it
+	done     bool          // it is over, well or not: the door may open
+	tried    bool          // since it was wanted
+	round    uint64        // of the last CatchUp
+	retryAt  time.Duration // not before
+	progress time.Duration // of the last page, or of the first try
+	pulled   int           // entries, in all rounds since the start
+}
+
+// restart wants a catch-up anew. What is under way no longer counts.
+func (c *catchUp) restart() {
+	*c = catchUp{want: true, round: c.round, pulled: c.pulled}
+}
+
+// Progress takes a page of a catch-up, with its number of entries.
+func (m *Members) Progress(round uint64, entries int, at Moment) {
+	if round == m.round && m.running {
+		m.progress = at.Mono
+		m.pulled += entries
+		if entries > 0 {
+			m.emptyUntil = 0
+		}
+	}
+}
+
+// Synced takes the end of a catch-up. ok reports whether everything was got that
+// its sources know. One of an earlier round has no effect.
+func (m *Members) Synced(round uint64, ok bool, at Moment) []Event {
+	var out []Event
+	if m.enter(at, &out) {
+		return out
+	}
+	if round == m.round && m.running {
+		m.running = false
+		if ok {
+			m.complete()
+		} else {
+			m.retryAt = at.Mono + m.retry()
+		}
+	}
+	return m.leave(at, out)
+}
+
+// complete ends the wish: this node has everything that is to be had.
+func (m *Members) complete() {
+	m.want, m.partial, m.done, m.synced = false, false, true, true
+}
+
+// retry returns the time between two tries.
+func (m *Members) retry() time.Duration {
+	if m.opened && !m.paused {
+		return RetryOpen
+	}
+	return Retry
+}
+
+// advance goes on with the start, or with what follows a standstill, as far as
+// it can.
+func (m *Members) advance(at Moment, out *[]Event) {
+	if m.want && !m.running && at.Mono >= m.retryAt {
+		switch s := m.Sources(); {
+		case s.One && m.link.Up || len(s.Peers) > 0 && m.waited(at):
+			if !m.overdue(at) || m.partial {
+				m.begin(at, out)
+			}
+		case m.alone(at):
+			m.complete()
+		}
+	}
+	if m.want && !m.running && !m.partial && m.overdue(at) {
+		m.partial, m.done = true, true
+		if m.tried {
+			m.retryAt = at.Mono + RetryOpen
+		}
+		*out = append(*out, Event{Kind: Incomplete, Text: m.missing(), Elapsed: at.Mono - m.goneOn})
+	}
+	if m.done && m.mayOpen(at) {
+		m.open(at, out)
+	}
+	if m.paused && !m.opened && at.Mono >= m.goneOn+LateComers {
+		m.paused = false // it has not served, and is starting again
+	}
+}
+
+// begin starts a try.
+func (m *Members) begin(at Moment, out *[]Event) {
+	m.round++
+	m.running = true
+	if !m.tried {
+		m.tried, m.progress = true, at.Mono
+	}
+	*out = append(*out, Event{Kind: CatchUp, Round: m.round})
+}
+
+// deadline returns when the node gives up waiting.
+func (m *Members) deadline(at Moment) time.Duration {
+	wait := m.opts.StartWait
+	if m.opened {
+		wait = Patience
+	}
+	patience := m.progress + Patience
+	switch {
+	case !m.tried:
+		return m.goneOn + wait
+	case len(m.Sources().Peers) > 0:
+		return patience
+	default:
+		return max(m.goneOn+wait, patience)
+	}
+}
+
+// overdue reports whether the node gives up: it has waited for long enough, or
+// there is nobody to wait for, and it can't tell whether it is alone.
+func (m *Members) overdue(at Moment) bool {
+	return at.Mono >= m.deadline(at) || m.reachable() == 0 && m.waited(at)
+}
+
+// missing returns why the node gives up, in words for the log.
+func (m *Members) missing() string {
+	switch n := m.reachable(); {
+	case !m.link.Up:
+		return "not connected to a broker"
+	case !m.echoed:
+		return "own presence does not come back"
+	case n == 0 && m.link.Late:
+		return "no route to another broker"
+	case n == 0:
+		return "no peer is reachable"
+	case !m.tried:
+		return fmt.Sprintf("%d of %d peers are there, none has everything", n, m.opts.Expect)
+	default:
+		return "no peer has sent everything that it knows"
+	}
+}
+
+// proven reports whether this node can speak and hear, and has done so for long
+// enough to have heard everybody who is there.
+func (m *Members) proven(at Moment) bool {
+	return m.link.Up && m.echoed && at.Mono >= m.session+Listen
+}
+
+// waited reports whether there is nobody to wait for any more, besides those who
+// are there.
+func (m *Members) waited(at Moment) bool {
+	if !m.proven(at) || m.link.Late && at.Mono < m.session+LateBrokers {
+		return false
+	}
+	return m.opened || m.reachable() >= m.opts.Expect || at.Mono >= m.goneOn+m.opts.StartWait
+}
+
+// alone reports whether nobody else is there. A peer that fell silent may be cut
+// off; brokers that have not met may hide one.
+func (m *Members) alone(at Moment) bool {
+	if !m.waited(at) || m.link.Late || m.opts.Expect > 0 {
+		return false
+	}
+	for _, p := range m.peers {
+		if p.Status != Left {
+			return false
+		}
+	}
+	return true
+}
+
+// mayOpen reports whether nothing but the catch-up was in the way.
+func (m *Members) mayOpen(at Moment) bool {
+	if m.paused && at.Mono < m.goneOn+LateComers {
+		return false
+	}
+	return m.opened || m.partial || m.proven(at) && at.Mono >= m.quiet() || at.Mono >= m.goneOn+m.opts.StartWait
+}
+
+// open opens the door, unless it is open.
+func (m *Members) open(at Moment, out *[]Event) {
+	m.done = false
+	if m.opened && !m.paused {
+		return
+	}
+	if !m.opened && !m.opts.Restored && m.pulled == 0 {
+		m.emptyUntil = at.Mono + m.opts.WaitWhenEmpty
+	}
+	m.opened, m.paused = true, false
+	m.announce = at.Mono
+	*out = append(*out, Event{Kind: Opened})
+}

@@ -1,0 +1,137 @@
+package membership
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// twins is what is known of other nodes of this node's name. Members owns it.
+type twins struct {
+	superseded bool          // an older one is there
+	olderOne   uuid.UUID     // its incarnation
+	lastOlder  time.Duration // when it was last heard
+	twinLast   time.Duration // when one that must give way was last heard
+	twinSaid   bool          // Twin was reported, and it is not silent since
+
+	rival   sighting
+	rivalAt time.Duration // when one was heard that may be a predecessor's last words
+	rivaled bool
+}
+
+// lateWords is how long before this node's start a message may have been sent
+// and still arrive: it may be the last one of the node's own predecessor.
+const lateWords = 5 * time.Second
+
+// Bounds of [sighting.again].
+const (
+	sightingGap    = 50 * time.Millisecond
+	sightingJitter = 500 * time.Millisecond
+)
+
+// sighting is a presence of an incarnation that should be over.
+type sighting struct {
+	incarnation uuid.UUID
+	sent        time.Time
+	at          time.Duration
+}
+
+// again takes a presence and reports whether its node is alive: it has spoken
+// before, at least sightingGap ago, and its clock has gone on as ours did
+// meanwhile. Messages that waited somewhere arrive closer together than they were
+// sent.
+func (s *sighting) again(p *Presence, at Moment) bool {
+	before := *s
+	now := sighting{p.Incarnation, p.sent(), at.Mono}
+	if before.incarnation != now.incarnation {
+		*s = now
+		return false
+	}
+	gap, sent := now.at-before.at, now.sent.Sub(before.sent)
+	if gap < sightingGap {
+		return false
+	}
+	*s = now
+	return sent > 0 && (sent-gap).Abs() <= sightingJitter
+}
+
+// hearOwn takes a presence of this node's name: its own, or another node's.
+func (m *Members) hearOwn(p Presence, at Moment, out *[]Event) {
+	sentFor := at.Wall.Round(0).Sub(p.sent())
+	switch {
+	case p.Incarnation == m.opts.Incarnation:
+		if m.link.Up && sentFor <= at.Mono-m.session+time.Millisecond { // through this connection
+			m.echoed, m.echo = true, at.Mono
+		}
+	case p.State == Leaving:
+		m.rivaled = m.rivaled && m.rival.incarnation != p.Incarnation
+		if m.superseded && p.Incarnation == m.olderOne {
+			m.unsupersede(at, out)
+		}
+	case m.superseded && p.Incarnation == m.olderOne:
+		m.lastOlder = at.Mono
+	case m.lastWords(&p) || !m.rival.again(&p, at):
+		if !m.rivaled || at.Mono >= m.quiet() {
+			*out = append(*out, Event{Kind: Ask}) // one who is there answers again
+		}
+		m.rivaled, m.rivalAt = true, at.Mono
+	default:
+		m.rivaled = false
+		m.hearTwin(p, at, out)
+	}
+}
+
+// lastWords reports whether a presence may have been sent by a node that ended
+// before this one began. One of long before comes from a wrong clock.
+func (m *Members) lastWords(p *Presence) bool {
+	before := m.began.Wall.Round(0).Sub(p.sent())
+	return before > 0 && before <= lateWords
+}
+
+// quiet returns until when this node waits for one that may have its name to
+// speak again.
+func (m *Members) quiet() time.Duration {
+	if !m.rivaled {
+		return 0
+	}
+	return m.rivalAt + Listen
+}
+
+// hearTwin takes the presence of a live node of this node's name. One that is
+// only starting gives way to one that is ready; of two that are starting, or
+// ready, the later gives way. Else both would.
+func (m *Members) hearTwin(p Presence, at Moment, out *[]Event) {
+	elder := older(p.Incarnation, m.opts.Incarnation)
+	switch {
+	case !m.opened && (elder || p.State == Ready):
+		m.taken = true
+		*out = append(*out, Event{Kind: NameTaken, Peer: p.Node, Presence: p})
+	case m.opened && elder && p.State == Ready:
+		if !m.superseded {
+			*out = append(*out, Event{Kind: Superseding, Peer: p.Node, Presence: p})
+		}
+		m.superseded, m.olderOne, m.lastOlder = true, p.Incarnation, at.Mono
+	case m.opened:
+		m.twinLast = at.Mono
+		if !m.twinSaid {
+			m.twinSaid = true
+			*out = append(*out, Event{Kind: Twin, Peer: p.Node, Presence: p})
+		}
+	}
+}
+
+// watchTwins notices when a node of this name is silent.
+func (m *Members) watchTwins(at Moment, out *[]Event) {
+	if m.superseded && at.Mono-m.lastOlder > Silence {
+		m.unsupersede(at, out)
+	}
+	if at.Mono-m.twinLast > Silence {
+		m.twinSaid = false
+	}
+}
+
+func (m *Members) unsupersede(at Moment, out *[]Event) {
+	m.superseded = false
+	m.announce, m.echo = at.Mono, at.Mono
+	*out = append(*out, Event{Kind: Unsuperseded, Peer: m.opts.Node, Elapsed: at.Mono - m.lastOlder})
+}

@@ -30,10 +30,9 @@ type Overview struct {
 
 // LeasesOverview is what self-preservation goes by.
 type LeasesOverview struct {
-	Expected         float64 `json:"expected"` // renewals a minute
-	Renewals         float64 `json:"renewals"` // in the last minute
-	Measured         bool    `json:"measured"` // the node has been up for a minute
-	SelfPreservation bool    `json:"self_preservation"`
+	Expected         int  `json:"expected"` // leases that are there, or were evicted in the last quarter of an hour
+	Missing          int  `json:"missing"`  // of these: evicted, expired or silent
+	SelfPreservation bool `json:"self_preservation"`
 }
 
 // PeerOverview is one peer and the pipeline to it. Counters count actions since

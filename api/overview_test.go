@@ -15,7 +15,7 @@ import (
 func TestOverview(t *testing.T) {
 	want := api.Overview{
 		Node: "n1", Cluster: "c", Version: "v1", URL: "http://n1:8761/eureka/", Started: time.Unix(1000, 0).UTC(), State: "ready", Ready: true,
-		Instances: 2, Entries: 3, Leases: api.LeasesOverview{Expected: 4, Renewals: 3.5, Measured: true},
+		Instances: 2, Entries: 3, Leases: api.LeasesOverview{Expected: 4, Missing: 1},
 		Peers: []api.PeerOverview{{
 			Name: "n2", Status: "reachable", ProcessingOrder: 12, Lag: 1.5, Waiting: "busy", WaitLeft: 0.25,
 			Dropped: map[string]uint64{"expired": 1}, Failed: map[string]uint64{"busy": 2},

@@ -11,12 +11,9 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// pass is what node does once a minute.
+// pass is what node does twice a minute.
 func (n *testNode) pass(e *registry.Evictor) {
-	n.cluster.EvictOutlived(n.bus.t.Context())
-	candidates := e.Candidates()
-	n.cluster.AskAges(n.bus.t.Context(), candidates)
-	e.Evict(candidates)
+	e.Run(n.bus.t.Context(), n.cluster, func() bool { return true })
 }
 
 // A node that was cut off for longer than its peers remember a cancel is in

@@ -161,7 +161,7 @@ func (n *Node) build() error {
 	}
 	if n.evictor, err = registry.NewEvictor(n.registry, registry.EvictorOptions{
 		Interval: n.opts.EvictionInterval, NoSelfPreservation: n.opts.NoSelfPreservation, Threshold: n.opts.RenewalThreshold,
-		Metrics: n.metrics,
+		Min: n.opts.SelfPreservationMin, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -190,26 +190,7 @@ func (n *Node) startTimers() {
 			}
 		})
 	}
-	every(n.opts.EvictionInterval, func() {
-		if !n.mayEvict() {
-			return // the leases have not had their term since
-		}
-		was := n.evictor.SelfPreservation()
-		n.cluster.EvictOutlived(ctx)
-		candidates := n.evictor.Candidates()
-		n.cluster.AskAges(ctx, candidates) // their clients may have moved
-		if !n.mayEvict() {
-			return // it stood still while it asked
-		}
-		if evicted := n.evictor.Evict(candidates); evicted > 0 {
-			n.log.Info("leases expired", "component", "registry", "evicted", evicted)
-		}
-		if is := n.evictor.SelfPreservation(); is != was {
-			leases := n.registry.Leases()
-			n.log.Warn("self-preservation changed", "component", "registry", "on", is,
-				"renewals", leases.Renewals, "expected", leases.Expected)
-		}
-	})
+	every(n.opts.EvictionInterval, func() { n.evictor.Run(ctx, n.cluster, n.mayEvict) })
 	if n.broker.Server() != nil {
 		every(routesCheck, n.lookAtRoutes)
 	}

@@ -64,11 +64,13 @@ type Options struct {
 	// EvictionInterval is the time between two eviction passes. Default
 	// DefaultEvictionInterval.
 	EvictionInterval time.Duration
-	// NoSelfPreservation evicts expired leases also while fewer are renewed
-	// than RenewalThreshold asks for, a share of what the leases' own intervals
-	// let expect; above 0, at most 1. Default Eureka's 0.85.
-	NoSelfPreservation bool
-	RenewalThreshold   float64
+	// NoSelfPreservation evicts expired leases however many are missing.
+	// Without it nothing is evicted while at least SelfPreservationMin leases,
+	// of at least 10, are missing and no more than the share RenewalThreshold
+	// is left. Defaults: 3, and Eureka's 0.85 (above 0, at most 1).
+	NoSelfPreservation  bool
+	RenewalThreshold    float64
+	SelfPreservationMin int
 	// LeaseCompat says how long a lease lives; default registry.Exact.
 	LeaseCompat registry.LeaseCompat
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's

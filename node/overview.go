@@ -17,7 +17,7 @@ func (n *Node) Overview() Overview {
 		State: ready.State, Ready: ready.Ready,
 		Instances: leases.Present, Entries: n.registry.Len(),
 		Leases: api.LeasesOverview{
-			Expected: leases.Expected, Renewals: leases.Renewals, Measured: leases.Measured,
+			Expected: leases.Expected, Missing: leases.Missing,
 			SelfPreservation: n.evictor.SelfPreservation(),
 		},
 		Peers: []api.PeerOverview{},

@@ -48,7 +48,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	was := e.isPresent()
 	if bits, keep := r.keeps(e, rec.LastDirty, isReplication); keep {
 		if was {
-			e.renewHere(lease)
+			e.renew(lease)
 			e.renewedYet.Store(false)
 			e.registered = wall
 			r.refresh(e, was, eureka.Added, wall, lease)
@@ -80,7 +80,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	}
 	e.record, e.evicted = rec, false
 	e.registered = wall
-	e.renewHere(lease)
+	e.renew(lease)
 	e.renewedYet.Store(false)
 	r.refresh(e, was, eureka.Added, wall, lease)
 	r.mu.Unlock()
@@ -136,11 +136,10 @@ func (r *Registry) Renew(key Key, lastDirty int64, overridden eureka.Status, isR
 		r.stats.renewalsNotFound.Add(1)
 		return NotFound, nil
 	}
-	e.renewHere(lease)
+	e.renew(lease)
 	e.renewedYet.Store(true)
 	stored, view := e.record.LastDirty, e.view
 	r.mu.RUnlock()
-	r.meter.add(lease)
 	r.stats.renewals.Add(1)
 	r.sink.Changed(Change{Key: key, Bits: Renewed, IsReplication: isReplication})
 	switch {
@@ -176,7 +175,7 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 	e.record.Hash = HashRecord(&e.record)
 	e.override = Override{Version: v, Status: eureka.StatusUnknown}
 	e.evicted = false
-	e.renewHere(lease)
+	e.renew(lease)
 	r.refresh(e, was, eureka.Deleted, wall, lease)
 	r.mu.Unlock()
 	r.stats.cancels.Add(1)
@@ -217,7 +216,7 @@ func (r *Registry) changeOverride(key Key, lastDirty int64, isReplication bool, 
 		return NotFound
 	}
 	bits := Renewed
-	e.renewHere(lease)
+	e.renew(lease)
 	e.renewedYet.Store(true)
 	if o, changes := next(e); changes {
 		bits = r.setOverride(e, o, lastDirty, isReplication, wall, lease)
@@ -273,7 +272,7 @@ func (r *Registry) SetMetadata(key Key, pairs map[string]string) Outcome {
 		return NotFound
 	}
 	bits := Renewed
-	e.renewHere(lease)
+	e.renew(lease)
 	if merged, changed := mergeMetadata(e.record.Info.Metadata, pairs); changed {
 		info := *e.record.Info
 		info.Metadata = merged

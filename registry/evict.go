@@ -7,13 +7,13 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// Evict hides every instance whose lease has expired, and forgets what is
-// retired: eviction in its plain form. An [Evictor] does it by Eureka's policy.
-// It returns how many it evicted.
+// Evict evicts every instance whose lease has expired, without a policy, and forgets
+// what is retired. An [Evictor] does it by Eureka's policy. It returns how many it
+// evicted.
 //
-// An eviction is this node's alone: record and override stay as they are,
-// nothing is replicated, and a heartbeat's register or a peer with a lease that
-// still runs brings the instance back.
+// An eviction is this node's alone: record and override stay as they are, nothing is
+// replicated, and a register of the client or a peer that knows a lease that still
+// runs brings the instance back.
 func (r *Registry) Evict() int {
 	evicted := r.EvictExpired(r.Expired(0))
 	r.Forget()
@@ -88,7 +88,7 @@ func (r *Registry) EvictExpired(keys []Key) int {
 	evicted := 0
 	for _, key := range keys {
 		if e := r.lookupPresent(key); e != nil && r.expired(e, lease) {
-			r.lost[key] = lostLease{perMinute(e.record.Info), lease}
+			r.lost[key] = lease
 			r.evict(e, wall, lease)
 			evicted++
 		}
@@ -112,7 +112,7 @@ func (r *Registry) Forget() int {
 	_, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	maps.DeleteFunc(r.lost, func(key Key, l lostLease) bool { return !r.misses(key, l, lease) })
+	maps.DeleteFunc(r.lost, func(key Key, at int64) bool { return !r.misses(key, at, lease) })
 	forgotten := 0
 	for _, a := range r.apps {
 		for _, e := range a.entries {
@@ -158,52 +158,55 @@ func (r *Registry) Up() time.Duration {
 	return time.Duration(lease-r.upSince) * time.Millisecond
 }
 
-// lostLease is a lease that was evicted, also after its entry is forgotten.
-type lostLease struct {
-	renewals float64 // that were expected, per minute
-	at       int64   // of its last eviction; lease clock, ms
-}
-
-// misses says whether the lease of key still counts as expected: it was evicted
+// misses reports whether the lease of key still counts as expected: it was evicted
 // lately, and has neither come back nor been cancelled. The lock is held.
-func (r *Registry) misses(key Key, l lostLease, lease int64) bool {
+func (r *Registry) misses(key Key, evictedAt, lease int64) bool {
 	e := r.lookup(key)
-	return (e == nil || e.record.Live && e.evicted) && lease-l.at < lostFor.Milliseconds()
+	return (e == nil || e.record.Live && e.evicted) && lease-evictedAt < lostFor.Milliseconds()
 }
 
-// Leases tells how many renewals there should be, and how many there are.
+// Leases counts the leases by which self-preservation decides. An instance counts
+// as one, however often it says that it renews.
 type Leases struct {
-	Present  int     // instances that readers see
-	Expected float64 // renewals per minute, by the intervals of the leases themselves
-	Renewals float64 // in the last minute, from clients and peers
-	Measured bool    // the node has been up for the minute that Renewals needs
+	Present  int // instances that readers see
+	Expected int // Present, and those evicted in the last quarter of an hour that have not come back
+	Missing  int // of Expected: evicted, expired, or silent for too long
 }
 
-// Leases returns the state of the leases now.
+// Leases returns the state of the leases now. Its cost grows with the number of
+// instances.
 func (r *Registry) Leases() Leases {
 	_, lease := r.clock()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	out := Leases{
-		Present: r.present, Renewals: r.meter.perMinute(lease),
-		Measured: lease-r.upSince >= time.Minute.Milliseconds(),
-	}
+	out := Leases{Present: r.present, Expected: r.present}
 	for _, a := range r.sorted {
 		for _, e := range a.present {
-			out.Expected += perMinute(e.record.Info)
+			if r.silent(e, lease) {
+				out.Missing++
+			}
 		}
 	}
-	for key, l := range r.lost {
-		if r.misses(key, l, lease) {
-			out.Expected += l.renewals
+	for key, at := range r.lost {
+		if r.misses(key, at, lease) {
+			out.Expected++
+			out.Missing++
 		}
 	}
 	return out
 }
 
-// perMinute is how often an instance renews.
-func perMinute(i *eureka.InstanceInfo) float64 {
-	return time.Minute.Seconds() / interval(i).Seconds()
+// silent reports whether the client of e seems to be gone: its lease has expired, or
+// it has left out two renewals. The latter shows an outage of many clients before
+// their first lease expires. It says nothing of a client whose lease is much longer
+// than its interval: such a client has told us that it renews at other times.
+func (r *Registry) silent(e *entry, lease int64) bool {
+	if r.expired(e, lease) {
+		return true
+	}
+	interval := interval(e.record.Info)
+	return e.record.term() <= 4*interval &&
+		lease-max(e.renewed.Load(), r.upSince) > 2*interval.Milliseconds()
 }
 
 // interval is how long an instance waits between two renewals.

@@ -1,7 +1,10 @@
 package registry
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -9,63 +12,107 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Defaults of [EvictorOptions], Eureka's.
+// Defaults of [EvictorOptions].
 const (
-	DefaultEvictionInterval = 60 * time.Second // evictionIntervalTimerInMs
-	DefaultRenewalThreshold = 0.85             // renewalPercentThreshold
+	// DefaultEvictionInterval is half of Eureka's evictionIntervalTimerInMs, so
+	// that an instance that crashed is gone two minutes later.
+	DefaultEvictionInterval = 30 * time.Second
+	// DefaultRenewalThreshold is Eureka's renewalPercentThreshold.
+	DefaultRenewalThreshold = 0.85
+	// DefaultSelfPreservationMin keeps self-preservation out of a registry in
+	// which one or two instances crash. Eureka has no such bound.
+	DefaultSelfPreservationMin = 3
 )
+
+// minExpected is how many leases must be expected before a share of them says
+// anything. Eureka has no such bound: of up to six instances it never evicts the
+// first that crashes.
+const minExpected = 10
 
 // EvictorOptions of an [Evictor]. A zero field means its default.
 type EvictorOptions struct {
-	// Interval is the time between two passes that the owner keeps. What a
-	// pass comes later is not held against the leases. Default
+	// Interval is the time between two passes that the owner keeps; not
+	// negative. A pass that is late gives all leases that much longer. Default
 	// DefaultEvictionInterval.
 	Interval time.Duration
-	// NoSelfPreservation evicts also when too few leases are renewed.
+	// NoSelfPreservation evicts however many leases are missing.
 	NoSelfPreservation bool
-	// Threshold is the share of the expected renewals below which nothing is
-	// evicted, and of the instances that a pass leaves untouched; above 0, at
+	// Threshold is the share of the expected leases that must be renewed, and
+	// the share of the instances that one pass leaves untouched; above 0, at
 	// most 1. Default DefaultRenewalThreshold.
 	Threshold float64
+	// Min is how many leases must be missing before self-preservation begins;
+	// at least 1. It never begins while fewer than 10 are expected. Default
+	// DefaultSelfPreservationMin.
+	Min int
+	// Logger takes the evictor's lines. Default: none.
+	Logger *slog.Logger
 	// Metrics is where the evictor's metrics are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 	// Shuffle puts n things into random order; default math/rand/v2's.
 	Shuffle func(n int, swap func(i, j int))
 }
 
-// Evictor evicts by Eureka's policy (AbstractInstanceRegistry.evict): nothing
-// while fewer leases are renewed than the threshold asks for (self-preservation:
-// then it is rather the network that is broken than the instances), and
-// otherwise at most a share of the registry in one pass, picked at random so
-// that no application is wiped out. Its owner calls Pass from one goroutine.
+func (o EvictorOptions) withDefaults() (EvictorOptions, error) {
+	if o.Interval == 0 {
+		o.Interval = DefaultEvictionInterval
+	}
+	if o.Threshold == 0 {
+		o.Threshold = DefaultRenewalThreshold
+	}
+	if o.Min == 0 {
+		o.Min = DefaultSelfPreservationMin
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Shuffle == nil {
+		o.Shuffle = rand.Shuffle
+	}
+	var errs []error
+	if o.Interval < 0 {
+		errs = append(errs, fmt.Errorf("eviction interval %v: negative", o.Interval))
+	}
+	if !(o.Threshold > 0 && o.Threshold <= 1) { // also false for NaN
+		errs = append(errs, fmt.Errorf("renewal threshold %v: not above 0 and at most 1", o.Threshold))
+	}
+	if o.Min < 0 {
+		errs = append(errs, fmt.Errorf("self-preservation min %d: less than 1", o.Min))
+	}
+	return o, errors.Join(errs...)
+}
+
+// Evictor evicts by Eureka's policy (AbstractInstanceRegistry.evict): at most a
+// share of the registry in one pass, picked at random so that no application is
+// wiped out, and nothing while too many leases are missing (self-preservation: then
+// the network is more likely to be broken than the instances).
 type Evictor struct {
 	reg  *Registry
 	opts EvictorOptions
 	last time.Time // of the last pass
 
-	preserving atomic.Bool
+	preserving                   atomic.Bool
+	preserves, expected, missing prometheus.Gauge
 }
 
-// NewEvictor returns an evictor for reg. It fails on an option out of bounds.
+// NewEvictor returns an evictor for reg. Its errors name each option that is out
+// of bounds.
 func NewEvictor(reg *Registry, opts EvictorOptions) (*Evictor, error) {
-	if opts.Interval == 0 {
-		opts.Interval = DefaultEvictionInterval
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
 	}
-	if opts.Threshold == 0 {
-		opts.Threshold = DefaultRenewalThreshold
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "registryd_registry_" + name, Help: help})
 	}
-	if opts.Shuffle == nil {
-		opts.Shuffle = rand.Shuffle
+	v := &Evictor{
+		reg: reg, opts: opts,
+		preserves: gauge("self_preservation", "1 while nothing is evicted because too many leases are missing."),
+		expected:  gauge("expected_leases", "Leases that are there or were evicted lately, at the last eviction pass."),
+		missing:   gauge("missing_leases", "Expected leases that are evicted, expired or silent, at the last eviction pass."),
 	}
-	if opts.Interval < 0 {
-		return nil, fmt.Errorf("registry: eviction interval %v: negative", opts.Interval)
-	}
-	if opts.Threshold < 0 || opts.Threshold > 1 {
-		return nil, fmt.Errorf("registry: renewal threshold %v: not above 0 and at most 1", opts.Threshold)
-	}
-	v := &Evictor{reg: reg, opts: opts}
 	if opts.Metrics != nil {
-		for _, c := range v.gauges() {
+		for _, c := range []prometheus.Collector{v.preserves, v.expected, v.missing} {
 			if err := opts.Metrics.Register(c); err != nil {
 				return nil, fmt.Errorf("registry: %w", err)
 			}
@@ -74,32 +121,50 @@ func NewEvictor(reg *Registry, opts EvictorOptions) (*Evictor, error) {
 	return v, nil
 }
 
-func (v *Evictor) gauges() []prometheus.Collector {
-	gauge := func(name, help string, get func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "registryd_registry_" + name, Help: help}, get)
-	}
-	return []prometheus.Collector{
-		gauge("expected_renewals_per_minute", "Renewals per minute, by the intervals of the leases themselves.",
-			func() float64 { return v.reg.Leases().Expected }),
-		gauge("renewals_per_minute", "Renewals in the last minute, from clients and peers.",
-			func() float64 { return v.reg.Leases().Renewals }),
-		gauge("self_preservation", "1 while nothing is evicted because too few leases are renewed.", func() float64 {
-			if v.SelfPreservation() {
-				return 1
-			}
-			return 0
-		}),
-	}
-}
-
-// SelfPreservation says whether the last pass evicted nothing because too few
-// leases were renewed. Any goroutine may call it.
+// SelfPreservation reports whether the last pass evicted nothing because too many
+// leases are missing. Any goroutine may call it.
 func (v *Evictor) SelfPreservation() bool { return v.preserving.Load() }
 
-// Candidates returns the instances that are to be evicted now: none under
-// self-preservation, else at most as many as Eureka evicts in one pass. Whoever
-// knows better asks others for the leases of these before [Evictor.Evict].
-func (v *Evictor) Candidates() []Key {
+// Asker asks the peers of this node before it evicts.
+type Asker interface {
+	// EvictOutlived evicts what is retired and unknown to a peer that must
+	// know it, see [Registry.EvictOutlived].
+	EvictOutlived(ctx context.Context)
+	// AskAges joins what the peers know of the leases of these instances: their
+	// clients may have moved. It returns within a bound, with what has come.
+	AskAges(ctx context.Context, keys []Key)
+}
+
+// Run makes one pass, and returns how many instances it evicted. Its owner calls it
+// each Interval, from one goroutine. may reports whether this node knows of leases
+// what its peers know; it is asked before the pass, and again after the peers were
+// asked, because the process may have stood still meanwhile.
+func (v *Evictor) Run(ctx context.Context, ask Asker, may func() bool) int {
+	if !may() {
+		return 0 // clients have not had the time to renew
+	}
+	was := v.SelfPreservation()
+	ask.EvictOutlived(ctx)
+	leases, candidates := v.candidates()
+	ask.AskAges(ctx, candidates)
+	evicted := 0
+	if may() {
+		evicted = v.reg.EvictExpired(candidates)
+		v.reg.Forget()
+	}
+	if evicted > 0 {
+		v.opts.Logger.Info("leases expired", "component", "registry", "evicted", evicted)
+	}
+	if is := v.SelfPreservation(); is != was {
+		v.opts.Logger.Warn("self-preservation changed", "component", "registry", "on", is,
+			"missing", leases.Missing, "expected", leases.Expected)
+	}
+	return evicted
+}
+
+// candidates returns the instances to evict now: none under self-preservation, else
+// at most as many as Eureka evicts in one pass.
+func (v *Evictor) candidates() (Leases, []Key) {
 	now := v.reg.now()
 	late := time.Duration(0)
 	if !v.last.IsZero() {
@@ -107,34 +172,28 @@ func (v *Evictor) Candidates() []Key {
 	}
 	v.last = now
 	leases := v.reg.Leases()
-	allowed := v.opts.NoSelfPreservation || leases.Measured && v.enough(leases)
-	v.preserving.Store(!allowed && leases.Measured)
-	v.reg.evicting.Store(allowed)
-	if !allowed {
-		return nil
+	preserving := !v.opts.NoSelfPreservation && v.tooFew(leases)
+	v.preserving.Store(preserving)
+	v.preserves.Set(map[bool]float64{true: 1}[preserving])
+	v.expected.Set(float64(leases.Expected))
+	v.missing.Set(float64(leases.Missing))
+	v.reg.evicting.Store(!preserving)
+	if preserving {
+		return leases, nil
 	}
 	keys := v.reg.Expired(late)
 	limit := leases.Present - int(float64(leases.Present)*v.opts.Threshold)
 	if len(keys) <= limit {
-		return keys
+		return leases, keys
 	}
 	v.opts.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	return keys[:limit]
+	return leases, keys[:limit]
 }
 
-// enough says whether as many leases are renewed as the threshold asks for:
-// more than the whole number below it, as in Eureka.
-func (v *Evictor) enough(l Leases) bool {
-	return l.Renewals > float64(int(l.Expected*v.opts.Threshold))
+// tooFew reports whether so many leases are missing that the network is to blame:
+// by number, and by the share of those that are left, which must be more than the
+// whole number below the threshold, as in Eureka.
+func (v *Evictor) tooFew(l Leases) bool {
+	return l.Expected >= minExpected && l.Missing >= v.opts.Min &&
+		l.Expected-l.Missing <= int(float64(l.Expected)*v.opts.Threshold)
 }
-
-// Evict evicts those of the candidates that are expired still, and forgets what
-// is retired. It returns how many it evicted.
-func (v *Evictor) Evict(candidates []Key) int {
-	evicted := v.reg.EvictExpired(candidates)
-	v.reg.Forget()
-	return evicted
-}
-
-// Pass is Evict of the Candidates, with nobody else asked.
-func (v *Evictor) Pass() int { return v.Evict(v.Candidates()) }

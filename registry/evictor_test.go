@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -55,55 +56,162 @@ func upTo(n int) []int {
 	return out
 }
 
+// peersOf is an Asker that knows nothing, and counts.
+type peersOf struct{ asked int }
+
+func (*peersOf) EvictOutlived(context.Context)             {}
+func (p *peersOf) AskAges(context.Context, []registry.Key) { p.asked++ }
+
+// pass makes one pass, with nobody to ask.
+func pass(t *testing.T, v *registry.Evictor) int {
+	t.Helper()
+	return v.Run(t.Context(), new(peersOf), func() bool { return true })
+}
+
+// A pass is made only by a node that may, and may still after it has asked.
+func TestRunAsksWhetherItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, v := evicting(t, 1, registry.EvictorOptions{}, registry.Options{})
+		time.Sleep(2 * time.Minute)
+		for _, test := range []struct {
+			answers        []bool
+			asked, evicted int
+		}{{[]bool{false}, 0, 0}, {[]bool{true, false}, 1, 0}, {[]bool{true, true}, 1, 1}} {
+			peers, calls := new(peersOf), 0
+			got := v.Run(t.Context(), peers, func() bool { calls++; return test.answers[calls-1] })
+			if got != test.evicted || peers.asked != test.asked || calls != len(test.answers) {
+				t.Errorf("may %v: evicted %d, asked %d times, may %d times; want %d, %d, %d",
+					test.answers, got, peers.asked, calls, test.evicted, test.asked, len(test.answers))
+			}
+		}
+		if got := r.Len(); got != 1 {
+			t.Errorf("%d entries, want 1", got)
+		}
+	})
+}
+
+// Expected values are counted by hand: nothing is evicted while at least 10 leases
+// are expected, at least Min of them are missing, and no more than int(0.85 × expected)
+// are left.
 func TestSelfPreservation(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		instances int
 		alive     int // those that go on renewing
-		off       bool
+		opts      registry.EvictorOptions
 		preserve  bool
 	}{
-		// 20 instances let expect 40 renewals a minute; the threshold is 34, and
-		// more than that must come (REFERENCE 5.6).
-		{"18 of 20 alive: 36 renewals", 20, 18, false, false},
-		{"17 of 20 alive: 34 renewals are not more than 34", 20, 17, false, true},
-		{"10 of 20 alive", 20, 10, false, true},
-		{"10 of 20 alive, switched off", 20, 10, true, false},
-		{"none alive", 20, 0, false, true},
+		{"18 of 20 alive: more than 17", 20, 18, registry.EvictorOptions{}, false},
+		{"17 of 20 alive: not more than 17", 20, 17, registry.EvictorOptions{}, true},
+		{"10 of 20 alive", 20, 10, registry.EvictorOptions{}, true},
+		{"10 of 20 alive, switched off", 20, 10, registry.EvictorOptions{NoSelfPreservation: true}, false},
+		{"none of 20 alive", 20, 0, registry.EvictorOptions{}, true},
+		{"1 of 2 alive", 2, 1, registry.EvictorOptions{}, false},
+		{"none of 6 alive", 6, 0, registry.EvictorOptions{}, false},
+		{"none of 9 alive", 9, 0, registry.EvictorOptions{}, false},
+		{"none of 10 alive", 10, 0, registry.EvictorOptions{}, true},
+		{"8 of 10 alive: not more than 8, but two are missing", 10, 8, registry.EvictorOptions{}, false},
+		{"7 of 10 alive", 10, 7, registry.EvictorOptions{}, true},
+		{"8 of 10 alive, two are enough", 10, 8, registry.EvictorOptions{Min: 2}, true},
+		{"7 of 10 alive, four are needed", 10, 7, registry.EvictorOptions{Min: 4}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r, v := evicting(t, test.instances, registry.EvictorOptions{NoSelfPreservation: test.off}, registry.Options{})
+				r, v := evicting(t, test.instances, test.opts, registry.Options{})
 				for range 8 { // 4 minutes
 					time.Sleep(30 * time.Second)
 					renewEach(t, r, upTo(test.alive)...)
 				}
-				evicted := v.Pass()
+				evicted := pass(t, v)
 				if got := v.SelfPreservation(); got != test.preserve {
 					t.Errorf("self-preservation = %t, want %t (%+v)", got, test.preserve, r.Leases())
 				}
-				if test.preserve && evicted != 0 {
-					t.Errorf("evicted %d under self-preservation", evicted)
-				}
-				if !test.preserve && evicted == 0 {
-					t.Error("evicted none")
+				if (evicted == 0) != test.preserve {
+					t.Errorf("evicted %d, self-preservation wanted: %t", evicted, test.preserve)
 				}
 			})
 		})
 	}
 }
 
-// TestThresholdByOwnIntervals: Eureka expects two renewals a minute of everybody.
-func TestThresholdByOwnIntervals(t *testing.T) {
+// One dead instance of a handful is gone at its lease's end and one pass, however
+// many there are; the default pass comes twice a minute.
+func TestOneDeadOfFew(t *testing.T) {
+	for n := 1; n <= 12; n++ {
+		synctest.Test(t, func(t *testing.T) {
+			r, v := evicting(t, n, registry.EvictorOptions{}, registry.Options{})
+			for second := range 125 { // 90 for the lease, 30 for the pass, 5 to be
+				time.Sleep(time.Second)
+				renewEach(t, r, upTo(n-1)...)
+				if second%30 == 29 {
+					pass(t, v)
+				}
+			}
+			a, _ := r.Application("LEASE")
+			if len(a.Instances) != n-1 {
+				t.Errorf("of %d instances, one dead: %d are listed, want %d", n, len(a.Instances), n-1)
+			}
+		})
+	}
+}
+
+// An outage shows before the first lease expires, so that no pass takes some of
+// those for dead that only can't be heard.
+func TestOutageIsSeenBeforeLeasesEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, _ := evicting(t, 0, registry.EvictorOptions{}, registry.Options{})
-		r.Register(leased("fast", 5, 15), false)
-		r.Register(leased("slow", 120, 360), false)
-		r.Register(leased("unset", 0, 0), false)
-		if got, want := r.Leases().Expected, 12+0.5+2; got != want {
-			t.Errorf("expected renewals = %v a minute, want %v", got, want)
+		r, v := evicting(t, 30, registry.EvictorOptions{}, registry.Options{})
+		for range 3 { // one renewal a second, each instance twice a minute
+			for i := range 30 {
+				time.Sleep(time.Second)
+				renewEach(t, r, i)
+			}
+		}
+		for range 20 { // from now on nobody is heard
+			time.Sleep(10 * time.Second)
+			if n := pass(t, v); n > 0 {
+				t.Fatalf("evicted %d: %+v", n, r.Leases())
+			}
+		}
+		if !v.SelfPreservation() {
+			t.Error("no self-preservation")
 		}
 	})
+}
+
+// What an instance says of its own interval gives it no weight, and hammering none
+// either: neither holds others back from eviction, nor gets them evicted.
+func TestSelfPreservationByHearsay(t *testing.T) {
+	for _, test := range []struct {
+		name             string
+		duration, dead   int
+		hammer, preserve bool
+	}{
+		{name: "fast ones that never renew, with endless leases", duration: 1 << 30, dead: 2},
+		{name: "fast ones that renew all the time", duration: 90, dead: 50, hammer: true, preserve: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, v := evicting(t, 100, registry.EvictorOptions{}, registry.Options{})
+				for i := range 10 {
+					r.Register(leased(fmt.Sprint("fast-", i), 1, test.duration), false)
+				}
+				for range 120 {
+					time.Sleep(time.Second)
+					renewEach(t, r, upTo(100-test.dead)...)
+					for i := range 10 {
+						for range 20 {
+							if test.hammer {
+								r.Renew(registry.NewKey("LEASE", fmt.Sprint("fast-", i)), 1, "", false)
+							}
+						}
+					}
+				}
+				if n := pass(t, v); v.SelfPreservation() != test.preserve || (n == 0) != test.preserve {
+					t.Errorf("evicted %d, self-preservation %t, want %t (%+v)", n, v.SelfPreservation(), test.preserve, r.Leases())
+				}
+			})
+		})
+	}
 }
 
 func TestSelfPreservationDoesNotErode(t *testing.T) {
@@ -115,7 +223,7 @@ func TestSelfPreservationDoesNotErode(t *testing.T) {
 				time.Sleep(30 * time.Second)
 				renewEach(t, r, upTo(alive)...)
 			}
-			return v.Pass()
+			return pass(t, v)
 		}
 		evicted := 0
 		for range 5 {
@@ -158,28 +266,28 @@ func TestExpectedHoldsEachOnce(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		do   func(*testing.T, *registry.Registry)
-		want float64 // renewals a minute; the instance makes 2
+		want int
 	}{
-		{"evicted", func(*testing.T, *registry.Registry) {}, 2},
-		{"back", func(_ *testing.T, r *registry.Registry) { register(r) }, 2},
-		{"evicted again", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r) }, 2},
-		{"evicted a third time", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r); register(r); evict(t, r) }, 2},
+		{"evicted", func(*testing.T, *registry.Registry) {}, 1},
+		{"back", func(_ *testing.T, r *registry.Registry) { register(r) }, 1},
+		{"evicted again", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r) }, 1},
+		{"evicted a third time", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r); register(r); evict(t, r) }, 1},
 		{"cancelled", func(_ *testing.T, r *registry.Registry) { r.Cancel(key, false) }, 0},
-		{"forgotten", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget() }, 2},
-		{"forgotten and back", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget(); register(r) }, 2},
+		{"forgotten", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget() }, 1},
+		{"forgotten and back", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget(); register(r) }, 1},
 		{"forgotten, back and cancelled", func(_ *testing.T, r *registry.Registry) {
 			time.Sleep(8 * time.Minute)
 			r.Forget()
 			register(r)
 			r.Cancel(key, false)
 		}, 0},
-		{"just under a quarter of an hour", func(*testing.T, *registry.Registry) { time.Sleep(15*time.Minute - time.Millisecond) }, 2},
+		{"just under a quarter of an hour", func(*testing.T, *registry.Registry) { time.Sleep(15*time.Minute - time.Millisecond) }, 1},
 		{"a quarter of an hour", func(*testing.T, *registry.Registry) { time.Sleep(15 * time.Minute) }, 0},
 		{"a quarter of an hour from the first of two", func(t *testing.T, r *registry.Registry) {
 			register(r)
 			evict(t, r)
 			time.Sleep(15*time.Minute - 90*time.Second)
-		}, 2},
+		}, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -187,7 +295,7 @@ func TestExpectedHoldsEachOnce(t *testing.T) {
 				evict(t, r)
 				test.do(t, r)
 				if got := r.Leases().Expected; got != test.want {
-					t.Errorf("expected renewals = %v a minute, want %v", got, test.want)
+					t.Errorf("expected leases = %d, want %d", got, test.want)
 				}
 			})
 		})
@@ -215,7 +323,7 @@ func TestPassLimitAndOrder(t *testing.T) {
 					},
 				}, registry.Options{})
 				time.Sleep(90*time.Second + time.Millisecond)
-				if got := v.Pass(); got != test.limit {
+				if got := pass(t, v); got != test.limit {
 					t.Errorf("first pass evicted %d, want %d", got, test.limit)
 				}
 				if test.size > test.limit && !shuffled {
@@ -247,12 +355,12 @@ func TestCompensation(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r, v := evicting(t, 0, registry.EvictorOptions{NoSelfPreservation: true}, registry.Options{})
-				v.Pass()
+				r, v := evicting(t, 0, registry.EvictorOptions{NoSelfPreservation: true, Interval: time.Minute}, registry.Options{})
+				pass(t, v)
 				time.Sleep(test.registered)
 				r.Register(leased("i-0", 5, 40), false)
 				time.Sleep(test.second - test.registered)
-				if got := v.Pass(); got != test.want {
+				if got := pass(t, v); got != test.want {
 					t.Errorf("evicted %d, want %d", got, test.want)
 				}
 			})
@@ -291,13 +399,48 @@ func TestLeaseCompat(t *testing.T) {
 	}
 }
 
+// With netflix a peer's heartbeat doubles a lease too. The age of the registration
+// itself, which comes by several ways and each time looks a little younger or
+// older, does not.
+func TestNetflixLeaseOfPeers(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		at, age time.Duration // of the heartbeat, after the join
+		lives   time.Duration // from the join on
+	}{
+		{"the registration itself", time.Second, 990 * time.Millisecond, 90*time.Second + 10*time.Millisecond},
+		{"half an interval later", 15 * time.Second, 0, 195 * time.Second},
+		{"late", time.Minute, 30 * time.Second, 210 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r, _ := evicting(t, 0, registry.EvictorOptions{}, registry.Options{LeaseCompat: registry.Netflix})
+				e := registry.Entry{Record: live(instance("ORDERS", "i-1", eureka.StatusUp, start), 5, eureka.StatusUp)}
+				key := registry.NewKey("ORDERS", "i-1")
+				r.Join(key, e, whole)
+				time.Sleep(test.at)
+				e.Age = test.age
+				r.Join(key, joining{e, 0}.sent(), 0)
+				time.Sleep(test.lives - test.at)
+				if n := len(r.Expired(0)); n != 0 {
+					t.Errorf("expired after %v", test.lives)
+				}
+				time.Sleep(time.Millisecond)
+				if n := len(r.Expired(0)); n != 1 {
+					t.Errorf("not expired after %v and 1 ms", test.lives)
+				}
+			})
+		})
+	}
+}
+
 // TestExpiredInstanceIsNotFound: a single instance whose lease is up is 404 while
 // evictions are allowed, though lists have it until the next pass (REFERENCE 1.3).
 func TestExpiredInstanceIsNotFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, v := evicting(t, 1, registry.EvictorOptions{NoSelfPreservation: true}, registry.Options{})
 		key := registry.NewKey("LEASE", "i-0")
-		v.Pass()
+		pass(t, v)
 		time.Sleep(90 * time.Second)
 		if _, ok := r.Instance(key); !ok {
 			t.Error("not found while its lease runs")
@@ -315,27 +458,6 @@ func TestExpiredInstanceIsNotFound(t *testing.T) {
 		renewEach(t, r, 0)
 		if _, ok := r.Instance(key); !ok {
 			t.Error("not found after its renewal")
-		}
-	})
-}
-
-func TestMeterIsSliding(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r, _ := evicting(t, 1, registry.EvictorOptions{}, registry.Options{})
-		for range 120 {
-			time.Sleep(time.Second)
-			renewEach(t, r, 0)
-		}
-		if got := r.Leases().Renewals; got != 60 {
-			t.Errorf("renewals = %v a minute at one a second, want 60", got)
-		}
-		time.Sleep(30 * time.Second)
-		if got := r.Leases().Renewals; got != 30 {
-			t.Errorf("renewals = %v after half a minute of silence, want 30", got)
-		}
-		time.Sleep(30 * time.Second)
-		if got := r.Leases().Renewals; got != 0 {
-			t.Errorf("renewals = %v after a minute of silence, want 0", got)
 		}
 	})
 }

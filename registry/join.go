@@ -14,7 +14,7 @@ import (
 // in holds the peer's versions of both parts, carried says which of them the
 // peer sent with their content: Registered the record (then also the override),
 // Overridden the override, neither just the lease. The lease joins whenever the
-// key is known; what is just a lease counts as a renewal if it moved ours by one.
+// key is known.
 //
 // NotFound: the peer's record (or, where it sent neither part, its override)
 // would win over ours and it did not send it. Conflict: one of ours wins; the
@@ -47,17 +47,15 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	was, seen := e.isPresent(), e.visible
 	action := eureka.Modified
 	changed := false
-	if moved := e.renew(renewed); moved && carried == 0 && e.isRenewal(renewed) {
-		e.counted.Store(renewed)
-		e.renewedYet.Store(true)
-		r.meter.add(lease)
+	if moved := e.renew(renewed); moved && carried == 0 && e.record.Live && renewed-e.joinedAt >= interval(e.record.Info).Milliseconds()/2 {
+		e.renewedYet.Store(true) // less than that is the registration itself, longer on its way
 	}
 	if withRecord && in.Record.After(&e.record) {
 		if in.Record.Live && !was {
 			e.registered, e.serviceUp = wall, 0
 		}
 		e.record = in.Record
-		e.counted.Store(max(e.counted.Load(), renewed)) // the registration renews nothing
+		e.joinedAt = max(e.joinedAt, renewed)
 		action, changed = eureka.Added, true
 		if !e.record.Live {
 			e.evicted = false

@@ -29,7 +29,7 @@ func TestRecent(t *testing.T) {
 		r.Cancel(registry.NewKey("LEASE", "i-5"), false)
 		r.Cancel(registry.NewKey("LEASE", "nobody"), false)
 		time.Sleep(90 * time.Second)
-		evicted := v.Pass()
+		evicted := pass(t, v)
 		if _, cancelled = r.Recent(); len(cancelled) != 1+evicted || cancelled[evicted].Key.ID != "i-5" {
 			t.Errorf("%d cancelled, want the one and %d evicted", len(cancelled), evicted)
 		}

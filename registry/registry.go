@@ -99,9 +99,9 @@ type Registry struct {
 	entries   int                 // all of them, with tombstones and evicted ones
 	delta     deltaList           // what changed, each entry once
 	digest    digest
-	forgotten map[Key]*entry    // removed, but in the delta still
-	upSince   int64             // lease clock, ms
-	lost      map[Key]lostLease // by eviction, lately
+	forgotten map[Key]*entry // removed, but in the delta still
+	upSince   int64          // lease clock, ms
+	lost      map[Key]int64  // evicted lately, and when; lease clock, ms
 
 	// generation counts what readers can see: an answer made at one
 	// generation is the right answer as long as it stands.
@@ -114,7 +114,6 @@ type Registry struct {
 	registered, cancelled recent
 
 	stats counters
-	meter meter // of renewals
 }
 
 // application is the instances of one application name.
@@ -133,15 +132,12 @@ type entry struct {
 	override Override
 	renewed  atomic.Int64 // lease clock, ms; written under at least the read lock
 
-	// counted is the last renewal that was made here, or counted though a peer
-	// told it; lease clock, ms.
-	counted atomic.Int64
-
 	// Local, never merged.
 	evicted    bool
 	leaf       uint16      // of the digest
 	sum        uint64      // what the digest holds of it; 0: nothing, it is retired
 	renewedYet atomic.Bool // since its registration, see Netflix
+	joinedAt   int64       // renewed when a peer's record was joined; lease clock, ms
 	registered int64       // wall clock, ms
 	serviceUp  int64       // wall clock, ms; 0: never UP
 	visible    eureka.Status
@@ -171,7 +167,7 @@ func New(opts Options) (*Registry, error) {
 	r := &Registry{
 		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(),
 		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
-		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]lostLease),
+		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}
 	if opts.Metrics != nil {
 		if err := opts.Metrics.Register((*collector)(r)); err != nil {
@@ -314,21 +310,6 @@ func (e *entry) renew(at int64) bool {
 			return true
 		}
 	}
-}
-
-// renewHere renews the lease for a client, or for a Java peer.
-func (e *entry) renewHere(at int64) {
-	e.renew(at)
-	e.counted.Store(at)
-}
-
-// isRenewal says whether a heartbeat by which a peer moved the lease to at tells
-// of a renewal that has not counted here. One renewal comes by several ways: in
-// a batch, in one that is resent, in an answer about ages. Each time it looks
-// later by what it was longer on its way; by less than half an interval, as
-// between two renewals.
-func (e *entry) isRenewal(at int64) bool {
-	return e.record.Live && at-e.counted.Load() >= interval(e.record.Info).Milliseconds()/2
 }
 
 // leaseDuration is the duration that a registration asks for.

@@ -110,34 +110,44 @@ const queueLen = 64
 
 var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
 
-// evict is what node does once a minute.
+// evict is an eviction pass, as a node makes it.
 func (p *proc) evict(ctx context.Context) {
-	if !p.serves() && p.world.rule != evictStalled {
-		return
-	}
-	p.cluster.EvictOutlived(ctx)
-	if p.node == p.world.plan.preserves {
-		return
-	}
-	candidates := p.evictor.Candidates()
-	if p.world.rule != noAsking && p.world.rule != noGraceNoAsking {
-		p.cluster.AskAges(ctx, candidates)
-	}
-	if !p.awake() || !p.serves() && p.world.rule != evictStalled {
-		return
-	}
-	if p.world.rule == evictionCancels {
-		for _, key := range candidates {
-			p.reg.Cancel(key, false)
+	w, asked := p.world, asking{Cluster: p.cluster, skip: p.world.rule == noAsking || p.world.rule == noGraceNoAsking}
+	begun, may := false, false
+	p.evictor.Run(ctx, &asked, func() bool {
+		may = !begun || p.awake() && p.node != w.plan.preserves
+		may = may && (p.serves() || w.rule == evictStalled)
+		if begun && may && w.rule == evictionCancels {
+			for _, key := range asked.keys {
+				p.reg.Cancel(key, false)
+			}
 		}
+		begun = true
+		return may
+	})
+	if !may {
+		return
 	}
-	p.evictor.Evict(candidates)
-	for _, key := range candidates {
+	for _, key := range asked.keys {
 		if _, evicted, ok := p.reg.Entry(key); !ok || evicted {
-			p.world.evicted(p, key)
+			w.evicted(p, key)
 		}
 	}
 	p.reg.SweepDelta()
+}
+
+// asking is a cluster that remembers what it was asked for.
+type asking struct {
+	*cluster.Cluster
+	skip bool
+	keys []registry.Key
+}
+
+func (a *asking) AskAges(ctx context.Context, keys []registry.Key) {
+	a.keys = keys
+	if !a.skip {
+		a.Cluster.AskAges(ctx, keys)
+	}
 }
 
 // kill ends the process as a crash does: nothing that it still does is heard.

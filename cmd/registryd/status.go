@@ -110,8 +110,8 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	if hidden := o.Entries - o.Instances; hidden > 0 {
 		fmt.Fprintf(&out, ", and %d cancelled or evicted ones that are remembered", hidden)
 	}
-	fmt.Fprintf(&out, "\nleases     %.0f renewals in the last minute, %.0f expected; self-preservation %s\n",
-		o.Leases.Renewals, o.Leases.Expected, preservation(o))
+	fmt.Fprintf(&out, "\nleases     %d expected, %d missing; self-preservation %s\n",
+		o.Leases.Expected, o.Leases.Missing, preservation(o))
 	fmt.Fprintf(&out, "peers      %d\n", len(o.Peers))
 	if len(o.Peers) > 0 {
 		fmt.Fprintln(&out)
@@ -134,14 +134,10 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 }
 
 func preservation(o *node.Overview) string {
-	switch {
-	case o.Leases.SelfPreservation:
+	if o.Leases.SelfPreservation {
 		return "on: nothing is evicted"
-	case !o.Leases.Measured:
-		return "not measured yet"
-	default:
-		return "off"
 	}
+	return "off"
 }
 
 func peerStatus(status string, silent float64) string {

@@ -13,7 +13,7 @@ func TestPrintStatus(t *testing.T) {
 	const body = `{
 		"node": "n1", "cluster": "prod", "version": "v1.0", "url": "http://n1:8761/eureka/", "started": "2026-01-01T00:00:00Z",
 		"state": "ready", "ready": true, "instances": 50, "entries": 53,
-		"leases": {"expected": 100, "renewals": 12, "measured": true, "self_preservation": true},
+		"leases": {"expected": 100, "missing": 88, "self_preservation": true},
 		"peers": [
 			{"name": "n2", "status": "reachable", "round_trip_last_seconds": 0.0012344, "sent_tasks": 1204,
 			 "failed": {"busy": 0}, "dropped": {"expired": 0}},
@@ -25,7 +25,7 @@ func TestPrintStatus(t *testing.T) {
 	const want = `node       n1 of cluster prod, registryd v1.0, at http://n1:8761/eureka/
 state      ready, up 1m30s
 instances  50, and 3 cancelled or evicted ones that are remembered
-leases     12 renewals in the last minute, 100 expected; self-preservation on: nothing is evicted
+leases     100 expected, 88 missing; self-preservation on: nothing is evicted
 peers      2
 
 PEER  STATUS                  QUEUES  IN FLIGHT  OLDEST  ROUND TRIP  LAG    SENT  FAILED                 DROPPED    WAITING

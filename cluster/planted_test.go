@@ -11,11 +11,9 @@ import (
 // plant is a bug in the pipeline's code that TestPipelineSeeds must notice.
 type plant struct {
 	name  string
-	edits []edit
+	edits []planted.Edit
 	notes string // matches what the failing seed says
 }
-
-type edit planted.Edit
 
 // plantedSeeds is how many seeds may pass before a planted bug is noticed.
 const plantedSeeds = 400
@@ -25,92 +23,92 @@ var plants = []plant{
 	{
 		// A task per action and instance, with the data of when it was
 		// submitted; a newer one takes the place of the older one of its kind.
-		"Java's coalescing", []edit{
-			{"cluster/peer.go", `{ p.acceptor.Offer(key, bits) }`, `{
+		"Java's coalescing", []planted.Edit{
+			{In: "cluster", Func: "peer.offer", Imports: []string{"strings"}, Before: `
 				if isPlanted("Java's coalescing") {
 					key.ID, _, _ = strings.Cut(key.ID, "\x00")
 					entry, _, _ := p.cluster.reg.Entry(key)
 					key.ID += "\x00" + bits.String()
 					submitted.Store(submission{p.cluster, key}, entry)
-				}
-				p.acceptor.Offer(key, bits)
-			}`},
-			{"cluster/peer.go", "import (\n", "import (\n\t\"strings\"\n"},
-			{"cluster/render.go", "	entry, evicted, ok := c.reg.Entry(key)\n", `	entry, evicted, ok := c.reg.Entry(key)
+				}`},
+			{In: "cluster", Func: "Cluster.render",
+				Find: "entry, evicted, ok := c.reg.Entry(key)", Imports: []string{"strings"}, After: `
 				if isPlanted("Java's coalescing") {
 					var v any
 					v, ok = submitted.Load(submission{c, key})
 					entry, _ = v.(registry.Entry)
 					key.ID, _, _ = strings.Cut(key.ID, "\x00")
-				}
-			`},
-			{"cluster/render.go", "import (\n", "import (\n\t\"strings\"\n\t\"sync\"\n"},
-			{"cluster/render.go", "const itemRoom = 1536\n", `const itemRoom = 1536
-
+				}`},
+			{In: "cluster", Imports: []string{"sync", "github.com/registryd/registryd/registry"}, Add: `
 				type submission struct {
 					c   *Cluster
 					key registry.Key
 				}
 
-				var submitted sync.Map
-			`},
+				var submitted sync.Map`},
 		}, `is twice in one batch|is answered 409`,
 	},
 	{
-		"a clock that resets", []edit{{"acceptor/queue.go", "	merged.last = newer.last\n", `	merged.last = newer.last
+		"a clock that resets", []planted.Edit{{In: "acceptor", Func: "merge",
+			Find: "merged.last = newer.last", After: `
 			if isPlanted("a clock that resets") {
 				merged.first = newer.first
-			}
-		`}}, `got .* after .*, want at most`,
+			}`}}, `got .* after .*, want at most`,
 	},
 	{
-		"a retry that overwrites", []edit{{"acceptor/run.go", "merged := merge(e, n.entry, a.opts.Merge)\n", `merged := merge(e, n.entry, a.opts.Merge)
+		"a retry that overwrites", []planted.Edit{{In: "acceptor", Func: "Acceptor.putBack",
+			Find: "merged := merge(e, n.entry, a.opts.Merge)", After: `
 			if isPlanted("a retry that overwrites") {
 				merged.slot = e.slot
-			}
-		`}}, `the slot had lost a part|ends .* with`,
+			}`}}, `the slot had lost a part|ends .* with`,
 	},
 	{
-		"a lost count", []edit{{"acceptor/run.go", "a.tally.merged++\n\t\t\tmerged :=", `if !isPlanted("a lost count") {
+		"a lost count", []planted.Edit{{In: "acceptor", Func: "Acceptor.putBack",
+			Find: "a.tally.merged++", Replace: `if !isPlanted("a lost count") {
 				a.tally.merged++
-			}
-			merged :=`}}, `actions unaccounted for`,
+			}`}}, `actions unaccounted for`,
 	},
 	{
-		"a merge that forgets", []edit{{"registry/change.go", "	if newer&Cancelled != 0 {\n", `	if isPlanted("a merge that forgets") {
-			return newer
-		}
-		if newer&Cancelled != 0 {
-		`}}, `answered 404`,
+		"a merge that forgets", []planted.Edit{{In: "registry", Func: "Bits.Merge", Before: `
+			if isPlanted("a merge that forgets") {
+				return newer
+			}`}}, `answered 404`,
 	},
 	{
-		"a renewal that is merged away", []edit{{"acceptor/run.go", "		n.entry = merge(n.entry, e, a.opts.Merge)\n", `		if !isPlanted("a renewal that is merged away") {
-			n.entry = merge(n.entry, e, a.opts.Merge)
-		}
-		`}}, `answered 404|has never got`,
+		"a renewal that is merged away", []planted.Edit{{In: "acceptor", Func: "Acceptor.place",
+			Find: "n.entry = merge(n.entry, e, a.opts.Merge)", Replace: `
+			if !isPlanted("a renewal that is merged away") {
+				n.entry = merge(n.entry, e, a.opts.Merge)
+			}`}}, `answered 404|has never got`,
 	},
 	{
-		"the override alone where the record changed too", []edit{{"cluster/render.go", "!rec.Live || bits&(registry.Registered|registry.Cancelled) != 0:\n", `!rec.Live || bits&(registry.Registered|registry.Cancelled) != 0 &&
-			!(isPlanted("the override alone where the record changed too") && bits&registry.Overridden != 0):
-		`}}, `answered 404`,
+		"the override alone where the record changed too", []planted.Edit{{In: "cluster", Func: "Cluster.render",
+			Find: "bits&(registry.Registered|registry.Cancelled) != 0",
+			Replace: `bits&(registry.Registered|registry.Cancelled) != 0 &&
+				!(isPlanted("the override alone where the record changed too") && bits&registry.Overridden != 0)`}},
+		`answered 404`,
 	},
 	{
-		"an override that comes late wins", []edit{{"registry/join.go", "	if withOverride && in.Override.After(&e.override) {\n", `	if withOverride && (in.Override.After(&e.override) || isPlanted("an override that comes late wins")) {
-		`}}, `goes back with`,
+		"an override that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.Join",
+			Find:    "in.Override.After(&e.override)",
+			Replace: `(in.Override.After(&e.override) || isPlanted("an override that comes late wins"))`}}, `goes back with`,
 	},
 	{
-		"a record that comes late wins", []edit{{"registry/join.go", "	if withRecord && in.Record.After(&e.record) {\n", `	if withRecord && (in.Record.After(&e.record) || isPlanted("a record that comes late wins")) {
-		`}}, `goes back with`,
+		"a record that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.Join",
+			Find:    "if withRecord && in.Record.After(&e.record)",
+			Replace: `if withRecord && (in.Record.After(&e.record) || isPlanted("a record that comes late wins"))`}},
+		`goes back with`,
 	},
 	{
-		"a failed batch counts as sent", []edit{{"batcher/batcher.go", "		return make([]acceptor.Outcome, len(batch.Items)), err // Retry is the zero Outcome.\n", `		outcomes = make([]acceptor.Outcome, len(batch.Items))
+		"a failed batch counts as sent", []planted.Edit{{In: "batcher", Func: "Batcher.send",
+			Find: "return make([]acceptor.Outcome, len(batch.Items)), err", Before: `
 			if isPlanted("a failed batch counts as sent") {
+				outcomes := make([]acceptor.Outcome, len(batch.Items))
 				for i := range outcomes {
 					outcomes[i] = acceptor.Done()
 				}
-			}
-			return outcomes, err
-		`}}, `ends .* with|answered 404`,
+				return outcomes, err
+			}`}}, `ends .* with|answered 404`,
 	},
 }
 
@@ -123,9 +121,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	var edits []planted.Edit
 	for _, p := range plants {
-		for _, e := range p.edits {
-			edits = append(edits, planted.Edit(e))
-		}
+		edits = append(edits, p.edits...)
 	}
 	var flags []string
 	if raced {
@@ -133,16 +129,17 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	binary := planted.Build(t, edits, flags...)
 	run := func(name string) (string, error) {
-		out, err := binary.Command(t.Context(), name, "-test.run=^TestPipelineSeeds$", fmt.Sprint("-seeds=", plantedSeeds)).CombinedOutput()
+		args := []string{"-test.run=^TestPipelineSeeds$", fmt.Sprint("-seeds=", plantedSeeds)}
+		out, err := binary.Command(t.Context(), name, args...).CombinedOutput()
 		return string(out), err
 	}
 	if out, err := run(""); err != nil {
 		t.Fatalf("without a bug: %v\n%s", err, out)
 	}
-	told := regexp.MustCompile(`seed \d+ \(\w+\): .*`)
+	line := regexp.MustCompile(`seed \d+ \(\w+\): .*`)
 	for _, p := range plants {
 		out, err := run(p.name)
-		said := told.FindString(out)
+		said := line.FindString(out)
 		switch {
 		case err == nil:
 			t.Errorf("%s: not noticed in %d seeds", p.name, plantedSeeds)

@@ -26,31 +26,26 @@ const (
 // so a rule about versions is broken for what comes from clients and from peers.
 // An edit that several of them share stands at the first; all are in one build.
 func plantedRules() []broken {
-	const (
-		client, join, state = "registry/client.go", "registry/join.go", "registry/state.go"
-		newRecord           = "	rec.Version = e.next(wall, isReplication)\n"
-		newOverride         = "	o.Version = e.next(wall, isReplication)\n"
-		newTombstone        = "	v := e.next(wall, isReplication)\n"
-		newMetadata         = "	e.record.Base = e.visible\n		e.record.Version = e.known() + 1\n"
-		kept                = "keeps(e *entry, lastDirty int64, isReplication bool) (Bits, bool) {\n"
-		newClient           = "		c.frozen = true\n	}\n"
-	)
-	after := func(file, line, then string) planted.Edit {
-		return planted.Edit{File: file, Old: line, New: line + then}
+	after := func(function, find, then string) planted.Edit {
+		return planted.Edit{In: "registry", Func: function, Find: find, After: then}
 	}
 	// For which rule the clients are others, also where nothing is planted.
 	clients := func(rule, change string) planted.Edit {
-		return after("simulate/client_test.go", newClient, fmt.Sprintf("if *ruleFlag == %q { %s }\n", rule, change))
+		return planted.Edit{In: "simulate", Func: "newClient",
+			Find: "c.dirty = c.clock()", Before: fmt.Sprintf("if *ruleFlag == %q { %s }", rule, change)}
 	}
 	timestamps := fmt.Sprintf("if isPlanted(%q, %q, %q, %q) ", byTimestamp, everyoneMoves, deadWins, liveWins)
 	return []broken{
 		{
 			planted: byTimestamp, much: emphasis{}, seeds: 40, as: `lives`,
 			edits: []planted.Edit{
-				after(client, newRecord, timestamps+"{ rec.Version = rec.LastDirty }\n"),
-				after(client, newOverride, timestamps+"{ o.Version = e.record.LastDirty }\n"),
-				after(client, newMetadata, timestamps+"{ e.record.Version = e.record.LastDirty }\n"),
-				after(client, kept, timestamps+`{
+				after("Registry.Register", "rec.Version = e.next(wall, isReplication)",
+					timestamps+"{ rec.Version = rec.LastDirty }"),
+				after("Registry.setOverride", "o.Version = e.next(wall, isReplication)",
+					timestamps+"{ o.Version = e.record.LastDirty }"),
+				after("Registry.SetMetadata", "e.record.Version = e.known() + 1",
+					timestamps+"{ e.record.Version = e.record.LastDirty }"),
+				{In: "registry", Func: "Registry.keeps", Imports: []string{"math"}, Before: timestamps + `{
 					if e.record.Version != 0 && !e.evicted {
 						bits := Renewed
 						if !e.record.Live {
@@ -59,9 +54,7 @@ func plantedRules() []broken {
 						again := Record{Version: lastDirty, Live: true, Hash: math.MaxUint64}
 						return bits, !again.After(&e.record)
 					}
-				}
-				`),
-				after(client, "import (\n", "\"math\"\n"),
+				}`},
 			},
 		},
 		{
@@ -71,22 +64,25 @@ func plantedRules() []broken {
 		{
 			planted: deadWins, much: emphasis{}, seeds: 50, as: `lives`,
 			edits: []planted.Edit{
-				{File: state, Old: "		return r.Live\n", New: fmt.Sprintf("return r.Live != isPlanted(%q)\n", deadWins)},
-				after(client, newTombstone, fmt.Sprintf("if isPlanted(%q, %q) { v = e.record.Version }\n", deadWins, liveWins)),
+				{In: "registry", Func: "Record.After",
+					Find: "return r.Live", Replace: fmt.Sprintf("return r.Live != isPlanted(%q)", deadWins)},
+				after("Registry.Cancel", "v := e.next(wall, isReplication)",
+					fmt.Sprintf("if isPlanted(%q, %q) { v = e.record.Version }", deadWins, liveWins)),
 			},
 		},
 		{planted: liveWins, much: emphasis{quitting: 1}, seeds: 15, as: `was cancelled|is dead`},
 		{
-			planted: oneVersion, much: emphasis{partition: 20, deleteOverride: 30}, seeds: 40, as: `lost an override|was overridden`,
+			planted: oneVersion, much: emphasis{partition: 20, deleteOverride: 30},
+			seeds: 40, as: `lost an override|was overridden`,
 			edits: []planted.Edit{
-				{File: join, Old: "	if withRecord && in.Record.After(&e.record) {\n", New: `
-					one, known, told := isPlanted("` + oneVersion + `"), e.known(), max(in.Record.Version, in.Override.Version)
-					older, newer := one && told < known, one && told > known
-					if withRecord && !older && (newer || in.Record.After(&e.record)) {
-				`},
-				{File: join, Old: "	if withOverride && in.Override.After(&e.override) {\n", New: `
-					if withOverride && !older && (newer && withRecord || in.Override.After(&e.override)) {
-				`},
+				{In: "registry", Func: "Registry.Join",
+					Find: "if withRecord && in.Record.After(&e.record)", Replace: `
+					one, known, said := isPlanted("` + oneVersion + `"), e.known(), max(in.Record.Version, in.Override.Version)
+					older, newer := one && said < known, one && said > known
+					if withRecord && !older && (newer || in.Record.After(&e.record))`},
+				{In: "registry", Func: "Registry.Join",
+					Find: "if withOverride && in.Override.After(&e.override)", Replace: `
+					if withOverride && !older && (newer && withRecord || in.Override.After(&e.override))`},
 			},
 		},
 		{
@@ -94,15 +90,19 @@ func plantedRules() []broken {
 			edits: []planted.Edit{
 				clients(trustFuture, "c.off, c.frozen = rand64(rng, time.Hour), false"),
 				{
-					File: client, Old: "lastDirty < min(e.record.LastDirty, e.record.Version)\n",
-					New: fmt.Sprintf("lastDirty < e.record.LastDirty && (isPlanted(%q) || lastDirty < e.record.Version)\n", trustFuture),
+					In: "registry", Func: "Registry.keeps",
+					Find: "lastDirty < min(e.record.LastDirty, e.record.Version)",
+					Replace: fmt.Sprintf("lastDirty < e.record.LastDirty && (isPlanted(%q) || lastDirty < e.record.Version)",
+						trustFuture),
 				},
 			},
 		},
 		{
-			planted: metadataNow, much: emphasis{partition: 25, quitting: 1, setMetadata: 300}, seeds: 40, as: `was cancelled|is dead`,
+			planted: metadataNow, much: emphasis{partition: 25, quitting: 1, setMetadata: 300},
+			seeds: 40, as: `was cancelled|is dead`,
 			edits: []planted.Edit{
-				after(client, newMetadata, fmt.Sprintf("if isPlanted(%q) { e.record.Version = e.next(wall, false) }\n", metadataNow)),
+				after("Registry.SetMetadata", "e.record.Version = e.known() + 1",
+					fmt.Sprintf("if isPlanted(%q) { e.record.Version = e.next(wall, false) }", metadataNow)),
 			},
 		},
 	}

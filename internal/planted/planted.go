@@ -2,7 +2,7 @@
 // code, so that a test can show what it would notice. All bugs are in one
 // binary; an environment variable chooses the one that is awake.
 //
-//	edits ──▶ overlay ──go test -c──▶ Binary ──Command(name)──▶ the tests, with that bug
+//	edits ──apply──▶ overlay ──go test -c──▶ Binary ──Command(name)──▶ the tests, with that bug
 //
 // Each package that is edited gets a function `isPlanted(names ...string) bool`,
 // which says whether one of these bugs is chosen: what an edit puts in stands
@@ -13,11 +13,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,11 +25,25 @@ import (
 // text, as to any that is not the name of one, it chooses none.
 const Variable = "PLANTED"
 
-// Edit replaces text of a file. The text must be there once: an edit that no
-// longer fits the code is a failing test, not a bug that is not there.
+// Edit changes one place in the code of a package. The place is named by
+// identifiers and by code, which are compared token by token: comments and line
+// breaks don't matter. An edit that doesn't fit exactly once is a failing test, not a
+// bug that is not there. Edits of one build must not overlap.
 type Edit struct {
-	File     string // from the module's root, with slashes
-	Old, New string
+	In      string   // the package's folder, from the module's root, with slashes
+	Imports []string // paths that the new code needs in its file
+
+	// Func is the function to change: "merge", or "Registry.Register" for a method.
+	// Find is code in its body; empty: the beginning of the body. Before and After
+	// are put around that code; Replace takes its place if it isn't empty.
+	Func, Find             string
+	Before, After, Replace string
+
+	// Decl is the name of a declaration at the package's top that Replace takes the
+	// place of: a function, a method, a type, a constant or a variable.
+	Decl string
+
+	Add string // declarations to add to the package
 }
 
 // Chosen returns the bug that this process was started with. It was started by a
@@ -43,9 +54,9 @@ func Chosen() (name string, ok bool) { return os.LookupEnv(Variable) }
 // built it ends.
 type Binary struct{ file string }
 
-// Build builds the tests of the package in the working directory, with all edits
-// in it, in their order. flags are more flags for `go test`. It fails the test if
-// an edit doesn't fit or the result doesn't build.
+// Build builds the tests of the package in the working directory with all edits.
+// flags are more flags for `go test`. It fails the test if an edit doesn't fit or
+// the result doesn't build.
 func Build(tb testing.TB, edits []Edit, flags ...string) *Binary {
 	tb.Helper()
 	root, err := moduleRoot()
@@ -75,7 +86,8 @@ func Build(tb testing.TB, edits []Edit, flags ...string) *Binary {
 	}
 	b := &Binary{filepath.Join(dir, "planted.test")}
 	args := slices.Concat([]string{"test", "-c", "-vet=off", "-overlay", listFile, "-o", b.file}, flags, []string{"."})
-	if out, err := exec.CommandContext(tb.Context(), "go", args...).CombinedOutput(); err != nil { //nolint:gosec // Our own arguments.
+	build := exec.CommandContext(tb.Context(), "go", args...) //nolint:gosec // Our own arguments.
+	if out, err := build.CombinedOutput(); err != nil {
 		tb.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return b
@@ -104,32 +116,6 @@ func isPlanted(names ...string) bool { return slices.Contains(names, plantedBug)
 
 // switchName is the name of that file.
 const switchName = "planted_switch.go"
-
-// apply returns the text of each file that the edits change or add, by its path
-// from root. It tells of all edits that don't fit.
-func apply(root string, edits []Edit) (map[string]string, error) {
-	files := make(map[string]string)
-	var faults []error
-	for _, e := range edits {
-		if _, read := files[e.File]; !read {
-			text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(e.File)))
-			if err != nil {
-				return nil, err
-			}
-			files[e.File] = string(text)
-		}
-		if n := strings.Count(files[e.File], e.Old); n != 1 {
-			faults = append(faults, fmt.Errorf("%s: %q is there %d times, want once", e.File, e.Old, n))
-			continue
-		}
-		files[e.File] = strings.Replace(files[e.File], e.Old, e.New, 1)
-	}
-	for _, file := range slices.Collect(maps.Keys(files)) {
-		// A package is named after its folder in this module.
-		files[path.Join(path.Dir(file), switchName)] = fmt.Sprintf(switchFile, path.Base(path.Dir(file)))
-	}
-	return files, errors.Join(faults...)
-}
 
 // moduleRoot is the folder of go.mod: the working directory or one above it.
 func moduleRoot() (string, error) {

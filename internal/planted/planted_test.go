@@ -1,7 +1,7 @@
 package planted
 
 import (
-	"maps"
+	"go/format"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,44 +10,97 @@ import (
 )
 
 func TestApply(t *testing.T) {
+	const text = `package low
+
+const (
+	a = 1
+	b = 2
+)
+
+type T[K any] struct{}
+
+// f is a function.
+func (t *T[K]) f(
+	x int,
+) int {
+	if x > a { // a comment
+		return g(
+			x,
+			b, // and one more
+		)
+	}
+	return x + x
+}
+
+func g(x, y int) int { return x * y }
+`
 	root := t.TempDir()
-	for file, text := range map[string]string{
-		"low/a.go":  "package low\n\nconst a, b = 1, 2\n",
-		"high/c.go": "package high\n\nconst c, d = 3, 3\n",
-	} {
-		name := filepath.Join(root, filepath.FromSlash(file))
-		if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+	if err := os.Mkdir(filepath.Join(root, "low"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"a.go": text, "a_test.go": "package low_test\n\nfunc g() {}\n"} {
+		if err := os.WriteFile(filepath.Join(root, "low", name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
+	replaced := func(pairs ...string) string { return strings.NewReplacer(pairs...).Replace(text) }
 	tests := []struct {
 		name  string
 		edits []Edit
-		want  map[string]string // but for the switch
-		fault string            // part of it
+		want  string // of a.go, in its tokens
+		fault string // part of it
 	}{
 		{
-			name:  "one",
-			edits: []Edit{{"low/a.go", "1", "7"}},
-			want:  map[string]string{"low/a.go": "package low\n\nconst a, b = 7, 2\n"},
+			name:  "an expression of a method, over lines and comments",
+			edits: []Edit{{Func: "T.f", Find: "g(x, b)", Replace: "7"}},
+			want:  replaced("g(\n\t\t\tx,\n\t\t\tb, // and one more\n\t\t)", "7"),
 		},
 		{
-			name:  "a later one finds what an earlier one put in",
-			edits: []Edit{{"low/a.go", "1", "7, 8"}, {"high/c.go", "c,", "e,"}, {"low/a.go", "7,", "9,"}},
-			want: map[string]string{
-				"low/a.go":  "package low\n\nconst a, b = 9, 8, 2\n",
-				"high/c.go": "package high\n\nconst e, d = 3, 3\n",
+			name: "around one place",
+			edits: []Edit{
+				{Func: "T.f", Find: "return x+x", Before: "x++", After: "println(1)"},
+				{Func: "T.f", Find: "return x+x", Before: "x--", After: "println(2)"},
+				{Func: "T.f", Find: "x+x", Replace: "0"},
 			},
+			want: replaced("\treturn x + x\n", "x++\nx--\nreturn 0\nprintln(1)\nprintln(2)\n"),
 		},
-		{name: "text that is not there", edits: []Edit{{"low/a.go", "5", "6"}}, fault: `low/a.go: "5" is there 0 times`},
-		{name: "text that is there twice", edits: []Edit{{"high/c.go", "3", "6"}}, fault: `high/c.go: "3" is there 2 times`},
-		{name: "a file that is not there", edits: []Edit{{"low/z.go", "5", "6"}}, fault: "z.go"},
+		{
+			name: "the beginning of a function, and what it needs",
+			edits: []Edit{{Func: "g",
+				Before:  "println()",
+				Imports: []string{"os"}}, {Func: "T.f", Before: "println()", Imports: []string{"os"}}},
+			want: replaced("package low\n", "package low\nimport \"os\"\n",
+				"\tif x", "println()\nif x", "{ return x * y", "{ println()\nreturn x * y"),
+		},
+		{
+			name: "declarations",
+			edits: []Edit{{Decl: "b",
+				Replace: "var b = 3"}, {Decl: "g", Replace: "func g(x, y int) int { return b }"}},
+			want: replaced("b = 2", "", "x * y }", "b }\nvar b = 3"),
+		},
+		{name: "code that is not there", edits: []Edit{{Func: "g",
+			Find: "x + y", Replace: "1"}}, fault: `g: "x + y" is there 0 times`},
+		{name: "code that is there twice", edits: []Edit{{Func: "T.f",
+			Find: "return", Before: "x++"}}, fault: `T.f: "return" is there 2 times`},
+		{name: "part of a token", edits: []Edit{{Func: "g", Find: "retur", Replace: "1"}}, fault: `is there 0 times`},
+		{name: "a function that is not there", edits: []Edit{{Func: "f",
+			Before: "x++"}}, fault: `f is declared 0 times`},
+		{name: "a function that is none", edits: []Edit{{Func: "a", Before: "x++"}}, fault: `a: not a function`},
+		{name: "nothing", edits: []Edit{{}}, fault: `without`},
+		{name: "a package that is not there", edits: []Edit{{In: "high", Func: "f"}}, fault: "high"},
+		{
+			name:  "edits that overlap",
+			edits: []Edit{{Func: "g", Find: "x * y", Replace: "1"}, {Func: "g", Find: "y", Replace: "1"}},
+			fault: `low/a.go: edits overlap at "y"`,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			for i := range tt.edits {
+				if tt.edits[i].In == "" {
+					tt.edits[i].In = "low"
+				}
+			}
 			got, err := apply(root, tt.edits)
 			if tt.fault != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.fault) {
@@ -58,19 +111,23 @@ func TestApply(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for file := range tt.want {
-				dir := filepath.Dir(file)
-				name := filepath.ToSlash(filepath.Join(dir, switchName))
-				if !strings.HasPrefix(got[name], "package "+dir+"\n") {
-					t.Errorf("%s is %q, want it in package %s", name, got[name], dir)
-				}
-				delete(got, name)
+			if len(got) != 2 || !strings.HasPrefix(got["low/"+switchName], "package low\n") {
+				t.Errorf("got %q, want one changed file and the switch", got)
 			}
-			if !maps.Equal(got, tt.want) {
-				t.Errorf("got %q, want %q", got, tt.want)
+			if _, err := format.Source([]byte(got["low/a.go"])); err != nil {
+				t.Error(err)
+			}
+			if !slices.EqualFunc(tokens(got["low/a.go"]), tokens(tt.want), sameText) {
+				t.Errorf("got\n%s\nwant\n%s", got["low/a.go"], tt.want)
 			}
 		})
 	}
+	t.Run("an addition", func(t *testing.T) {
+		got, err := apply(root, []Edit{{In: "low", Add: "const c = 3", Imports: []string{"os"}}})
+		if err != nil || got["low/planted_added_0.go"] != "package low\nimport \"os\"\nconst c = 3\n" {
+			t.Errorf("got %q, %v", got, err)
+		}
+	})
 }
 
 // TestBuild plants a bug in this package, and has its tests run with it and
@@ -82,9 +139,9 @@ func TestBuild(t *testing.T) {
 		}
 		return
 	}
-	binary := Build(t, []Edit{
-		{"internal/planted/planted.go", "const switchName = \"planted_switch.go\"\n", `var switchName = map[bool]string{true: "moved.go", false: "planted_switch.go"}[isPlanted("another name", "and one more")]` + "\n"},
-	})
+	binary := Build(t, []Edit{{In: "internal/planted", Decl: "switchName", Replace: `
+		var switchName = map[bool]string{true: "moved.go", false: "planted_switch.go"}[
+			isPlanted("another name", "and one more")]`}})
 	for _, name := range []string{"", "another name", "unknown"} {
 		if out, err := binary.Command(t.Context(), name, "-test.run=^TestBuild$").CombinedOutput(); err != nil {
 			t.Errorf("%q: %v\n%s", name, err, out)

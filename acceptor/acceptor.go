@@ -71,7 +71,8 @@ type Options[K comparable, S any] struct {
 
 	// OnDrop is told each slot that is dropped, in the goroutine that dropped
 	// it: Run's, Settle's, Close's, or Offer's once the acceptor refuses. No
-	// lock is held. It must not block. nil: nobody is told.
+	// lock is held. It must not block and must not call Stats. nil: nobody is
+	// told.
 	OnDrop func(key K, slot S, reason Reason)
 }
 
@@ -99,42 +100,38 @@ func (o Options[K, S]) validate() error {
 // and keep [Acceptor.Run] running; every other method may be called from any
 // goroutine at any time.
 type Acceptor[K comparable, S any] struct {
-	opts    Options[K, S]
-	reasons []Reason
-	epoch   time.Time // times are kept as durations since then: monotonic, and small
+	opts  Options[K, S]
+	epoch time.Time // times are kept as durations since then: monotonic, and small
 
 	wake     chan struct{} // one slot: something came for Run to look at
 	requests chan *request[K, S]
-	stop     chan struct{} // closed by Close
-	done     chan struct{} // closed when nothing is pending any more, for good
+	status   chan chan Stats // answered by Run between two moves, when all adds up
+	stop     chan struct{}   // closed by Close
+	done     chan struct{}   // closed when nothing is pending any more, for good
 
 	// mu is a leaf: nothing is called under it but Merge.
-	mu        sync.Mutex
-	queue     acceptorQueue[K, S]
-	draining  int           // taken from the queue, not yet counted in slots
-	retries   []entry[K, S] // from Settle, for Run to put back
-	returning int           // taken from retries, not yet counted in slots
-	moving    time.Duration // first time of the oldest among draining and returning
-	slots     int           // length of the order when Run last published it
-	head      time.Duration // first time of its head then
-	inFlight  int
-	open      map[*ticket[K, S]]struct{} // the batches in flight
-	counts    counts
-	batches   uint64
-	phase     phase
-	refusing  bool   // Drain was called
-	reason    Reason // of what is dropped from now on because the end has come
+	mu       sync.Mutex
+	queue    acceptorQueue[K, S]
+	retries  []entry[K, S] // from Settle, for Run to put back
+	inFlight int
+	open     map[*ticket[K, S]]struct{} // the batches in flight
+	counts   counts                     // what happens in others' goroutines
+	phase    phase
+	refusing bool   // Drain was called
+	reason   Reason // of what is dropped from now on because the end has come
 
 	// Owned by Run's goroutine.
-	order processingOrder[K, S]
-	chunk []entry[K, S]
-	back  []entry[K, S] // retries being put back
-	tally tally[K, S]
+	order   processingOrder[K, S]
+	chunk   []entry[K, S]
+	back    []entry[K, S] // retries being put back
+	batches uint64
+	own     counts // what happens in this goroutine
 }
 
+// counts are in actions.
 type counts struct {
-	accepted, acknowledged, merged, retried uint64
-	dropped                                 map[Reason]uint64
+	offered, acknowledged, merged, retried uint64
+	dropped                                map[Reason]uint64
 }
 
 // phase is the life of an acceptor: created, running, ended.
@@ -166,15 +163,16 @@ func New[K comparable, S any](opts Options[K, S]) (*Acceptor[K, S], error) {
 	}
 	return &Acceptor[K, S]{
 		opts:     opts,
-		reasons:  Reasons(),
 		epoch:    time.Now(),
 		wake:     make(chan struct{}, 1),
 		requests: make(chan *request[K, S]),
+		status:   make(chan chan Stats),
 		stop:     make(chan struct{}),
 		done:     make(chan struct{}),
 		queue:    acceptorQueue[K, S]{join: opts.Merge, ring: make([]entry[K, S], opts.QueueLen)},
 		open:     make(map[*ticket[K, S]]struct{}),
 		counts:   counts{dropped: make(map[Reason]uint64)},
+		own:      counts{dropped: make(map[Reason]uint64)},
 		reason:   Shutdown,
 		order:    processingOrder[K, S]{slots: make(map[K]*node[K, S])},
 		chunk:    make([]entry[K, S], min(drainChunk, opts.QueueLen)),
@@ -186,7 +184,7 @@ func New[K comparable, S any](opts Options[K, S]) (*Acceptor[K, S], error) {
 // action is counted as dropped.
 func (a *Acceptor[K, S]) Offer(key K, slot S) {
 	a.mu.Lock()
-	a.counts.accepted++
+	a.counts.offered++
 	if a.refusing || a.phase == ended {
 		reason := a.reason
 		a.counts.dropped[reason]++
@@ -194,7 +192,7 @@ func (a *Acceptor[K, S]) Offer(key K, slot S) {
 		a.opts.OnDrop(key, slot, reason)
 		return
 	}
-	number := a.counts.accepted
+	number := a.counts.offered
 	if a.queue.add(entry[K, S]{key: key, slot: slot, first: a.now(), seq: number, last: number}) {
 		a.counts.merged++
 	}
@@ -336,23 +334,3 @@ func (a *Acceptor[K, S]) signal() {
 }
 
 func (a *Acceptor[K, S]) now() time.Duration { return time.Since(a.epoch) }
-
-// oldest returns the time of the oldest action that waits. The caller holds mu.
-func (a *Acceptor[K, S]) oldest() (time.Duration, bool) {
-	oldest, ok := a.queue.oldest()
-	older := func(t time.Duration) {
-		if !ok || t < oldest {
-			oldest, ok = t, true
-		}
-	}
-	if a.slots > 0 {
-		older(a.head)
-	}
-	if a.draining+a.returning > 0 {
-		older(a.moving)
-	}
-	for i := range a.retries {
-		older(a.retries[i].first)
-	}
-	return oldest, ok
-}

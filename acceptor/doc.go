@@ -30,5 +30,5 @@
 //
 // Nothing leaves uncounted. At any moment, in actions:
 //
-//	accepted = acknowledged + merged + dropped by reason + pending + in flight
+//	offered = acknowledged + merged + dropped by reason + pending + in flight
 package acceptor

@@ -24,13 +24,6 @@ type drop[K comparable, S any] struct {
 	reason Reason
 }
 
-// tally is what Run has counted since it last published: the counters that
-// others see change together with the lengths that they see.
-type tally[K comparable, S any] struct {
-	merged uint64
-	drops  []drop[K, S]
-}
-
 // Run owns the pending slots and their order. It returns when ctx ends or
 // Close is called, what is pending being dropped and counted then, or after
 // Drain when nothing is left; in each case it returns nil. ErrStarted: Run was
@@ -80,6 +73,8 @@ func (a *Acceptor[K, S]) Run(ctx context.Context) error {
 		}
 		select {
 		case <-a.wake:
+		case reply := <-a.status:
+			reply <- a.snapshot()
 		case req = <-requests:
 		case <-withdrawn:
 			req = nil
@@ -98,22 +93,14 @@ func (a *Acceptor[K, S]) Run(ctx context.Context) error {
 func (a *Acceptor[K, S]) drain() (more bool, m moment) {
 	for drained := 0; ; {
 		a.mu.Lock()
-		a.publish()
 		retried := a.takeRetries()
 		var taken []entry[K, S]
 		if len(retried) == 0 && drained < len(a.queue.ring) {
 			taken = a.queue.take(a.chunk)
 		}
-		a.returning, a.draining = len(retried), len(taken)
-		if len(taken) > 0 {
-			a.moving = taken[0].first
-		} else if len(retried) > 0 {
-			a.moving = retried[0].first
-		}
 		more = a.queue.len() > 0
 		m = moment{now: a.now(), refusing: a.refusing, idle: a.inFlight == 0}
 		a.mu.Unlock()
-		a.report()
 		if len(retried)+len(taken) == 0 {
 			return more, m
 		}
@@ -149,7 +136,7 @@ func sortEntries[K comparable, S any](entries []entry[K, S]) {
 func (a *Acceptor[K, S]) place(e entry[K, S], limit int) {
 	if n := a.order.slots[e.key]; n != nil {
 		n.entry = merge(n.entry, e, a.opts.Merge)
-		a.tally.merged++
+		a.own.merged++
 		return
 	}
 	a.order.insert(e, nil)
@@ -163,7 +150,7 @@ func (a *Acceptor[K, S]) putBack(retried []entry[K, S], limit int) {
 	at := a.order.head
 	for _, e := range retried {
 		if n := a.order.slots[e.key]; n != nil {
-			a.tally.merged++
+			a.own.merged++
 			merged := merge(e, n.entry, a.opts.Merge)
 			if n.seq < e.seq {
 				n.entry = merged // It began first: it stands where it should.
@@ -192,7 +179,8 @@ func (a *Acceptor[K, S]) trim(limit int) {
 
 func (a *Acceptor[K, S]) drop(n *node[K, S], reason Reason) {
 	e := a.order.remove(n)
-	a.tally.drops = append(a.tally.drops, drop[K, S]{e.key, e.slot, reason})
+	a.own.dropped[reason]++
+	a.opts.OnDrop(e.key, e.slot, reason)
 }
 
 // fulfil cuts a batch and hands it to the Take that asked for it. False: the
@@ -203,24 +191,19 @@ func (a *Acceptor[K, S]) fulfil(req *request[K, S], m moment) bool {
 	}
 	batch := a.cut(req.bytes, m)
 	items := batch.Items
-
-	a.mu.Lock()
-	a.publish()
-	if len(items) > 0 {
-		a.inFlight += len(items)
-		a.batches++
-		batch.Number = a.batches
-		batch.ticket = &ticket[K, S]{owner: a, items: items, first: items[0].entry.first}
-		for i := range items {
-			batch.ticket.first = min(batch.ticket.first, items[i].entry.first)
-		}
-		a.open[batch.ticket] = struct{}{}
-	}
-	a.mu.Unlock()
-	a.report()
 	if len(items) == 0 {
 		return false
 	}
+	a.batches++
+	batch.Number = a.batches
+	batch.ticket = &ticket[K, S]{owner: a, items: items, first: items[0].entry.first}
+	for i := range items {
+		batch.ticket.first = min(batch.ticket.first, items[i].entry.first)
+	}
+	a.mu.Lock()
+	a.inFlight += len(items)
+	a.open[batch.ticket] = struct{}{}
+	a.mu.Unlock()
 
 	select {
 	case req.reply <- batch:
@@ -234,37 +217,12 @@ func (a *Acceptor[K, S]) fulfil(req *request[K, S], m moment) bool {
 		a.mu.Lock()
 		a.inFlight -= len(items)
 		delete(a.open, batch.ticket)
-		a.publish()
 		a.mu.Unlock()
 	}
 	return true
 }
 
-// publish makes what Run has done visible, all at once. The caller holds mu,
-// and calls report after it.
-func (a *Acceptor[K, S]) publish() {
-	a.returning, a.draining = 0, 0
-	a.slots = a.order.len()
-	if a.order.head != nil {
-		a.head = a.order.head.first
-	}
-	a.counts.merged += a.tally.merged
-	a.tally.merged = 0
-	for i := range a.tally.drops {
-		a.counts.dropped[a.tally.drops[i].reason]++
-	}
-}
-
-// report tells OnDrop what was dropped since the last time, and forgets it.
-func (a *Acceptor[K, S]) report() {
-	for _, d := range a.tally.drops {
-		a.opts.OnDrop(d.key, d.slot, d.reason)
-	}
-	clear(a.tally.drops)
-	a.tally.drops = a.tally.drops[:0]
-}
-
-// isEmpty tells whether nothing is pending and nothing in flight.
+// isEmpty reports whether nothing is pending and nothing in flight.
 func (a *Acceptor[K, S]) isEmpty() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -292,7 +250,7 @@ func (a *Acceptor[K, S]) end() {
 	}
 	reason := a.reason
 	a.counts.dropped[reason] += uint64(len(left))
-	a.retries, a.slots = nil, 0
+	a.retries = nil
 	a.order = processingOrder[K, S]{}
 	a.mu.Unlock()
 	close(a.done)

@@ -27,8 +27,11 @@ type Batcher[K comparable, S any] struct {
 	permits        chan struct{}  // one for each idle worker
 	batchWorkQueue chan job[K, S] // closed by the dispatcher; a permit per place, so it never blocks
 
-	mu    sync.Mutex
-	stats Stats // the gauges of other parts are filled in by Stats
+	series series
+
+	mu         sync.Mutex
+	stats      Stats         // the gauges of other parts are filled in by Stats
+	roundTrips time.Duration // the sum
 }
 
 // job is a batch with what the shaper has to know when it fails.
@@ -57,11 +60,8 @@ func New[K comparable, S any](acc *acceptor.Acceptor[K, S], opts Options[K, S]) 
 		reporter:       &reporter{logger: opts.Logger.With("component", "batcher", "peer", opts.Peer)},
 		permits:        make(chan struct{}, opts.InFlight),
 		batchWorkQueue: make(chan job[K, S], opts.InFlight),
-		stats: Stats{
-			Failures:   make(map[Class]uint64),
-			BatchTasks: newHistogram(taskBounds()), BatchBytes: newHistogram(bytesBounds()),
-			RoundTrip: newHistogram(roundTripBounds()),
-		},
+		stats:          Stats{Failures: make(map[Class]uint64)},
+		series:         opts.Metrics.of(opts.Peer),
 	}
 	for range opts.InFlight {
 		b.permits <- struct{}{}
@@ -199,7 +199,7 @@ func (b *Batcher[K, S]) deliver(work context.Context, j job[K, S]) {
 	case err != nil && work.Err() != nil:
 		// Cancelled by us: it says nothing of the peer.
 	case err != nil:
-		b.shaper.failed(b.opts.Classify(err), j.generation)
+		b.shaper.failed(b.classify(err), j.generation)
 	case slices.ContainsFunc(outcomes, acceptor.Outcome.IsRetry):
 		b.shaper.refused()
 	default:
@@ -222,7 +222,7 @@ func (b *Batcher[K, S]) send(work context.Context, batch acceptor.Batch[K, S]) (
 	switch {
 	case err == nil:
 		return outcomes, nil
-	case b.opts.Classify(err) != Malformed:
+	case b.classify(err) != Malformed:
 		return make([]acceptor.Outcome, len(batch.Items)), err // Retry is the zero Outcome.
 	case len(batch.Items) == 1:
 		b.reporter.dropped(fmt.Sprint(batch.Items[0].Key), acceptor.Malformed, err)
@@ -235,6 +235,14 @@ func (b *Batcher[K, S]) send(work context.Context, batch acceptor.Batch[K, S]) (
 	}
 	rest, err := b.send(work, second)
 	return append(outcomes, rest...), err
+}
+
+// classify keeps the set of classes closed.
+func (b *Batcher[K, S]) classify(err error) Class {
+	if class := b.opts.Classify(err); slices.Contains(Classes(), class) {
+		return class
+	}
+	return Other
 }
 
 // attempt is one Send, counted and logged.
@@ -251,22 +259,25 @@ func (b *Batcher[K, S]) attempt(work context.Context, batch acceptor.Batch[K, S]
 		err = fmt.Errorf("%d outcomes for %d tasks", len(outcomes), len(batch.Items))
 	}
 
+	var failure Class
+	if err != nil {
+		failure = b.classify(err)
+	}
+	b.series.sent(len(batch.Items), batch.Bytes, elapsed, failure)
 	b.mu.Lock()
 	b.stats.Batches++
 	b.stats.Tasks += uint64(len(batch.Items))
 	b.stats.Bytes += uint64(batch.Bytes)
-	b.stats.BatchTasks.add(float64(len(batch.Items)))
-	b.stats.BatchBytes.add(float64(batch.Bytes))
 	if err != nil {
-		b.stats.Failures[b.opts.Classify(err)]++
+		b.stats.Failures[failure]++
 	} else {
-		b.stats.RoundTrip.addTime(elapsed)
+		b.roundTrips += elapsed
 		b.stats.RoundTripLast = elapsed
 	}
 	b.mu.Unlock()
 
 	if err != nil && work.Err() == nil {
-		b.reporter.failed(batch.Number, len(batch.Items), elapsed, b.opts.Classify(err), err)
+		b.reporter.failed(batch.Number, len(batch.Items), elapsed, failure, err)
 	} else if err == nil {
 		for i, o := range outcomes {
 			if reason, gone := o.Dropped(); gone {

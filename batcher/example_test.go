@@ -52,7 +52,7 @@ func Example() {
 	cancel() // The drain sends what is pending, without the delay.
 	wg.Wait()
 	s := acc.Stats()
-	fmt.Printf("%d accepted, %d acknowledged, %d merged", s.Accepted, s.Acknowledged, s.Merged)
+	fmt.Printf("%d accepted, %d acknowledged, %d merged", s.Offered, s.Acknowledged, s.Merged)
 	// Output:
 	// ORDERS/a renewed 2 times
 	// ORDERS/b renewed 1 times

@@ -38,7 +38,8 @@ type Options[K comparable, S any] struct {
 	// at once. nil: ClassOf.
 	Classify func(err error) Class
 
-	Peer string // for the log
+	Peer    string   // for the log and the metrics
+	Metrics *Metrics // nil: the series are not shown
 
 	Size     int        // items per batch, at most; 0: 250
 	Bytes    func() int // bytes of tasks per batch, asked before each batch; nil or below 1: no bound
@@ -92,6 +93,9 @@ func (o Options[K, S]) withDefaults() (Options[K, S], error) {
 	}
 	if o.Classify == nil {
 		o.Classify = ClassOf
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics()
 	}
 	if o.Bytes == nil {
 		o.Bytes = func() int { return 0 }

@@ -8,18 +8,13 @@ type Stats struct {
 	BatchWorkQueue int // batches cut and waiting for a worker
 	InFlight       int // batches taken and not settled, those in the queue included
 
-	Batches uint64 // sends, failed ones included
-	Tasks   uint64 // items in them
-	Bytes   uint64 // bytes of their tasks, as Render gave them
-
+	Batches  uint64           // sends, failed ones included
+	Tasks    uint64           // items in them
+	Bytes    uint64           // bytes of their tasks
 	Failures map[Class]uint64 // sends that failed; holds every Class, also those at 0
 
-	// By batch sent, failed ones included: its tasks, and their bytes.
-	BatchTasks Histogram
-	BatchBytes Histogram
-	// By send that was answered with outcomes: how long that took, in seconds.
-	RoundTrip     Histogram
-	RoundTripLast time.Duration
+	RoundTripLast time.Duration // of the last send that was answered
+	RoundTripMean time.Duration // of all sends that were answered
 
 	// The wait that holds back the next batch: why, and until when. Waiting is
 	// "" and WaitUntil zero when none does.
@@ -32,10 +27,14 @@ func (b *Batcher[K, S]) Stats() Stats {
 	b.mu.Lock()
 	s := b.stats
 	s.Failures = make(map[Class]uint64, len(b.stats.Failures))
+	trips := s.Batches
 	for _, class := range Classes() {
 		s.Failures[class] = b.stats.Failures[class]
+		trips -= s.Failures[class]
 	}
-	s.BatchTasks, s.BatchBytes, s.RoundTrip = s.BatchTasks.clone(), s.BatchBytes.clone(), s.RoundTrip.clone()
+	if trips > 0 {
+		s.RoundTripMean = b.roundTrips / time.Duration(trips)
+	}
 	b.mu.Unlock()
 	s.BatchWorkQueue = len(b.batchWorkQueue)
 	s.Waiting, s.WaitUntil = b.shaper.waiting()

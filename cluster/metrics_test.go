@@ -90,11 +90,10 @@ func TestPipelineMetrics(t *testing.T) {
 		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", false) // merged
 		time.Sleep(time.Second)
 		synctest.Wait()
-		check("acceptor_accepted_tasks_total", 13)
-		check("acceptor_merged_tasks_total", 1)
-		check("acceptor_acknowledged_tasks_total", 12)
-		check("batcher_tasks_total", 12)
-		check("batcher_batches_total", 2)
+		check("acceptor_offered_actions_total", 13)
+		check("acceptor_done_actions_total", 1, "outcome", "merged")
+		check("acceptor_done_actions_total", 12, "outcome", "acknowledged")
+		check("batcher_sends_total", 2, "outcome", "answered")
 		check("batcher_batch_tasks", 2)
 		check("batcher_batch_bytes", 2)
 		check("batcher_round_trip_seconds", 2)
@@ -107,19 +106,20 @@ func TestPipelineMetrics(t *testing.T) {
 		}
 		time.Sleep(600 * ms)
 		synctest.Wait()
-		check("acceptor_in_flight_tasks", 10)
+		check("acceptor_in_flight_slots", 10)
 		check("batcher_in_flight_batches", 1)
 		check("acceptor_oldest_age_seconds", 0)
 		check("replication_lag_seconds", 0.6)
 		time.Sleep(400 * ms)
 		synctest.Wait()
-		check("batcher_failures_total", 1, "class", "busy")
+		check("batcher_sends_total", 1, "outcome", "busy")
+		check("acceptor_unaccounted_actions", 0)
 		check("batcher_waiting", 1, "class", "busy")
-		check("acceptor_retried_tasks_total", 10)
+		check("acceptor_retried_slots_total", 10)
 		check("acceptor_processing_order_slots", 10)
 		check("acceptor_oldest_age_seconds", 1)
-		check("acceptor_queue_tasks", 0)
-		check("batcher_work_queue_batches", 0)
+		check("acceptor_queue_actions", 0)
+		check("batcher_queue_batches", 0)
 		if left := value("batcher_wait_seconds"); left < 0.5 || left > 1 {
 			t.Errorf("registryd_batcher_wait_seconds = %v, want what is left of a second and a fifth", left)
 		}
@@ -127,7 +127,7 @@ func TestPipelineMetrics(t *testing.T) {
 			n1.reg.Register(instance("DEMO", fmt.Sprint("b-", i), eureka.StatusUp, 1), false)
 		}
 		synctest.Wait()
-		check("acceptor_dropped_tasks_total", 15, "reason", "overflowed")
+		check("acceptor_dropped_actions_total", 15, "reason", "overflowed")
 		time.Sleep(40 * time.Second)
 		b.fail(nil)
 		time.Sleep(time.Minute)
@@ -141,8 +141,8 @@ func TestPipelineMetrics(t *testing.T) {
 		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", false)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		check("acceptor_dropped_tasks_total", 1, "reason", "expired")
-		if got := value("batcher_failures_total", "class", "timeout"); got < 4 {
+		check("acceptor_dropped_actions_total", 1, "reason", "expired")
+		if got := value("batcher_sends_total", "outcome", "timeout"); got < 4 {
 			t.Errorf("%v time-outs counted, want one for each attempt", got)
 		}
 

@@ -126,7 +126,7 @@ func (p *peer) build() error {
 		return err
 	}
 	b, err := batcher.New(acc, batcher.Options[registry.Key, registry.Bits]{
-		Send: p.send, Classify: c.opts.Classify, Peer: p.name, Size: c.opts.BatchSize, Bytes: c.batchBytes,
+		Send: p.send, Classify: c.opts.Classify, Peer: p.name, Metrics: c.metrics.batcher, Size: c.opts.BatchSize, Bytes: c.batchBytes,
 		Logger: c.opts.Logger, Rand: c.opts.Rand,
 	})
 	p.acceptor, p.pipeline = acc, b

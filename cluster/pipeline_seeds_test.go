@@ -46,7 +46,7 @@ func (y *simTally) add(s *sim) {
 	}
 	for _, n := range s.nodes {
 		for _, p := range n.cluster.Peers() {
-			y.stats.Accepted += p.Acceptor.Accepted
+			y.stats.Offered += p.Acceptor.Offered
 			y.stats.Merged += p.Acceptor.Merged
 			y.stats.Retried += p.Acceptor.Retried
 			for reason, n := range p.Acceptor.Dropped {
@@ -81,7 +81,7 @@ func TestPipelineSeeds(t *testing.T) {
 		}
 	})
 	t.Logf("%d seeds in %v: %d actions, %d merged, %d retried, dropped %v, results %v", *simSeeds, time.Since(began).Round(time.Millisecond),
-		tally.stats.Accepted, tally.stats.Merged, tally.stats.Retried, tally.dropped, tally.results)
+		tally.stats.Offered, tally.stats.Merged, tally.stats.Retried, tally.dropped, tally.results)
 	if *simSeeds < 2000 || t.Failed() {
 		return
 	}

@@ -64,8 +64,8 @@ var plants = []plant{
 	},
 	{
 		"a lost count", []planted.Edit{{In: "acceptor", Func: "Acceptor.putBack",
-			Find: "a.tally.merged++", Replace: `if !isPlanted("a lost count") {
-				a.tally.merged++
+			Find: "a.own.merged++", Replace: `if !isPlanted("a lost count") {
+				a.own.merged++
 			}`}}, `actions unaccounted for`,
 	},
 	{

@@ -78,7 +78,7 @@ func TestBigBurst(t *testing.T) {
 		}
 		checkLaw(t, n, others(i)...)
 		for _, peer := range others(i) {
-			if dropped, _ := scrape(t, n).find("registryd_acceptor_dropped_tasks_total", "peer", peer); dropped != 0 {
+			if dropped, _ := scrape(t, n).find("registryd_acceptor_dropped_actions_total", "peer", peer); dropped != 0 {
 				t.Errorf("%s to %s: dropped %v actions, want none", n.Name(), peer, dropped)
 			}
 		}

@@ -24,7 +24,7 @@ func TestQueuesShowOnMetrics(t *testing.T) {
 	m := scrape(t, n)
 	for _, peer := range others(0) {
 		for _, queue := range []string{
-			"registryd_acceptor_queue_tasks", "registryd_acceptor_processing_order_slots", "registryd_batcher_work_queue_batches",
+			"registryd_acceptor_queue_actions", "registryd_acceptor_processing_order_slots", "registryd_batcher_queue_batches",
 		} {
 			if got := m.value(queue, "peer", peer); got != 0 {
 				t.Errorf("before: %s{peer=%q} is %v, want 0", queue, peer, got)
@@ -48,7 +48,7 @@ func TestQueuesShowOnMetrics(t *testing.T) {
 		m := scrape(t, n)
 		slots := m.value("registryd_acceptor_processing_order_slots", "peer", "n3")
 		waiting := m.value("registryd_batcher_waiting", "peer", "n3", "class", "absent")
-		failures := m.value("registryd_batcher_failures_total", "peer", "n3", "class", "absent")
+		failures := m.value("registryd_batcher_sends_total", "peer", "n3", "outcome", "absent")
 		left := m.value("registryd_cluster_peers", "status", "left")
 		if slots != 20 || waiting != 1 || failures < 1 || left != 1 {
 			return fmt.Errorf("%v slots, waiting %v, %v failures, %v peers left", slots, waiting, failures, left)
@@ -59,7 +59,7 @@ func TestQueuesShowOnMetrics(t *testing.T) {
 	if got := m.value("registryd_acceptor_oldest_age_seconds", "peer", "n3"); got <= 0 {
 		t.Errorf("age of the oldest action for n3: got %v s, want more than 0", got)
 	}
-	if failures, _ := m.find("registryd_batcher_failures_total", "peer", "n2"); failures != 0 {
+	if failures := m.failures("n2"); failures != 0 {
 		t.Errorf("batches to n2 that failed: got %v, want none", failures)
 	}
 	checkLaw(t, n, others(0)...)
@@ -69,7 +69,7 @@ func TestQueuesShowOnMetrics(t *testing.T) {
 	eventually(t, "the queues of the peer are empty", func() error {
 		m := scrape(t, n)
 		slots := m.value("registryd_acceptor_processing_order_slots", "peer", "n3")
-		inFlight := m.value("registryd_acceptor_in_flight_tasks", "peer", "n3")
+		inFlight := m.value("registryd_acceptor_in_flight_slots", "peer", "n3")
 		batches := m.value("registryd_batcher_in_flight_batches", "peer", "n3")
 		waiting, _ := m.find("registryd_batcher_waiting", "peer", "n3")
 		if slots != 0 || inFlight != 0 || batches != 0 || waiting != 0 {
@@ -77,7 +77,7 @@ func TestQueuesShowOnMetrics(t *testing.T) {
 		}
 		return nil
 	})
-	if lost, _ := scrape(t, n).find("registryd_acceptor_dropped_tasks_total", "peer", "n3"); lost != 0 {
+	if lost, _ := scrape(t, n).find("registryd_acceptor_dropped_actions_total", "peer", "n3"); lost != 0 {
 		t.Errorf("dropped for n3: got %v actions, want none", lost)
 	}
 	checkLaw(t, n, others(0)...)
@@ -115,7 +115,7 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 			}
 			register(t, nodes[0], "first")
 			eventually(t, "batches to the ghost fail", func() error {
-				if got := scrape(t, nodes[0]).value("registryd_batcher_failures_total", "peer", "ghost", "class", test.class); got < 1 {
+				if got := scrape(t, nodes[0]).value("registryd_batcher_sends_total", "peer", "ghost", "outcome", test.class); got < 1 {
 					return fmt.Errorf("%v failures of class %s", got, test.class)
 				}
 				return nil
@@ -127,12 +127,12 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 
 			m := scrape(t, nodes[0])
 			for _, peer := range []string{"n2", "n3"} {
-				if failures, _ := m.find("registryd_batcher_failures_total", "peer", peer); failures != 0 {
+				if failures := m.failures(peer); failures != 0 {
 					t.Errorf("batches to %s that failed: got %v, want none", peer, failures)
 				}
 				eventually(t, "nothing waits for "+peer, func() error {
 					m := scrape(t, nodes[0])
-					if got := m.value("registryd_acceptor_acknowledged_tasks_total", "peer", peer); got != 2 {
+					if got := m.value("registryd_acceptor_done_actions_total", "outcome", "acknowledged", "peer", peer); got != 2 {
 						return fmt.Errorf("it has acknowledged %v of 2", got)
 					}
 					return nil
@@ -273,7 +273,7 @@ func TestBrokerRestart(t *testing.T) {
 		ready(t, n, "ready")
 		checkLaw(t, n, others(i)...)
 		for _, peer := range others(i) {
-			if dropped, _ := scrape(t, n).find("registryd_acceptor_dropped_tasks_total", "peer", peer); dropped != 0 {
+			if dropped, _ := scrape(t, n).find("registryd_acceptor_dropped_actions_total", "peer", peer); dropped != 0 {
 				t.Errorf("%s to %s: dropped %v actions, want none", n.Name(), peer, dropped)
 			}
 		}

@@ -255,8 +255,14 @@ func (m metrics) value(name string, labels ...string) float64 {
 	return v
 }
 
+// failures returns how many sends to a peer have failed.
+func (m metrics) failures(peer string) float64 {
+	all, _ := m.find("registryd_batcher_sends_total", "peer", peer)
+	return all - m.value("registryd_batcher_sends_total", "peer", peer, "outcome", "answered")
+}
+
 // checkLaw holds the series of a node's pipelines against the law of
-// conservation: what was accepted is acknowledged, merged, dropped, pending or
+// conservation: what was offered is acknowledged, merged, dropped, pending or
 // in flight.
 func checkLaw(tb testing.TB, n testNode, peers ...string) {
 	tb.Helper()
@@ -265,8 +271,8 @@ func checkLaw(tb testing.TB, n testNode, peers ...string) {
 		terms := map[string]float64{}
 		total := 0.0
 		for _, name := range []string{
-			"acceptor_acknowledged_tasks_total", "acceptor_merged_tasks_total", "acceptor_dropped_tasks_total",
-			"acceptor_queue_tasks", "acceptor_processing_order_slots", "acceptor_retrying_slots", "acceptor_in_flight_tasks",
+			"acceptor_done_actions_total", "acceptor_dropped_actions_total",
+			"acceptor_queue_actions", "acceptor_processing_order_slots", "acceptor_retrying_slots", "acceptor_in_flight_slots",
 		} {
 			v, found := m.find("registryd_"+name, "peer", peer)
 			if found == 0 {
@@ -275,9 +281,9 @@ func checkLaw(tb testing.TB, n testNode, peers ...string) {
 			terms[name] = v
 			total += v
 		}
-		accepted := m.value("registryd_acceptor_accepted_tasks_total", "peer", peer)
-		if accepted != total {
-			tb.Errorf("%s to %s: accepted %v, but the terms add up to %v: %v", n.Name(), peer, accepted, total, terms)
+		offered := m.value("registryd_acceptor_offered_actions_total", "peer", peer)
+		if offered != total {
+			tb.Errorf("%s to %s: offered %v, but the terms add up to %v: %v", n.Name(), peer, offered, total, terms)
 		}
 	}
 }

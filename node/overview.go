@@ -30,11 +30,11 @@ func (n *Node) Overview() Overview {
 			AcceptorQueue: a.AcceptorQueue, ProcessingOrder: a.ProcessingOrder, BatchWorkQueue: b.BatchWorkQueue,
 			Retrying: a.Retrying, InFlight: a.InFlight, Batches: b.InFlight,
 			Oldest: a.OldestAge.Seconds(), Lag: a.Lag.Seconds(),
-			Accepted: a.Accepted, Acknowledged: a.Acknowledged, Merged: a.Merged, Retried: a.Retried,
+			Accepted: a.Offered, Acknowledged: a.Acknowledged, Merged: a.Merged, Retried: a.Retried,
 			Dropped:     make(map[string]uint64, len(a.Dropped)),
 			SentBatches: b.Batches, SentTasks: b.Tasks, SentBytes: b.Bytes,
 			Failed:        make(map[string]uint64, len(b.Failures)),
-			RoundTripLast: b.RoundTripLast.Seconds(), RoundTripMean: b.RoundTrip.Mean(),
+			RoundTripLast: b.RoundTripLast.Seconds(), RoundTripMean: b.RoundTripMean.Seconds(),
 			Waiting: string(b.Waiting), WaitLeft: p.WaitLeft().Seconds(),
 		}
 		for reason, count := range a.Dropped {

@@ -149,7 +149,7 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 			t.Errorf("%v peers are %s, want none", got, status)
 		}
 	}
-	if _, pipelines := m.find("registryd_acceptor_accepted_tasks_total", "peer", "newer"); pipelines != 0 {
+	if _, pipelines := m.find("registryd_acceptor_offered_actions_total", "peer", "newer"); pipelines != 0 {
 		t.Error("it has a pipeline")
 	}
 	if got := m.value("registryd_cluster_foreign_presence_total"); got != 0 {

@@ -14,7 +14,7 @@ const maxPayload = 1 << 20
 func (n *node) settled(tb testing.TB) {
 	tb.Helper()
 	eventually(tb, n.id+" has nothing left to send", func() error {
-		for _, name := range []string{"acceptor_queue_tasks", "acceptor_processing_order_slots", "acceptor_retrying_slots", "acceptor_in_flight_tasks"} {
+		for _, name := range []string{"acceptor_queue_actions", "acceptor_processing_order_slots", "acceptor_retrying_slots", "acceptor_in_flight_slots"} {
 			got, err := n.value(tb.Context(), "registryd_"+name)
 			if err != nil || got != 0 {
 				return fmt.Errorf("%s: %v, %w", name, got, err)
@@ -40,7 +40,7 @@ func TestLargeInstances(t *testing.T) {
 	}
 	nodes[1].metric(t, 250, "registryd_registry_instances")
 	nodes[0].settled(t)
-	if lost := nodes[0].now(t, "registryd_acceptor_dropped_tasks_total"); lost != 0 {
+	if lost := nodes[0].now(t, "registryd_acceptor_dropped_actions_total"); lost != 0 {
 		t.Errorf("%v actions dropped, want none", lost)
 	}
 	late := startNode(t, "n3", "--nats", s.url(""))
@@ -84,7 +84,7 @@ func TestGrownSlots(t *testing.T) {
 		return nil
 	})
 	nodes[0].settled(t)
-	if lost := nodes[0].now(t, "registryd_acceptor_dropped_tasks_total"); lost != 0 {
+	if lost := nodes[0].now(t, "registryd_acceptor_dropped_actions_total"); lost != 0 {
 		t.Errorf("%v actions dropped, want none", lost)
 	}
 }
@@ -140,7 +140,7 @@ func TestShrunkMessages(t *testing.T) {
 	nodes[0].register(t, ids...)
 	small.start(t)
 	list(t, nodes[1:], ids...)
-	dropped := []string{"registryd_acceptor_dropped_tasks_total", "peer", "n2", "reason", "malformed"}
+	dropped := []string{"registryd_acceptor_dropped_actions_total", "peer", "n2", "reason", "malformed"}
 	nodes[0].atLeast(t, 1, dropped[0], dropped[1:]...)
 	nodes[0].settled(t)
 	nodes[0].metric(t, 1, "registryd_cluster_divergent", "peer", "n2")
@@ -202,7 +202,7 @@ func TestConflictsOverTheBound(t *testing.T) {
 	if got := nodes[1].now(t, "registryd_consumer_bare_conflicts_total"); got < 1 {
 		t.Errorf("n2 has answered %v conflicts without its copy, want some: else the test shows nothing", got)
 	}
-	if got := nodes[0].now(t, "registryd_batcher_batches_total"); got > 10 {
+	if got := nodes[0].now(t, "registryd_batcher_sends_total"); got > 10 {
 		t.Errorf("n1 has sent %v batches for 250 tasks", got)
 	}
 }

@@ -126,20 +126,19 @@ func TestKilledUnderLoad(t *testing.T) {
 	}
 	for _, n := range nodes {
 		eventually(t, n.id+" has nothing left to send", func() error {
-			for _, name := range []string{"acceptor_queue_tasks", "acceptor_processing_order_slots", "acceptor_retrying_slots", "acceptor_in_flight_tasks"} {
+			for _, name := range []string{"acceptor_queue_actions", "acceptor_processing_order_slots", "acceptor_retrying_slots", "acceptor_in_flight_slots"} {
 				if got := n.now(t, "registryd_"+name); got != 0 {
 					return fmt.Errorf("%s: %v", name, got)
 				}
 			}
 			return nil
 		})
-		if lost := n.now(t, "registryd_acceptor_dropped_tasks_total"); lost != 0 {
+		if lost := n.now(t, "registryd_acceptor_dropped_actions_total"); lost != 0 {
 			t.Errorf("%s has dropped %v actions, want none", n.id, lost)
 		}
-		accepted, done := n.now(t, "registryd_acceptor_accepted_tasks_total"),
-			n.now(t, "registryd_acceptor_acknowledged_tasks_total")+n.now(t, "registryd_acceptor_merged_tasks_total")
-		if accepted != done {
-			t.Errorf("%s: %v actions accepted, %v acknowledged or merged", n.id, accepted, done)
+		offered, done := n.now(t, "registryd_acceptor_offered_actions_total"), n.now(t, "registryd_acceptor_done_actions_total")
+		if offered != done {
+			t.Errorf("%s: %v actions offered, %v acknowledged or merged", n.id, offered, done)
 		}
 	}
 }

@@ -55,7 +55,7 @@ func TestStreamOverEverything(t *testing.T) {
 	nodes[2].kill(t)
 	nodes[0].register(t, "later")
 	list(t, nodes[:2], append(ids, "later")...)
-	nodes[0].atLeast(t, 1, "registryd_batcher_failures_total", "peer", "n3", "class", "timeout")
+	nodes[0].atLeast(t, 1, "registryd_batcher_sends_total", "peer", "n3", "outcome", "timeout")
 	nodes[2].restart(t)
 	list(t, nodes, append(ids, "later")...)
 }
@@ -151,7 +151,7 @@ func TestTailedAndFrozen(t *testing.T) {
 	nodes[0].register(t, "a")
 	list(t, nodes[:2], "a")
 	seen(t, tail, "a", "n1>n2")
-	nodes[0].atLeast(t, 1, "registryd_batcher_failures_total", "peer", "n3", "class", "timeout")
+	nodes[0].atLeast(t, 1, "registryd_batcher_sends_total", "peer", "n3", "outcome", "timeout")
 
 	tail.freeze(t)
 	ids := numbered("frozen-", 100)
@@ -161,8 +161,9 @@ func TestTailedAndFrozen(t *testing.T) {
 		}
 	}
 	list(t, nodes[:2], append(ids, "a")...)
-	if got := nodes[0].now(t, "registryd_batcher_failures_total", "peer", "n2"); got != 0 {
-		t.Errorf("%v batches to n2 have failed, want none", got)
+	sends := nodes[0].now(t, "registryd_batcher_sends_total", "peer", "n2")
+	if got := nodes[0].now(t, "registryd_batcher_sends_total", "peer", "n2", "outcome", "answered"); got != sends {
+		t.Errorf("%v of %v batches to n2 were answered, want all", got, sends)
 	}
 	tail.thaw(t)
 	nodes[2].restart(t)

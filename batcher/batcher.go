@@ -207,7 +207,7 @@ func (b *Batcher[K, S]) deliver(work context.Context, j job[K, S]) {
 	}
 	if err := b.acceptor.Settle(j.batch, outcomes); err != nil {
 		// Can't be: the batch came from Take and has an outcome per item.
-		b.reporter.logger.Error("Batch not settled", "batch", j.batch.Number, "err", err)
+		b.reporter.logger.Error("batch not settled", "batch", j.batch.Number, "err", err)
 	}
 	b.mu.Lock()
 	b.stats.InFlight--

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,11 +219,11 @@ func TestLog(t *testing.T) {
 			r.acc.Offer("b", "1")
 			sleepUntil(r, 2*time.Minute)
 			want := []string{
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=1 tasks=1 attempt=1 reason=busy elapsed=0s err=send: busy",
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=11 tasks=1 attempt=11 reason=busy elapsed=0s err=send: busy",
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=21 tasks=1 attempt=21 reason=busy elapsed=0s err=send: busy",
-				"WARN Batch failed, will be sent again component=batcher peer=node-2 batch=31 tasks=1 attempt=31 reason=busy elapsed=0s err=send: busy",
-				"INFO Batches arrive again component=batcher peer=node-2 batch=41 tasks=40 attempt=40 elapsed=40s",
+				"WARN batch failed, retrying component=batcher peer=node-2 batch=1 tasks=1 attempt=1 reason=busy elapsed=0s err=send: busy",
+				"WARN batch failed, retrying component=batcher peer=node-2 batch=11 tasks=1 attempt=11 reason=busy elapsed=0s err=send: busy",
+				"WARN batch failed, retrying component=batcher peer=node-2 batch=21 tasks=1 attempt=21 reason=busy elapsed=0s err=send: busy",
+				"WARN batch failed, retrying component=batcher peer=node-2 batch=31 tasks=1 attempt=31 reason=busy elapsed=0s err=send: busy",
+				"INFO replication recovered component=batcher peer=node-2 batch=41 tasks=40 attempt=40 elapsed=40s",
 			}
 			if got := l.all(); !slices.Equal(got, want) {
 				t.Errorf("log =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -281,11 +282,11 @@ func TestLog(t *testing.T) {
 			sleepUntil(r, 900*ms)
 			r.end()
 			want := []string{
-				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=malformed instance=a err=malformed",
+				"WARN tasks dropped component=batcher peer=p tasks=1 reason=malformed instance=a err=malformed",
 			}
 			// The drain sends z at 0.9 s; it times out at 2.9 s, is sent again at
 			// 3.9 s and cancelled at 5.9 s. All that is within ten seconds.
-			want = append(want, "WARN Pipeline ended, tasks dropped component=batcher peer=p tasks=1 reason=shutdown dropped=2")
+			want = append(want, "WARN pipeline ended, tasks dropped component=batcher peer=p tasks=1 reason=shutdown dropped=2")
 			if got := l.all(); !slices.Equal(got, want) {
 				t.Errorf("log =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
@@ -316,16 +317,61 @@ func TestLog(t *testing.T) {
 			r.Dropped("last", acceptor.Overflowed)
 			r.end()
 			want := []string{
-				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=overflowed instance=k0",
-				"WARN Tasks dropped component=batcher peer=p tasks=10 reason=overflowed instance=k10 attempt=10 failure=busy",
-				"WARN Tasks dropped component=batcher peer=p tasks=10 reason=overflowed instance=k20 attempt=20 failure=busy",
+				"WARN tasks dropped component=batcher peer=p tasks=1 reason=overflowed instance=k0",
+				"WARN tasks dropped component=batcher peer=p tasks=10 reason=overflowed instance=k10 attempt=10 failure=busy",
+				"WARN tasks dropped component=batcher peer=p tasks=10 reason=overflowed instance=k20 attempt=20 failure=busy",
 				// The peer is well again at 25 s, and refuses the one task.
-				"INFO Batches arrive again component=batcher peer=p batch=26 tasks=25 attempt=25 elapsed=25s dropped=5",
-				"WARN Tasks dropped component=batcher peer=p tasks=1 reason=overflowed instance=last",
+				"INFO replication recovered component=batcher peer=p batch=26 tasks=25 attempt=25 elapsed=25s dropped=5",
+				"WARN tasks dropped component=batcher peer=p tasks=1 reason=overflowed instance=last",
 			}
 			if got := l.all(); !slices.Equal(got, want) {
 				t.Errorf("log =\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
 		})
 	})
+}
+
+// lockProbe is a log whose every line reports another dropped task, and waits
+// for that.
+type lockProbe struct {
+	slog.Handler
+	report func()
+	lines  atomic.Int64
+	stuck  atomic.Int64
+}
+
+func (p *lockProbe) Enabled(context.Context, slog.Level) bool { return true }
+func (p *lockProbe) WithAttrs([]slog.Attr) slog.Handler       { return p }
+func (p *lockProbe) Handle(context.Context, slog.Record) error {
+	p.lines.Add(1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.report()
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		p.stuck.Add(1)
+	}
+	return nil
+}
+
+// A log that blocks holds up whoever writes to it and nobody else: no line is
+// written under the reporter's lock.
+func TestNoLineUnderTheLock(t *testing.T) {
+	t.Parallel()
+	p := &lockProbe{}
+	r := start(t, options{InFlight: 1, Logger: slog.New(p), RetryBusy: time.Millisecond, Send: failFirst(2, batcher.Busy)})
+	p.report = func() { r.Dropped("x", acceptor.Shutdown) } // No line of its own.
+	r.acc.Offer("a", "1")
+	for deadline := time.Now().Add(10 * time.Second); r.acc.Stats().Acknowledged == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	r.Dropped("b", acceptor.Overflowed)
+	r.end()
+	// Failed twice, sent, recovered, and the end.
+	if lines, stuck := p.lines.Load(), p.stuck.Load(); lines < 5 || stuck > 0 {
+		t.Errorf("%d of %d lines were written under the lock, want none of at least 5", stuck, lines)
+	}
 }

@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -12,8 +13,11 @@ import (
 const logInterval = 10 * time.Second
 
 // reporter writes the log of one pipeline: a line when it begins to fail, one
-// now and then while it does, and one when it has recovered. What is given up
-// goes into the same lines. Single batches are at debug level.
+// every logInterval while it does, and one when it has recovered. The same lines
+// report dropped tasks. Single batches are at debug level.
+//
+// A line is made under mu and written without it: a log that blocks must not
+// block the other workers, nor those who offer.
 type reporter struct {
 	logger *slog.Logger
 
@@ -25,13 +29,27 @@ type reporter struct {
 	failure  Class     // of the last of them
 	open     bool      // a warning since then has no line of recovery yet
 
-	lost   int    // tasks given up that no line has told yet
+	lost   int    // dropped tasks that no line has reported yet
 	sample []any  // of one of them: reason, instance, error
-	ending string // an instance whose task the end has cost
+	ending string // an instance whose task was dropped at the end
 }
 
-// mayWarn says whether a warning may be written now, and takes it for written.
-// mu is held.
+// line is a log line that was made and not yet written.
+type line struct {
+	level   slog.Level
+	message string
+	args    []any
+}
+
+// write writes lines. mu is not held.
+func (r *reporter) write(lines ...line) {
+	for _, l := range lines {
+		r.logger.Log(context.Background(), l.level, l.message, l.args...)
+	}
+}
+
+// mayWarn reports whether a warning may be written now, and counts it as
+// written. mu is held.
 func (r *reporter) mayWarn() bool {
 	now := time.Now()
 	if !r.warned.IsZero() && now.Sub(r.warned) < logInterval {
@@ -42,8 +60,8 @@ func (r *reporter) mayWarn() bool {
 	return true
 }
 
-// untold returns what a line adds about tasks that were given up. mu is held.
-func (r *reporter) untold() []any {
+// unreported returns what a line adds about dropped tasks. mu is held.
+func (r *reporter) unreported() []any {
 	if r.lost == 0 {
 		return nil
 	}
@@ -52,9 +70,13 @@ func (r *reporter) untold() []any {
 	return []any{"dropped", n}
 }
 
-// failed tells of a send that failed. One that the peer can't read is no
-// outage: it comes back as a task that is given up.
+// failed reports a send that failed. One that the peer can't read is no outage:
+// it comes back as a dropped task.
 func (r *reporter) failed(batch uint64, tasks int, elapsed time.Duration, class Class, err error) {
+	r.write(r.failedLine(batch, tasks, elapsed, class, err))
+}
+
+func (r *reporter) failedLine(batch uint64, tasks int, elapsed time.Duration, class Class, err error) line {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if class != Malformed {
@@ -70,59 +92,70 @@ func (r *reporter) failed(batch uint64, tasks int, elapsed time.Duration, class 
 		"reason", string(class), "elapsed", elapsed, "err", err,
 	}
 	if class == Malformed || !r.mayWarn() {
-		r.logger.Debug("Batch failed", args...)
-		return
+		return line{slog.LevelDebug, "batch failed", args}
 	}
-	r.logger.Warn("Batch failed, will be sent again", append(args, r.untold()...)...)
+	return line{slog.LevelWarn, "batch failed, retrying", append(args, r.unreported()...)}
 }
 
-// succeeded tells of a send that was answered.
+// succeeded reports a send that was answered.
 func (r *reporter) succeeded(batch uint64, tasks int, elapsed time.Duration) {
+	r.write(line{slog.LevelDebug, "batch sent", []any{"batch", batch, "tasks", tasks, "elapsed", elapsed}})
+	r.write(r.succeededLines(batch)...)
+}
+
+func (r *reporter) succeededLines(batch uint64) (lines []line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.logger.Debug("Batch sent", "batch", batch, "tasks", tasks, "elapsed", elapsed)
 	switch {
 	case r.open:
 		r.open = false
 		args := []any{"batch", batch, "tasks", r.tasks, "attempt", r.attempts, "elapsed", time.Since(r.since)}
-		r.logger.Info("Batches arrive again", append(args, r.untold()...)...)
+		lines = append(lines, line{slog.LevelInfo, "replication recovered", append(args, r.unreported()...)})
 	case r.lost > 0 && r.mayWarn():
-		r.warnLost()
+		lines = append(lines, r.lostLine())
 	}
 	r.since = time.Time{}
+	return lines
 }
 
-// dropped tells of a task that was given up for good. err may be nil.
+// dropped reports a task that was dropped for good. err may be nil.
 func (r *reporter) dropped(instance string, reason acceptor.Reason, err error) {
+	r.write(r.droppedLines(instance, reason, err)...)
+}
+
+func (r *reporter) droppedLines(instance string, reason acceptor.Reason, err error) []line {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if reason == acceptor.Shutdown || reason == acceptor.PeerGone {
-		r.ending = instance // The last line tells how many there were.
-		return
+		r.ending = instance // The last line has their number.
+		return nil
 	}
 	r.lost++
 	r.sample = []any{"reason", string(reason), "instance", instance}
 	if err != nil {
 		r.sample = append(r.sample, "err", err)
 	}
-	if r.mayWarn() {
-		r.warnLost()
+	if !r.mayWarn() {
+		return nil
 	}
+	return []line{r.lostLine()}
 }
 
-// warnLost tells how many tasks were given up, and shows one; and that batches
-// fail, if they do. mu is held.
-func (r *reporter) warnLost() {
+// lostLine has the number of dropped tasks and one of them, and the failure of
+// batches if they fail. mu is held.
+func (r *reporter) lostLine() line {
 	args := append([]any{"tasks", r.lost}, r.sample...)
 	if !r.since.IsZero() {
 		args = append(args, "attempt", r.attempts, "failure", string(r.failure))
 	}
-	r.logger.Warn("Tasks dropped", args...)
 	r.lost = 0
+	return line{slog.LevelWarn, "tasks dropped", args}
 }
 
-// ended tells how many tasks the end of the pipeline has cost.
-func (r *reporter) ended(shutdown, gone uint64) {
+// ended reports how many tasks were dropped because the pipeline ended.
+func (r *reporter) ended(shutdown, gone uint64) { r.write(r.endedLines(shutdown, gone)...) }
+
+func (r *reporter) endedLines(shutdown, gone uint64) (lines []line) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	reason := acceptor.Shutdown
@@ -131,14 +164,13 @@ func (r *reporter) ended(shutdown, gone uint64) {
 	}
 	if shutdown+gone == 0 {
 		if r.lost > 0 {
-			r.warnLost()
+			lines = append(lines, r.lostLine())
 		}
-		r.logger.Debug("Pipeline ended")
-		return
+		return append(lines, line{slog.LevelDebug, "pipeline ended", nil})
 	}
 	args := []any{"tasks", shutdown + gone, "reason", string(reason)}
 	if r.ending != "" {
 		args = append(args, "instance", r.ending)
 	}
-	r.logger.Warn("Pipeline ended, tasks dropped", append(args, r.untold()...)...)
+	return []line{{slog.LevelWarn, "pipeline ended, tasks dropped", append(args, r.unreported()...)}}
 }

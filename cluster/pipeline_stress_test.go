@@ -453,7 +453,7 @@ func TestOneLineInTenSeconds(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		lines := strings.TrimSpace(n1.log.String())
-		if strings.Contains(lines, "\n") || !strings.Contains(lines, "Batches arrive again") || !strings.Contains(lines, "attempt=") {
+		if strings.Contains(lines, "\n") || !strings.Contains(lines, "replication recovered") || !strings.Contains(lines, "attempt=") {
 			t.Errorf("want one line, of the recovery and with counts:\n%s", lines)
 		}
 		if n1.reg.Digest() != n2.reg.Digest() {

@@ -375,7 +375,7 @@ func TestEvictedAreNotHandedToWhoDoesNotAsk(t *testing.T) {
 func TestRepairTakesAllLeavesInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
-		const dead, live = 12_000, 400
+		const dead, live = 3_000, 200
 		// n1 alone has these, and their leases have run out: n3 declines them.
 		b.fail(refuse(func(string, string) bool { return true }, batcher.Malformed))
 		b.failSync(func(string, string, []byte) error { return batcher.Busy })
@@ -527,7 +527,7 @@ func TestResumedSyncIsNoWitness(t *testing.T) {
 // last round.
 func TestDivergentCountsAllLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const instances = 12_000
+		const instances = 3_000
 		b, n := three(t)
 		b.fail(refuse(func(string, string) bool { return true }, batcher.Malformed))
 		b.failSync(func(from, _ string, _ []byte) error {

@@ -18,8 +18,10 @@ const (
 	DefaultReadTimeout       = 30 * time.Second // headers and body
 	DefaultWriteTimeout      = 60 * time.Second // from the headers' end to the answer's
 	// DefaultIdleTimeout is how long a connection is kept without a request:
-	// beyond Eureka's heartbeat of 30 s, so that clients keep theirs.
-	DefaultIdleTimeout = 90 * time.Second
+	// beyond Eureka's heartbeat of 30 s, and beyond the 90 s after which many
+	// clients and proxies give up one of theirs. A client that sends on a
+	// connection which is just being closed would meet an error.
+	DefaultIdleTimeout = 120 * time.Second
 	// DefaultMaxHeaderBytes bounds the request line, and so metadata in a
 	// query, together with the headers.
 	DefaultMaxHeaderBytes = 64 << 10

@@ -122,6 +122,12 @@ func negotiate(h http.Header) (f eureka.Format, ok bool) {
 	return eureka.XML, true
 }
 
+// answerFormat is negotiate for an answer, and says in it what it depends on.
+func answerFormat(w http.ResponseWriter, r *http.Request) (f eureka.Format, ok bool) {
+	w.Header().Set("Vary", "Accept")
+	return negotiate(r.Header)
+}
+
 // negotiateList chooses the form of a list: JSON where the Accept header
 // contains the text json and JSON is acceptable, else XML (Eureka's
 // ApplicationsResource). Eureka looks for the text alone, and may send JSON

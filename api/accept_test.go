@@ -116,3 +116,18 @@ func TestIsReplication(t *testing.T) {
 		t.Error("no header: replication")
 	}
 }
+
+func TestCodings(t *testing.T) {
+	for list, want := range map[string]struct {
+		gzips int
+		ok    bool
+	}{
+		"": {0, true}, "identity": {0, true}, "utf-8": {0, true}, "none, binary": {0, true},
+		"gzip": {1, true}, "X-GZIP": {1, true}, "identity , gzip": {1, true}, "gzip,gzip": {2, true},
+		"br": {0, false}, "gzip, deflate": {0, false}, "Zstd": {0, false}, "x-compress": {0, false},
+	} {
+		if gzips, ok := codings(list); gzips != want.gzips || ok != want.ok {
+			t.Errorf("Content-Encoding %q: %d, %v, want %d, %v", list, gzips, ok, want.gzips, want.ok)
+		}
+	}
+}

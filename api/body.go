@@ -26,12 +26,11 @@ func (h *Handler) readBody(r *http.Request, limit int) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, errTooLarge
 	}
-	switch coding := header(r.Header, "Content-Encoding"); {
-	case coding == "" || strings.EqualFold(coding, "identity"):
-		return readBounded(r.Body, int(r.ContentLength), limit)
-	case strings.EqualFold(coding, "gzip") || strings.EqualFold(coding, "x-gzip"):
-	default:
+	switch gzips, ok := codings(header(r.Header, "Content-Encoding")); {
+	case !ok || gzips > 1:
 		return nil, errCoding
+	case gzips == 0:
+		return readBounded(r.Body, int(r.ContentLength), limit)
 	}
 	z, ok := h.gunzips.Get().(*gzip.Reader)
 	if !ok {
@@ -43,6 +42,23 @@ func (h *Handler) readBody(r *http.Request, limit int) ([]byte, error) {
 		return nil, err
 	}
 	return readBounded(z, -1, limit)
+}
+
+// codings returns how often a Content-Encoding says that the body is gzipped. ok
+// is false for a compression that is not taken. What is none, such as a charset
+// by mistake, means nothing, as in Eureka.
+func codings(list string) (gzips int, ok bool) {
+	for list != "" {
+		var coding string
+		coding, list, _ = strings.Cut(list, ",")
+		switch strings.ToLower(strings.TrimSpace(coding)) {
+		case "gzip", "x-gzip":
+			gzips++
+		case "deflate", "compress", "x-compress", "br", "zstd":
+			return 0, false
+		}
+	}
+	return gzips, true
 }
 
 // readBounded reads all, of at most limit bytes. size is what is expected, -1 if

@@ -104,7 +104,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	case replicate:
 		return h.replicate(w, r)
 	case setASG:
-		return h.setASG(w, r)
+		return h.setASG(w)
 	case getApps:
 		return h.cached(w, r, h.apps)
 	case getDelta:
@@ -223,7 +223,7 @@ func (h *Handler) render(w http.ResponseWriter, code int, contentType string, ap
 // instance answers with one instance, always in full: X-Eureka-Accept is for
 // lists.
 func (h *Handler) instance(w http.ResponseWriter, r *http.Request, i *eureka.InstanceInfo, ok bool) int {
-	f, acceptable := negotiate(r.Header)
+	f, acceptable := answerFormat(w, r)
 	switch {
 	case !acceptable:
 		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")

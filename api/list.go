@@ -12,6 +12,7 @@ import (
 // code is 0 where it may.
 func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eureka.Form, code int) {
 	form, acceptable := negotiateList(r.Header)
+	w.Header().Set("Vary", "Accept, Accept-Encoding, X-Eureka-Accept")
 	switch {
 	case !acceptable:
 		return form, text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")

@@ -1,14 +1,10 @@
 package api
 
-import (
-	"net/url"
-	"strings"
-)
+import "strings"
 
-// nextPair takes the first pair off a query. more is false when there is none.
-// Key and value are decoded; ok is false where they can't be. Nothing is
-// allocated unless there is something to decode.
-func nextPair(query string) (key, value, rest string, ok, more bool) {
+// nextPair takes the first pair off a query, decoded. more is false when there
+// is none. Nothing is allocated unless there is something to decode.
+func nextPair(query string) (key, value, rest string, more bool) {
 	for query != "" {
 		var pair string
 		pair, query, _ = strings.Cut(query, "&")
@@ -16,31 +12,50 @@ func nextPair(query string) (key, value, rest string, ok, more bool) {
 		if key == "" {
 			continue // no name, no parameter
 		}
-		key, keyOK := unescape(key)
-		value, valueOK := unescape(value)
-		return key, value, query, keyOK && valueOK, true
+		return unescape(key), unescape(value), query, true
 	}
-	return "", "", "", false, false
+	return "", "", "", false
 }
 
-// unescape decodes s, which it returns as it is where that fails.
-func unescape(s string) (string, bool) {
-	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
-		return s, true
+// unescape decodes a part of a query as a form's: a plus is a space, and a per
+// cent sign that begins no escape stands for itself.
+func unescape(s string) string {
+	i := strings.IndexAny(s, "%+")
+	if i < 0 {
+		return s
 	}
-	u, err := url.QueryUnescape(s)
-	if err != nil {
-		return s, false
+	out := append(make([]byte, 0, len(s)), s[:i]...)
+	for ; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c == '+':
+			c = ' '
+		case c == '%' && i+2 < len(s) && isHex(s[i+1]) && isHex(s[i+2]):
+			c = fromHex(s[i+1])<<4 | fromHex(s[i+2])
+			i += 2
+		}
+		out = append(out, c)
 	}
-	return u, true
+	return string(out)
+}
+
+func isHex(c byte) bool {
+	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
+}
+
+// fromHex returns the value of a hexadecimal digit.
+func fromHex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c | 0x20 - 'a' + 10
 }
 
 // parameter returns the first value of a name in a query, and whether there is
-// one. A value that can't be decoded is returned as it came: it is then no
-// status and no number, and refused as such.
+// one.
 func parameter(query, name string) (string, bool) {
 	for query != "" {
-		key, value, rest, _, more := nextPair(query)
+		key, value, rest, more := nextPair(query)
 		if !more {
 			break
 		}

@@ -477,3 +477,33 @@ func TestLastN(t *testing.T) {
 		t.Errorf("registered, want the second before the first, escaped: %s", registered)
 	}
 }
+
+// TestVary: an answer names the request headers that it depends on, whatever it
+// is, so that a cache between keeps apart what it should.
+func TestVary(t *testing.T) {
+	n := newNode(t, api.Options{})
+	n.put(t, "ORDERS", "orders-1", "")
+	const list, one = "Accept, Accept-Encoding, X-Eureka-Accept", "Accept"
+	for _, c := range []struct {
+		method, path, accept string
+		code                 int
+		want                 string
+	}{
+		{"GET", "/eureka/apps", jsonType, 200, list},
+		{"GET", "/eureka/apps", "text/csv", 406, list},
+		{"GET", "/eureka/apps/delta", xmlType, 200, list},
+		{"GET", "/eureka/apps/NONE", xmlType, 404, list},
+		{"GET", "/eureka/vips/orders", jsonType, 200, list},
+		{"GET", orders1, jsonType, 200, one},
+		{"GET", "/eureka/instances/none", jsonType, 404, one},
+		{"GET", "/eureka/status", xmlType, 200, one},
+		{"POST", "/eureka/peerreplication/batch", jsonType, 200, one},
+		{"GET", "/healthz", jsonType, 200, ""},
+		{"PUT", orders1, jsonType, 200, ""},
+	} {
+		w := n.want(t, c.code, c.method, c.path, `{"replicationList":[]}`, "Accept", c.accept, "Content-Type", jsonType)
+		if got := w.Header().Get("Vary"); got != c.want {
+			t.Errorf("%s %s: Vary %q, want %q", c.method, c.path, got, c.want)
+		}
+	}
+}

@@ -21,7 +21,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	if !ok || f != eureka.JSON {
 		return h.rejected(w, http.StatusUnsupportedMediaType, badContentType)
 	}
-	answer, ok := negotiate(r.Header)
+	answer, ok := answerFormat(w, r)
 	if !ok {
 		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
 	}

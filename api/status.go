@@ -16,7 +16,7 @@ type stat struct{ name, value string }
 // status answers with Eureka's status page (StatusResource, StatusInfo), in both
 // formats; Spring's server fails on JSON. The word isHeathly is Java's.
 func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
-	f, ok := negotiate(r.Header)
+	f, ok := answerFormat(w, r)
 	if !ok {
 		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
 	}

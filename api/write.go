@@ -37,7 +37,7 @@ func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) in
 	outcome, ours := h.reg.Renew(key, lastDirty, overridden, replication)
 	switch outcome {
 	case registry.Conflict:
-		f, _ := negotiate(r.Header)
+		f, _ := answerFormat(w, r)
 		return h.sendInstance(w, http.StatusConflict, f, ours)
 	case registry.NotFound:
 		return h.missing(w, key, reads)
@@ -66,7 +66,7 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 	}
 	if err := info.Check(t.name); err != nil {
 		h.metrics.rejected(invalid)
-		f, _ := negotiate(r.Header)
+		f, _ := answerFormat(w, r)
 		return document(w, http.StatusBadRequest, f.ContentType(), []byte(err.Error()))
 	}
 	if bound, over := h.overBound(info, len(body)); over {
@@ -137,12 +137,9 @@ func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) 
 	}
 	pairs := make(map[string]string)
 	for query := r.URL.RawQuery; query != ""; {
-		k, v, rest, ok, more := nextPair(query)
+		k, v, rest, more := nextPair(query)
 		if !more {
 			break
-		}
-		if !ok {
-			return text(w, http.StatusInternalServerError, "metadata: a key or value is not percent-encoded text")
 		}
 		if _, again := pairs[k]; !again {
 			pairs[k] = v
@@ -214,13 +211,10 @@ func mergedSize(old, pairs map[string]string) int {
 	return n
 }
 
-// setASG answers for auto-scaling groups as Eureka does outside of AWS: 400.
-func (h *Handler) setASG(w http.ResponseWriter, r *http.Request) int {
-	switch value, _ := parameter(r.URL.RawQuery, "value"); value {
-	case "ENABLED", "DISABLED":
-		return text(w, http.StatusBadRequest, "auto-scaling groups are served in AWS only")
-	}
-	return text(w, http.StatusInternalServerError, "value: not one of ENABLED, DISABLED")
+// setASG answers for auto-scaling groups as Eureka does outside of AWS: 400,
+// whatever the value.
+func (h *Handler) setASG(w http.ResponseWriter) int {
+	return text(w, http.StatusBadRequest, "auto-scaling groups are served in AWS only")
 }
 
 // timestamp reads lastDirtyTimestamp from a query: NoTimestamp where there is
@@ -311,7 +305,7 @@ func (h *Handler) unparsable(w http.ResponseWriter, f eureka.Format) int {
 func (h *Handler) rejected(w http.ResponseWriter, code int, why rejection) int {
 	h.metrics.rejected(why)
 	if why == badCoding {
-		return text(w, code, "content-encoding: not one of gzip, identity")
+		return text(w, code, "content-encoding: gzip, once, is the only compression taken")
 	}
 	return text(w, code, "content-type: not application/json or application/xml in UTF-8 or ISO-8859-1")
 }

@@ -349,25 +349,28 @@ func TestMetadata(t *testing.T) {
 	n.put(t, "ORDERS", "orders-1", `"metadata":{"zone":"a"}`)
 	n.want(t, 200, "PUT", orders1+"/metadata?color=blue&multi=1&multi=2&a%20b=x%26y&flag&=none", "")
 	n.want(t, 200, "PUT", orders1+"/metadata", "")
-	n.want(t, 500, "PUT", orders1+"/metadata?zone=%zz", "")
+	n.want(t, 200, "PUT", orders1+"/metadata?load=50%&k=a=b&c=1+2&empty=&%zz=%4&%e4=%2", "")
 	i, _ := n.reg.Instance(registry.NewKey("ORDERS", "orders-1"))
-	want := map[string]string{"zone": "a", "color": "blue", "multi": "1", "a b": "x&y", "flag": ""}
+	want := map[string]string{
+		"zone": "a", "color": "blue", "multi": "1", "a b": "x&y", "flag": "",
+		"load": "50%", "k": "a=b", "c": "1 2", "empty": "", "%zz": "%4", "\ufffd": "%2",
+	}
 	if fmt.Sprint(i.Metadata) != fmt.Sprint(want) {
 		t.Errorf("metadata %v, want %v", i.Metadata, want)
 	}
-	// zone, color, multi, a b and flag take 30 bytes; 400 are allowed.
-	w := n.want(t, 413, "PUT", orders1+"/metadata?k="+strings.Repeat("x", 370), "")
+	// All but the value of k take 57 bytes; 400 are allowed.
+	w := n.want(t, 413, "PUT", orders1+"/metadata?k="+strings.Repeat("x", 344), "")
 	if got := w.Body.String(); got != "metadata: larger than 400 bytes" {
 		t.Errorf("body %q", got)
 	}
-	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("x", 369), "")
-	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("y", 369), "") // in its place
+	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("x", 343), "")
+	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("y", 343), "") // in its place
 	n.want(t, 413, "PUT", orders1+"/metadata?l=x", "")
 }
 
 func TestASG(t *testing.T) {
 	n := newNode(t, api.Options{})
-	for query, code := range map[string]int{"?value=ENABLED": 400, "?value=DISABLED": 400, "?value=OFF": 500, "": 500} {
+	for query, code := range map[string]int{"?value=ENABLED": 400, "?value=DISABLED": 400, "?value=OFF": 400, "?value=%": 400, "": 400} {
 		n.want(t, code, "PUT", "/eureka/asg/catalog-v001/status"+query, "")
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strings"
 )
 
 // Check does what Eureka does with a decoded registration before it takes it:
@@ -16,7 +15,7 @@ import (
 // gets its [InstanceInfo.ID] written there (into a map of its own). So it is
 // called by who has decoded the instance, before handing it on.
 func (i *InstanceInfo) Check(pathApp string) error {
-	id, expected := i.ID(), strings.ToUpper(pathApp)
+	id, expected := i.ID(), Upper(pathApp)
 	switch {
 	case id == "":
 		return errors.New("Missing instanceId")
@@ -26,8 +25,8 @@ func (i *InstanceInfo) Check(pathApp string) error {
 		return errors.New("Missing ip address")
 	case i.App == "":
 		return errors.New("Missing appName")
-	case strings.ToUpper(i.App) != expected:
-		return fmt.Errorf("Mismatched appName, expecting %s but was %s", expected, strings.ToUpper(i.App))
+	case Upper(i.App) != expected:
+		return fmt.Errorf("Mismatched appName, expecting %s but was %s", expected, Upper(i.App))
 	case i.DataCenterInfo.Name == "" && i.DataCenterInfo.Metadata == nil:
 		return errors.New("Missing dataCenterInfo")
 	case i.DataCenterInfo.Name == "":

@@ -64,7 +64,8 @@ func cutField(s string) string {
 // It takes what Eureka takes, and in XML as well as in JSON what follows. The
 // app and the group are upper-cased; a status beyond the five is UNKNOWN, in
 // JSON also one in lower case; a missing status is UP; what is missing or null
-// gets Eureka's default; lease values of 0 or less are 30 and 90 seconds;
+// gets Eureka's default, and so does a text in countryId or a timestamp that is no
+// number; lease values of 0 or less are 30 and 90 seconds;
 // numbers may be texts, and texts numbers; unknown members are ignored; the
 // last of several members of one name counts. A sid that Eureka doesn't write
 // ("na", "unknown") is none.
@@ -77,7 +78,8 @@ func cutField(s string) string {
 // Refused are: no app; a data centre whose name isn't one of Eureka's three
 // (readers would fail on it); Amazon's class without metadata; objects and
 // arrays where a single value belongs, in metadata too; a document that isn't
-// one object named instance and nothing else; text that isn't UTF-8; numbers
+// one object named instance and nothing else; text that isn't UTF-8, unless it is XML
+// that declares ISO-8859-1, ISO-8859-15 or Windows-1252; numbers
 // beyond 32 bits, 64 for timestamps; nesting beyond [MaxDepth].
 //
 // Taken, where Eureka's server answers 400: a port that is a plain number or
@@ -113,6 +115,9 @@ func DecodeApplication(f Format, body []byte) (Application, error) {
 	}
 	return decodeJSONApplication(body)
 }
+
+// byteOrderMark may stand in front of a body.
+const byteOrderMark = "\ufeff"
 
 // noVersion is the version of a list that tells none: its reader never asks for
 // deltas.
@@ -193,7 +198,7 @@ func dataCenter(class, name string, metadata map[string]string) (DataCenterInfo,
 func nameInstances(a *Application) {
 	for _, i := range a.Instances {
 		if i.App == "" {
-			i.App = strings.ToUpper(a.Name)
+			i.App = Upper(a.Name)
 		}
 	}
 }

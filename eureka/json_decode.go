@@ -1,7 +1,6 @@
 package eureka
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -129,7 +128,7 @@ func (r *jsonReader) instance(needApp bool) *InstanceInfo {
 		case "app":
 			var app []byte
 			app, hasApp = r.scalar()
-			i.App = upper(app)
+			i.App = Upper(string(app))
 		case "ipAddr":
 			i.IPAddr = r.string()
 		case "sid":
@@ -143,7 +142,7 @@ func (r *jsonReader) instance(needApp bool) *InstanceInfo {
 		case "securePort":
 			i.SecurePort = r.port(Port{Number: DefaultSecurePort})
 		case "countryId":
-			i.CountryID = r.small(DefaultCountryID)
+			i.CountryID = r.narrow(r.unread(DefaultCountryID), DefaultCountryID)
 		case "dataCenterInfo":
 			i.DataCenterInfo = r.dataCenter()
 		case "leaseInfo":
@@ -156,7 +155,7 @@ func (r *jsonReader) instance(needApp bool) *InstanceInfo {
 		case "appGroupName":
 			i.AppGroupName = nil
 			if v, given := r.scalar(); given {
-				i.AppGroupName = new(upper(v))
+				i.AppGroupName = new(Upper(string(v)))
 			}
 		case "homePageUrl":
 			i.HomePageURL = r.optional()
@@ -173,9 +172,9 @@ func (r *jsonReader) instance(needApp bool) *InstanceInfo {
 		case "isCoordinatingDiscoveryServer":
 			i.IsCoordinatingDiscoveryServer = r.bool(false)
 		case "lastUpdatedTimestamp":
-			i.LastUpdatedTimestamp = r.integer(0)
+			i.LastUpdatedTimestamp = r.unread(0)
 		case "lastDirtyTimestamp":
-			i.LastDirtyTimestamp = r.integer(NoTimestamp)
+			i.LastDirtyTimestamp = r.unread(NoTimestamp)
 		case "actionType":
 			i.ActionType = parseActionType(r.string())
 		case "asgName":
@@ -255,13 +254,13 @@ func (r *jsonReader) lease() LeaseInfo {
 		case "durationInSecs":
 			l.DurationInSecs = positiveOr(r.small(0), DefaultDuration)
 		case "registrationTimestamp":
-			l.RegistrationTimestamp = r.integer(0)
+			l.RegistrationTimestamp = r.unread(0)
 		case "lastRenewalTimestamp":
-			l.LastRenewalTimestamp = r.integer(0)
+			l.LastRenewalTimestamp = r.unread(0)
 		case "evictionTimestamp":
-			l.EvictionTimestamp = r.integer(0)
+			l.EvictionTimestamp = r.unread(0)
 		case "serviceUpTimestamp":
-			l.ServiceUpTimestamp = r.integer(0)
+			l.ServiceUpTimestamp = r.unread(0)
 		default:
 			r.skip()
 		}
@@ -352,14 +351,4 @@ func (r *jsonReader) metadata(nullText bool) map[string]string {
 			delete(m, key)
 		}
 	}
-}
-
-// upper returns the text upper-cased, as Eureka has its apps and groups.
-func upper(v []byte) string {
-	for _, c := range v {
-		if 'a' <= c && c <= 'z' || c >= 0x80 {
-			return string(bytes.ToUpper(v))
-		}
-	}
-	return string(v)
 }

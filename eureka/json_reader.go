@@ -21,8 +21,10 @@ type jsonReader struct {
 	fatal bool // err is the tokenizer's: nothing can be read any more
 }
 
-// newJSONReader reads body, which must not change meanwhile.
+// newJSONReader reads body, which must not change meanwhile. A byte order mark in
+// front is ignored.
 func newJSONReader(body []byte) *jsonReader {
+	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
 	r := &jsonReader{in: *bytes.NewBuffer(body)}
 	r.dec.Reset(&r.in, jsontext.AllowDuplicateNames(true))
 	return r
@@ -217,9 +219,28 @@ func (r *jsonReader) integer(def int64) int64 {
 	return n
 }
 
+// unread reads a number that a server sets itself or nobody needs: a text that
+// is none is def, as in Eureka.
+func (r *jsonReader) unread(def int64) int64 {
+	v, ok := r.scalar()
+	if !ok {
+		return def
+	}
+	n, err := parseInteger(v, def)
+	switch {
+	case errors.Is(err, errNumber):
+		return def
+	case err != nil:
+		r.fail(err)
+	}
+	return n
+}
+
 // small reads what Eureka holds in 32 bits.
-func (r *jsonReader) small(def int) int {
-	n := r.integer(int64(def))
+func (r *jsonReader) small(def int) int { return r.narrow(r.integer(int64(def)), def) }
+
+// narrow returns n, which was just read, if 32 bits hold it.
+func (r *jsonReader) narrow(n int64, def int) int {
 	if n != int64(int32(n)) {
 		r.fail(errRange)
 		return def

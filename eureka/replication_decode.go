@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -189,7 +188,7 @@ func (r *jsonReader) item(it *Item, nats bool) {
 		}
 		switch string(key) {
 		case "appName":
-			it.AppName = strings.ToUpper(r.string())
+			it.AppName = Upper(r.string())
 		case "id":
 			it.ID = r.string()
 		case "lastDirtyTimestamp":

@@ -373,7 +373,7 @@ func TestReplicationRoundTrip(t *testing.T) {
 	for range 200 {
 		l, answer := ReplicationList{}, ReplicationListResponse{}
 		for range r.IntN(5) {
-			it := Item{Action: actions[r.IntN(len(actions))], AppName: strings.ToUpper(r.text()), ID: r.text(), LastDirtyTimestamp: r.number(), OverriddenStatus: Status(r.text()), Status: Status(r.text()), State: state()}
+			it := Item{Action: actions[r.IntN(len(actions))], AppName: Upper(r.text()), ID: r.text(), LastDirtyTimestamp: r.number(), OverriddenStatus: Status(r.text()), Status: Status(r.text()), State: state()}
 			if r.IntN(2) == 0 {
 				it.InstanceInfo = r.instance()
 			}

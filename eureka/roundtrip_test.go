@@ -73,7 +73,7 @@ func (r random) metadata() map[string]string {
 
 func (r random) instance() *InstanceInfo {
 	i := &InstanceInfo{
-		InstanceID: r.optional(), HostName: r.text(), App: strings.ToUpper(r.text()), IPAddr: r.text(),
+		InstanceID: r.optional(), HostName: r.text(), App: Upper(r.text()), IPAddr: r.text(),
 		SID: r.text(), Status: r.status(), OverriddenStatus: r.status(),
 		Port: Port{r.small(), r.IntN(2) == 0}, SecurePort: Port{r.small(), r.IntN(2) == 0}, CountryID: r.small(),
 		DataCenterInfo: DataCenterInfo{Name: []string{MyOwn, Netflix}[r.IntN(2)]},
@@ -88,7 +88,7 @@ func (r random) instance() *InstanceInfo {
 		ActionType: []ActionType{"", Added, Modified, Deleted}[r.IntN(4)],
 	}
 	if r.IntN(3) > 0 {
-		i.AppGroupName = new(strings.ToUpper(r.text()))
+		i.AppGroupName = new(Upper(r.text()))
 	}
 	if r.IntN(4) == 0 {
 		i.LastDirtyTimestamp = NoTimestamp

@@ -76,7 +76,7 @@ func (r *xmlReader) instance(needApp bool) *InstanceInfo {
 		case "hostName":
 			i.HostName = r.text()
 		case "app":
-			i.App, hasApp = strings.ToUpper(r.text()), true
+			i.App, hasApp = Upper(r.text()), true
 		case "ipAddr":
 			i.IPAddr = r.text()
 		case "sid":
@@ -90,7 +90,7 @@ func (r *xmlReader) instance(needApp bool) *InstanceInfo {
 		case "securePort":
 			i.SecurePort = r.port(e, Port{Number: DefaultSecurePort})
 		case "countryId":
-			i.CountryID = r.small(DefaultCountryID)
+			i.CountryID = r.narrow(r.unread(DefaultCountryID), DefaultCountryID)
 		case "dataCenterInfo":
 			i.DataCenterInfo = r.dataCenter()
 		case "leaseInfo":
@@ -101,7 +101,7 @@ func (r *xmlReader) instance(needApp bool) *InstanceInfo {
 				i.Metadata = nil
 			}
 		case "appGroupName":
-			i.AppGroupName = new(strings.ToUpper(r.text()))
+			i.AppGroupName = new(Upper(r.text()))
 		case "homePageUrl":
 			i.HomePageURL = new(r.text())
 		case "statusPageUrl":
@@ -117,9 +117,9 @@ func (r *xmlReader) instance(needApp bool) *InstanceInfo {
 		case "isCoordinatingDiscoveryServer":
 			i.IsCoordinatingDiscoveryServer = parseBool([]byte(r.text()), false)
 		case "lastUpdatedTimestamp":
-			i.LastUpdatedTimestamp = r.integer(0)
+			i.LastUpdatedTimestamp = r.unread(0)
 		case "lastDirtyTimestamp":
-			i.LastDirtyTimestamp = r.integer(NoTimestamp)
+			i.LastDirtyTimestamp = r.unread(NoTimestamp)
 		case "actionType":
 			i.ActionType = parseActionType(r.text())
 		case "asgName":
@@ -160,13 +160,13 @@ func (r *xmlReader) lease() LeaseInfo {
 		case "durationInSecs":
 			l.DurationInSecs = positiveOr(r.small(0), DefaultDuration)
 		case "registrationTimestamp":
-			l.RegistrationTimestamp = r.integer(0)
+			l.RegistrationTimestamp = r.unread(0)
 		case "lastRenewalTimestamp":
-			l.LastRenewalTimestamp = r.integer(0)
+			l.LastRenewalTimestamp = r.unread(0)
 		case "evictionTimestamp":
-			l.EvictionTimestamp = r.integer(0)
+			l.EvictionTimestamp = r.unread(0)
 		case "serviceUpTimestamp":
-			l.ServiceUpTimestamp = r.integer(0)
+			l.ServiceUpTimestamp = r.unread(0)
 		default:
 			r.skip()
 		}

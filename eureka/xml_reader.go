@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
 )
 
 // xmlReader reads elements off a tokenizer. Its first failure stays: after it
@@ -17,13 +20,49 @@ type xmlReader struct {
 	err  error
 }
 
-// newXMLReader reads body, which is UTF-8 whatever its declaration says: the
-// API has converted what came in another encoding.
+// newXMLReader reads body. Text that is UTF-8 is taken as that, whatever its
+// declaration says; else the declaration counts.
 func newXMLReader(body []byte) *xmlReader {
+	if !utf8.Valid(body) {
+		body = fromDeclared(body)
+	}
 	r := &xmlReader{dec: xml.NewDecoder(bytes.NewReader(body))}
-	r.dec.CharsetReader = func(_ string, in io.Reader) (io.Reader, error) { return in, nil }
+	r.dec.CharsetReader = sameCharset
 	r.err = validUTF8(XML, body)
 	return r
+}
+
+// sameCharset reads a document whose declaration doesn't matter.
+func sameCharset(_ string, in io.Reader) (io.Reader, error) { return in, nil }
+
+// fromDeclared returns a document as UTF-8 if it declares one of the encodings
+// with a byte for each character that Java clients use, else as it is.
+func fromDeclared(body []byte) []byte {
+	var declared string
+	d := xml.NewDecoder(bytes.NewReader(body))
+	d.CharsetReader = func(name string, in io.Reader) (io.Reader, error) {
+		declared = name
+		return in, nil
+	}
+	if _, err := d.RawToken(); err != nil {
+		return body
+	}
+	var from *charmap.Charmap
+	switch strings.ToLower(declared) {
+	case "iso-8859-1", "iso8859-1", "iso8859_1", "latin1":
+		from = charmap.ISO8859_1
+	case "iso-8859-15", "iso8859-15":
+		from = charmap.ISO8859_15
+	case "windows-1252", "cp1252":
+		from = charmap.Windows1252
+	default:
+		return body
+	}
+	text, err := from.NewDecoder().Bytes(body)
+	if err != nil {
+		return body
+	}
+	return text
 }
 
 // fail notes what is wrong with the element being read.
@@ -134,9 +173,27 @@ func (r *xmlReader) integer(def int64) int64 {
 	return n
 }
 
+// unread reads a number as integer does, but a text that is none is def.
+func (r *xmlReader) unread(def int64) int64 {
+	text := r.text()
+	if r.err != nil {
+		return def
+	}
+	n, err := parseInteger([]byte(text), def)
+	switch {
+	case errors.Is(err, errNumber):
+		return def
+	case err != nil:
+		r.fail(err)
+	}
+	return n
+}
+
 // small reads what Eureka holds in 32 bits.
-func (r *xmlReader) small(def int) int {
-	n := r.integer(int64(def))
+func (r *xmlReader) small(def int) int { return r.narrow(r.integer(int64(def)), def) }
+
+// narrow returns n, which was just read, if 32 bits hold it.
+func (r *xmlReader) narrow(n int64, def int) int {
 	if n != int64(int32(n)) {
 		r.fail(errRange)
 		return def
@@ -152,7 +209,7 @@ func (r *xmlReader) root(name string, read func()) error {
 		case xml.StartElement:
 			root, ok = t, true
 		case xml.CharData:
-			if len(bytes.TrimSpace(bytes.TrimPrefix(t, []byte("\ufeff")))) > 0 {
+			if len(bytes.TrimSpace(bytes.TrimPrefix(t, []byte(byteOrderMark)))) > 0 {
 				r.fail(errors.New("text before the document"))
 			}
 		}

@@ -1,6 +1,6 @@
 package registry
 
-import "strings"
+import "github.com/registryd/registryd/eureka"
 
 // Key names an instance: overrides, leases and versions belong to the
 // application and the id together (Java's overrides to the id alone).
@@ -10,7 +10,7 @@ type Key struct {
 }
 
 // NewKey returns the key of an instance whose application is spelled in any case.
-func NewKey(app, id string) Key { return Key{App: strings.ToUpper(app), ID: id} }
+func NewKey(app, id string) Key { return Key{App: eureka.Upper(app), ID: id} }
 
 // String returns APP/id, as logs and tail show it.
 func (k Key) String() string { return k.App + "/" + k.ID }

@@ -83,7 +83,7 @@ func (r *Registry) InstanceByID(id string) (*eureka.InstanceInfo, bool) {
 // id. There is none without an instance.
 func (r *Registry) Application(name string) (eureka.Application, bool) {
 	r.mu.RLock()
-	a := r.apps[strings.ToUpper(name)]
+	a := r.apps[eureka.Upper(name)]
 	if a == nil || len(a.present) == 0 {
 		r.mu.RUnlock()
 		return eureka.Application{}, false

@@ -227,7 +227,6 @@ func TestXMLNames(t *testing.T) {
 		{"a b", "a_.0020b"},
 		{"1x", "_.0031x"},
 		{"a/b", "a_.002fb"},
-		{"a:b", "a:b"},
 		// By the same rule.
 		{"versions_delta", "versions__delta"},
 		{"-a", "_.002da"},
@@ -238,6 +237,7 @@ func TestXMLNames(t *testing.T) {
 		{"\U0001f600", "_.d83d_.de00"},
 		{"\x00", "_.0000"},
 		// Ours, see appendXMLName.
+		{"a:b", "a_.003ab"},
 		{"a:b:c", "a_.003ab_.003ac"},
 		{":a", "_.003aa"},
 		{"a:", "a_.003a"},

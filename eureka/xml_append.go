@@ -176,16 +176,16 @@ func appendXMLText(dst []byte, s string) []byte {
 //
 // Two things differ, so that every XML parser can read the list: characters
 // beyond ASCII that only the fifth edition of XML allows in names are escaped,
-// and so are colons, unless a single one parts the key in two.
+// and so are colons, since a parser that knows name spaces refuses a prefix that
+// nobody declared. Java's readers undo any such escape.
 func appendXMLName(dst []byte, key string) []byte {
-	colon := strings.Count(key, ":") == 1 && key[0] != ':' && key[len(key)-1] != ':'
 	for n, r := range key {
 		switch {
 		case r == '_':
 			dst = append(dst, "__"...)
 		case r == '$':
 			dst = append(dst, "_-"...)
-		case r == ':' && colon, nameStart(r), nameRest(r) && n > 0:
+		case nameStart(r), nameRest(r) && n > 0:
 			dst = utf8.AppendRune(dst, r)
 		case r > 0xffff:
 			r -= 0x10000

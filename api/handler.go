@@ -28,6 +28,8 @@ type Handler struct {
 	gunzips     sync.Pool     // of *gzip.Reader
 	buffers     sync.Pool     // of *[]byte
 	scrape      http.Handler  // nil: not served
+	hosts       hostNames     // under which browsers may ask
+	origins     http.CrossOriginProtection
 	template    *template.Template
 }
 
@@ -51,7 +53,7 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	}
 	h := &Handler{
 		reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
-		batches: make(chan struct{}, opts.MaxBatches), template: t,
+		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts),
 	}
 	h.apps = newListCache(reg.Generation, reg.Applications, opts.MaxAge, m.cache(getApps))
 	h.delta = newListCache(reg.Generation, reg.Delta, opts.MaxAge, m.cache(getDelta))
@@ -85,6 +87,11 @@ func (h *Handler) isStale() bool { return h.opts.Status.Readiness().Stale }
 
 // serve answers by operation and returns the status code that it sent.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op operation) int {
+	if fromBrowser(r.Header) {
+		if code := h.refuseBrowser(w, r, op); code != 0 {
+			return code
+		}
+	}
 	if op.writes() && h.isStale() {
 		return empty(w, http.StatusServiceUnavailable)
 	}

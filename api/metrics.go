@@ -27,6 +27,17 @@ func (r rejection) String() string {
 	return [rejections]string{"malformed", "invalid", "too_large", "content_type", "content_encoding", "busy"}[r]
 }
 
+// foreign says why a browser's request was refused.
+type foreign uint8
+
+const (
+	badHost foreign = iota
+	crossSite
+	foreigners // how many there are
+)
+
+func (f foreign) String() string { return [foreigners]string{"host", "cross_site"}[f] }
+
 // metrics are the handler's own. Labels come from closed sets.
 type metrics struct {
 	inFlight prometheus.Gauge
@@ -39,10 +50,13 @@ type metrics struct {
 	durations [operations]prometheus.Observer
 	codes     [operations][len(codes)]atomic.Pointer[prometheus.Counter]
 	reasons   [rejections]prometheus.Counter
+
+	browsers       *prometheus.CounterVec
+	refusedBrowser [foreigners]prometheus.Counter
 }
 
 // codes are the status codes that are counted each; the last stands for others.
-var codes = [...]int{200, 204, 400, 403, 404, 405, 406, 409, 413, 415, 500, 503, 0}
+var codes = [...]int{200, 204, 400, 403, 404, 405, 406, 409, 413, 415, 421, 500, 503, 507, 0}
 
 func newMetrics() *metrics {
 	m := &metrics{
@@ -63,6 +77,13 @@ func newMetrics() *metrics {
 			Name: "registryd_api_list_cache_total", Help: "Lists read, by whether the encoded answer was at hand.",
 		}, []string{"list", "result"}),
 	}
+	m.browsers = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "registryd_api_refused_browser_requests_total",
+		Help: "Requests of browsers refused, by reason: a host name that is not this node's, or a page of another site.",
+	}, []string{"reason"})
+	for f := range foreigners {
+		m.refusedBrowser[f] = m.browsers.WithLabelValues(f.String())
+	}
 	for op := range operations {
 		m.durations[op] = m.duration.WithLabelValues(op.String())
 	}
@@ -74,7 +95,7 @@ func newMetrics() *metrics {
 
 func (m *metrics) register(r prometheus.Registerer) error {
 	var errs []error
-	for _, c := range []prometheus.Collector{m.inFlight, m.requests, m.duration, m.refused, m.caches} {
+	for _, c := range []prometheus.Collector{m.inFlight, m.requests, m.duration, m.refused, m.caches, m.browsers} {
 		if err := r.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("metrics: %w", err))
 		}

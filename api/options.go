@@ -94,6 +94,11 @@ type Options struct {
 	// Status tells how the node is. nil: it is always ready and has no name.
 	Status Status
 
+	// Hosts are the names, beside addresses, localhost and names without a dot,
+	// under which browsers may ask: the advertised host, and those of load
+	// balancers. * allows all. Other clients may ask under any name.
+	Hosts []string
+
 	MaxBody int // bytes, see DefaultMaxBody
 	// MaxInstance tells how many bytes an instance may take at present as one
 	// task of a batch to a peer: a larger one would never leave this node. It

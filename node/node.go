@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -285,8 +287,12 @@ func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
 
 // openHTTP serves clients. Nothing that they sent before is applied.
 func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
+	hosts := slices.Clone(n.opts.Hosts)
+	if u, err := url.Parse(n.url); err == nil {
+		hosts = append(hosts, u.Host)
+	}
 	handler, err := api.New(n.registry, api.Options{
-		Replicate: n.replicate, Repair: n.cluster.Repair, Status: status{n}, MaxInstance: n.cluster.MaxTask, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+		Hosts: hosts, Replicate: n.replicate, Repair: n.cluster.Repair, Status: status{n}, MaxInstance: n.cluster.MaxTask, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)

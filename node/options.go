@@ -43,6 +43,10 @@ type Options struct {
 	// Listen is the host:port of the HTTP server; port 0 is any free one.
 	// Default DefaultListen.
 	Listen string
+	// Hosts are more names, beside the advertised one, addresses, localhost and
+	// names without a dot, under which browsers may ask this node; * allows all.
+	// Clients that are no browsers may ask under any name.
+	Hosts []string
 	// Advertise is the service URL told to peers and readers, such as
 	// http://host:8761/eureka/. Default: made of the address listened on.
 	Advertise string

@@ -1,0 +1,85 @@
+package api
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+)
+
+// Eureka's clients need no protection from themselves, and may reach a node by
+// any name of a load balancer. A browser is different: it sends what a page of
+// any site has it send. So what follows holds for browsers alone.
+
+// fromBrowser reports whether a request has what browsers add and what a script
+// of theirs can't, or hardly ever does, take away. It allocates nothing.
+func fromBrowser(h http.Header) bool {
+	if h["Origin"] != nil || h["Sec-Fetch-Site"] != nil {
+		return true
+	}
+	for _, agent := range h["User-Agent"] {
+		if strings.HasPrefix(agent, "Mozilla/") {
+			return true
+		}
+	}
+	for _, language := range h["Accept-Language"] {
+		if language != "*" { // as Node's fetch has it
+			return true
+		}
+	}
+	return false
+}
+
+// refuseBrowser answers a browser's request that another site may be behind: one
+// under a host name that is not this node's (a name bound anew to this node's
+// address), and a write that a page of another site began. code is 0 where there
+// is nothing to refuse.
+func (h *Handler) refuseBrowser(w http.ResponseWriter, r *http.Request, op operation) (code int) {
+	switch {
+	case op == health || op == readiness:
+		return 0
+	case !h.hosts.allow(r.Host):
+		h.metrics.refusedBrowser[badHost].Inc()
+		return text(w, http.StatusMisdirectedRequest, "host: not a name of this node; --http-hosts allows more for browsers")
+	case h.origins.Check(r) != nil:
+		h.metrics.refusedBrowser[crossSite].Inc()
+		return text(w, http.StatusForbidden, "origin: a page of another site may not change anything here")
+	}
+	return 0
+}
+
+// hostNames are the names under which browsers may ask, in lower case.
+type hostNames map[string]struct{}
+
+func newHostNames(names []string) hostNames {
+	h := make(hostNames, len(names))
+	for _, name := range names {
+		h[strings.ToLower(hostOf(name))] = struct{}{}
+	}
+	return h
+}
+
+// allow reports whether a Host header names this node: by an address, as
+// localhost, by a name without a dot, which no stranger can own, or by one of the
+// names given. The name * allows all.
+func (h hostNames) allow(host string) bool {
+	host = strings.ToLower(hostOf(host))
+	if !strings.Contains(host, ".") && !strings.Contains(host, ":") || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	_, named := h[host]
+	_, all := h["*"]
+	return named || all
+}
+
+// hostOf returns a host without its port, brackets and the dot of the root.
+func hostOf(host string) string {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return strings.TrimSuffix(host, ".")
+}

@@ -96,6 +96,11 @@ func (n *Node) start(ctx context.Context) error {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	for _, c := range n.opts.Collectors {
+		if err := n.metrics.Register(c); err != nil {
+			return fmt.Errorf("%w: collector: %w", ErrOptions, err)
+		}
+	}
 	server, err := n.startHTTP(listener)
 	if err != nil {
 		return err

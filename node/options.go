@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/broker"
@@ -90,8 +92,11 @@ type Options struct {
 	// DefaultSnapshotInterval.
 	SnapshotInterval time.Duration
 
-	// Logger takes all lines. Default: none.
+	// Logger takes all lines. Its handler must not block for long: goroutines of
+	// the node write to it. Default: none.
 	Logger *slog.Logger
+	// Collectors are shown on /metrics beside the node's own.
+	Collectors []prometheus.Collector
 }
 
 // setDefaults fills in what doesn't depend on the address listened on, and

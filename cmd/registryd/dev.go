@@ -31,6 +31,7 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return usagef("--cluster %.80q: %v", o.Node.Cluster, broker.ErrName)
 	}
 	o.Logger, o.Node.Version = logger, version()
+	o.Node.Collectors = logMetrics(stderr)
 	o.Embedded.ListenFallback = !isSet(fs, "embedded-listen")
 	c, err := dev.Start(ctx, o)
 	switch {

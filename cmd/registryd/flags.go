@@ -11,8 +11,10 @@ import (
 
 	"github.com/peterbourgon/ff/v3"
 	"github.com/peterbourgon/ff/v3/ffyaml"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/internal/logqueue"
 )
 
 // newFlagSet returns an empty set for a command, with a help that lists its
@@ -66,7 +68,25 @@ func addLogFlags(fs *flag.FlagSet, level string) logFlags {
 	}
 }
 
+// logger returns the log that the flags ask for. If w is a log queue, the log
+// reports the lines that the queue drops.
 func (l logFlags) logger(w io.Writer) (*slog.Logger, error) {
+	log, err := l.writeTo(w)
+	if queue, ok := w.(*logqueue.Writer); ok && err == nil {
+		queue.OnDrop(func(n uint64, sample string) { log.Warn("log lines dropped", "n", n, "sample", sample) })
+	}
+	return log, err
+}
+
+// logMetrics returns the metrics of a log that is written to w.
+func logMetrics(w io.Writer) []prometheus.Collector {
+	if queue, ok := w.(*logqueue.Writer); ok {
+		return []prometheus.Collector{queue}
+	}
+	return nil
+}
+
+func (l logFlags) writeTo(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(*l.level)); err != nil {
 		return nil, usagef("--log-level %q: not debug, info, warn or error", *l.level)

@@ -19,6 +19,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"github.com/registryd/registryd/internal/logqueue"
 )
 
 const usage = `registryd is a service registry for Eureka clients.
@@ -45,7 +47,11 @@ func usagef(format string, args ...any) error {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+	// Whoever reads standard error may stand still. Nothing here waits for it.
+	stderr := logqueue.New(os.Stderr, nil)
+	code := run(ctx, os.Args[1:], os.Stdout, stderr)
+	stderr.Close()
+	os.Exit(code)
 }
 
 // run is the program but for its process: tests call it.

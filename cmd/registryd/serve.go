@@ -79,6 +79,7 @@ func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error)
 	if o.Logger, err = logs.logger(stderr); err != nil {
 		return o, err
 	}
+	o.Collectors = logMetrics(stderr)
 	for name, d := range map[string]bool{"batch-delay": o.BatchDelay > 0, "batch-size": o.BatchSize > 0, "eviction-interval": o.EvictionInterval > 0, "delta-retention": o.DeltaRetention > 0} {
 		if !d {
 			return o, usagef("--%s %s: must be above 0", name, fs.Lookup(name).Value)

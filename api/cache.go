@@ -45,6 +45,8 @@ type listAnswer struct {
 
 	zip    sync.Once
 	zipped []byte
+
+	readers readers
 }
 
 // cacheMetrics count the answers taken from a cache, and those made for it.

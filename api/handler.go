@@ -25,6 +25,7 @@ type Handler struct {
 
 	apps, delta *listCache
 	batches     chan struct{} // a place for each ReplicationList held
+	sending     *budget       // of lists
 	gunzips     sync.Pool     // of *gzip.Reader
 	buffers     sync.Pool     // of *[]byte
 	scrape      http.Handler  // nil: not served
@@ -45,7 +46,8 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: page: %w", err)
 	}
-	m := newMetrics()
+	sending := &budget{max: int64(opts.MaxListBytes)}
+	m := newMetrics(sending)
 	if opts.Metrics != nil {
 		if err := m.register(opts.Metrics); err != nil {
 			return nil, fmt.Errorf("api: %w", err)
@@ -53,7 +55,7 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	}
 	h := &Handler{
 		reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
-		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts),
+		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts), sending: sending,
 	}
 	h.apps = newListCache(reg.Generation, reg.Applications, opts.MaxAge, m.cache(getApps))
 	h.delta = newListCache(reg.Generation, reg.Delta, opts.MaxAge, m.cache(getDelta))
@@ -213,14 +215,19 @@ func document(w http.ResponseWriter, code int, contentType string, body []byte) 
 // bytes.
 const maxPooled = 256 << 10
 
-// render answers with what append writes into a reused buffer.
+// render answers with what appendTo writes into a reused buffer.
 func (h *Handler) render(w http.ResponseWriter, code int, contentType string, appendTo func([]byte) []byte) int {
+	return h.buffered(appendTo, func(body []byte) int { return document(w, code, contentType, body) })
+}
+
+// buffered sends what appendTo writes into a reused buffer.
+func (h *Handler) buffered(appendTo func([]byte) []byte, send func([]byte) int) int {
 	b, ok := h.buffers.Get().(*[]byte)
 	if !ok {
 		b = new([]byte)
 	}
 	*b = appendTo((*b)[:0])
-	document(w, code, contentType, *b)
+	code := send(*b)
 	if cap(*b) <= maxPooled {
 		h.buffers.Put(b)
 	}

@@ -30,15 +30,35 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) i
 		return code
 	}
 	answer := c.get(form)
-	body := answer.body
-	header := w.Header()
+	body, zipped := answer.body, []byte(nil)
 	if takesGzip(r.Header) {
-		if zipped := answer.compressed(&c.gzips); zipped != nil {
-			body = zipped
-			header.Set("Content-Encoding", "gzip")
-		}
+		zipped = answer.compressed(&c.gzips)
+	}
+	if !answer.readers.enter(h.sending, len(body)+len(zipped)) {
+		return h.refuseSending(w)
+	}
+	defer answer.readers.leave(h.sending)
+	if zipped != nil {
+		body = zipped
+		w.Header().Set("Content-Encoding", "gzip")
 	}
 	return document(w, http.StatusOK, form.ContentType(), body)
+}
+
+// refuseSending answers where too many bytes of lists are being sent: the client
+// goes to the next server.
+func (h *Handler) refuseSending(w http.ResponseWriter) int {
+	h.metrics.refusedLists.Inc()
+	return empty(w, http.StatusServiceUnavailable)
+}
+
+// sendList answers with a list of its own.
+func (h *Handler) sendList(w http.ResponseWriter, contentType string, body []byte) int {
+	if !h.sending.take(len(body)) {
+		return h.refuseSending(w)
+	}
+	defer h.sending.give(len(body))
+	return document(w, http.StatusOK, contentType, body)
 }
 
 // app answers with the instances of one application.
@@ -51,7 +71,8 @@ func (h *Handler) app(w http.ResponseWriter, r *http.Request, t target) int {
 	if !ok {
 		return empty(w, http.StatusNotFound)
 	}
-	return h.render(w, http.StatusOK, form.ContentType(), func(b []byte) []byte { return form.AppendApplicationDocument(b, app) })
+	return h.buffered(func(b []byte) []byte { return form.AppendApplicationDocument(b, app) },
+		func(body []byte) int { return h.sendList(w, form.ContentType(), body) })
 }
 
 // vip answers with the instances of a vip. None is an empty list, not a 404.
@@ -61,7 +82,8 @@ func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, find fun
 		return code
 	}
 	list := find(t.name)
-	return h.render(w, http.StatusOK, form.ContentType(), func(b []byte) []byte { return form.AppendApplications(b, list) })
+	return h.buffered(func(b []byte) []byte { return form.AppendApplications(b, list) },
+		func(body []byte) int { return h.sendList(w, form.ContentType(), body) })
 }
 
 // overrides answers with all overrides by instance id, as Netflix's server does
@@ -86,5 +108,5 @@ func (h *Handler) overrides(w http.ResponseWriter) int {
 			body = strconv.AppendQuote(body, string(i.OverriddenStatus))
 		}
 	}
-	return document(w, http.StatusOK, eureka.JSON.ContentType(), append(body, '}'))
+	return h.sendList(w, eureka.JSON.ContentType(), append(body, '}'))
 }

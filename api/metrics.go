@@ -44,7 +44,10 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	duration *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
-	caches   *prometheus.CounterVec
+	sending  prometheus.GaugeFunc
+
+	refusedLists prometheus.Counter
+	caches       *prometheus.CounterVec
 
 	// What a request counts, so that a heartbeat doesn't look up labels.
 	durations [operations]prometheus.Observer
@@ -58,7 +61,7 @@ type metrics struct {
 // codes are the status codes that are counted each; the last stands for others.
 var codes = [...]int{200, 204, 400, 403, 404, 405, 406, 409, 413, 415, 421, 500, 503, 507, 0}
 
-func newMetrics() *metrics {
+func newMetrics(sending *budget) *metrics {
 	m := &metrics{
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "registryd_api_requests_in_flight", Help: "Requests being answered.",
@@ -73,6 +76,12 @@ func newMetrics() *metrics {
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_api_rejected_bodies_total", Help: "Request bodies refused, by reason.",
 		}, []string{"reason"}),
+		sending: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "registryd_api_list_sending_bytes", Help: "Bytes of lists being sent, each answer counted once.",
+		}, func() float64 { return float64(sending.used.Load()) }),
+		refusedLists: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "registryd_api_refused_lists_total", Help: "Lists refused because too many bytes of lists were being sent.",
+		}),
 		caches: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_api_list_cache_total", Help: "Lists read, by whether the encoded answer was at hand.",
 		}, []string{"list", "result"}),
@@ -95,7 +104,7 @@ func newMetrics() *metrics {
 
 func (m *metrics) register(r prometheus.Registerer) error {
 	var errs []error
-	for _, c := range []prometheus.Collector{m.inFlight, m.requests, m.duration, m.refused, m.caches, m.browsers} {
+	for _, c := range []prometheus.Collector{m.inFlight, m.requests, m.duration, m.refused, m.caches, m.browsers, m.sending, m.refusedLists} {
 		if err := r.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("metrics: %w", err))
 		}

@@ -23,6 +23,9 @@ const (
 	// DefaultMaxBatches is how many ReplicationLists are held at a time. A Java
 	// peer has 20 workers.
 	DefaultMaxBatches = 64
+	// DefaultMaxListBytes bounds the lists that are being sent at a time, in
+	// bytes. Readers of one state of the list share its bytes.
+	DefaultMaxListBytes = 256 << 20
 	// DefaultMaxAge is how old an answer with all instances may be while nothing
 	// but renewals happens.
 	DefaultMaxAge = time.Second
@@ -107,6 +110,7 @@ type Options struct {
 
 	MaxBatchBody int           // bytes, see DefaultMaxBatchBody
 	MaxBatches   int           // see DefaultMaxBatches
+	MaxListBytes int           // see DefaultMaxListBytes; beyond it lists get 503
 	MaxAge       time.Duration // see DefaultMaxAge
 
 	Logger   *slog.Logger
@@ -127,6 +131,9 @@ func (o *Options) setDefaults() error {
 	if o.MaxBatches == 0 {
 		o.MaxBatches = DefaultMaxBatches
 	}
+	if o.MaxListBytes == 0 {
+		o.MaxListBytes = DefaultMaxListBytes
+	}
 	if o.MaxAge == 0 {
 		o.MaxAge = DefaultMaxAge
 	}
@@ -137,7 +144,7 @@ func (o *Options) setDefaults() error {
 	for _, bound := range []struct {
 		name string
 		n    int
-	}{{"max body", o.MaxBody}, {"max batch body", o.MaxBatchBody}, {"max batches", o.MaxBatches}} {
+	}{{"max body", o.MaxBody}, {"max batch body", o.MaxBatchBody}, {"max batches", o.MaxBatches}, {"max list bytes", o.MaxListBytes}} {
 		if bound.n < 1 {
 			errs = append(errs, fmt.Errorf("%s %d: less than 1", bound.name, bound.n))
 		}

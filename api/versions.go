@@ -53,7 +53,7 @@ func (h *Handler) versions(w http.ResponseWriter) int {
 		h.log.Error("versions not encoded", "err", err)
 		return text(w, http.StatusInternalServerError, "versions not encoded")
 	}
-	return document(w, http.StatusOK, eureka.JSON.ContentType(), body)
+	return h.sendList(w, eureka.JSON.ContentType(), body)
 }
 
 func hex16(n uint64) string {

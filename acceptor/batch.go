@@ -9,7 +9,7 @@ type Reason string
 // The reasons to drop a slot.
 const (
 	Overflowed Reason = "overflowed" // more slots pending than Options.Limit; the oldest went
-	Expired    Reason = "expired"    // Render: too old to be of use, as a heartbeat
+	Expired    Reason = "expired"    // Render: of no use any more, as the heartbeat of a lease that has run out
 	Evicted    Reason = "evicted"    // Render: nothing is left to send for the key
 	Malformed  Reason = "malformed"  // the peer can't read the task; sending it again would not help
 	Shutdown   Reason = "shutdown"   // this node ended first

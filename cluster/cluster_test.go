@@ -609,3 +609,56 @@ func TestShutdownDoesNotWaitForWhoLeft(t *testing.T) {
 		n[0].checkLaw()
 	})
 }
+
+// TestHeartbeatsExpireByTheLease has clients that renew every 30 s, the window
+// of a batch longer than that, or an outage longer than that: the lease at the
+// peer is as old as it is here.
+func TestHeartbeatsExpireByTheLease(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		delay  time.Duration
+		outage time.Duration
+		oldest time.Duration // lease at the peer, whenever it is looked at
+	}{
+		{"a long window", 35 * time.Second, 0, 70 * time.Second},
+		{"an outage", 500 * time.Millisecond, 10 * time.Minute, 11 * time.Minute},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBus(t)
+				n1 := b.start("n1", func(o *cluster.Options) { o.BatchDelay = tc.delay })
+				n2 := b.start("n2")
+				time.Sleep(3 * time.Second)
+				b.mu.Lock() // Leases are to travel by batches alone.
+				b.onSync = func(string, string, []byte) error { return errLost }
+				b.mu.Unlock()
+				key := registry.NewKey("DEMO", "a")
+				n1.reg.Register(instance(key.App, key.ID, eureka.StatusUp, 1), false)
+				time.Sleep(tc.delay + time.Second)
+				began := time.Now()
+				if tc.outage > 0 {
+					b.fail(refuse(func(string, string) bool { return true }, batcher.Timeout))
+				}
+				for time.Since(began) < 15*time.Minute {
+					time.Sleep(30 * time.Second)
+					if tc.outage > 0 && time.Since(began) > tc.outage {
+						b.fail(nil)
+					}
+					n1.reg.Renew(key, eureka.NoTimestamp, "", false)
+					if there, _, ok := n2.reg.Entry(key); !ok || there.Age > tc.oldest {
+						t.Fatalf("after %v the peer's lease is %v old, want at most %v", time.Since(began), there.Age, tc.oldest)
+					}
+				}
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+				here, _, _ := n1.reg.Entry(key)
+				if there, _, _ := n2.reg.Entry(key); tc.outage > 0 && there.Age != here.Age {
+					t.Errorf("the lease is %v old at the peer, %v here", there.Age, here.Age)
+				}
+				if got := n1.pipeline("n2").Acceptor.Dropped[acceptor.Expired]; got != 0 {
+					t.Errorf("%d heartbeats expired, want none", got)
+				}
+			})
+		})
+	}
+}

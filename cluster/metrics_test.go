@@ -136,10 +136,13 @@ func TestPipelineMetrics(t *testing.T) {
 		check("batcher_waiting", 0, "class", "busy")
 		check("batcher_wait_seconds", 0)
 
-		// A heartbeat is not worth sending after a renewal interval.
+		// A heartbeat is not worth sending once its lease has run out.
 		b.fail(refuse(func(string, string) bool { return true }, batcher.Timeout))
 		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", false)
-		time.Sleep(time.Minute)
+		time.Sleep(89 * time.Second)
+		synctest.Wait()
+		check("acceptor_dropped_actions_total", 0, "reason", "expired")
+		time.Sleep(40 * time.Second) // and a wait, at most 36 s
 		synctest.Wait()
 		check("acceptor_dropped_actions_total", 1, "reason", "expired")
 		if got := value("batcher_sends_total", "outcome", "timeout"); got < 4 {

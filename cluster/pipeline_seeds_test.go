@@ -88,7 +88,7 @@ func TestPipelineSeeds(t *testing.T) {
 	if tally.stats.Merged == 0 || tally.stats.Retried == 0 {
 		t.Error("nothing was merged, or nothing retried")
 	}
-	for _, reason := range []acceptor.Reason{acceptor.Overflowed, acceptor.Expired, acceptor.Malformed} {
+	for _, reason := range []acceptor.Reason{acceptor.Overflowed, acceptor.Malformed} {
 		if tally.dropped[reason] == 0 {
 			t.Errorf("nothing was dropped as %s", reason)
 		}

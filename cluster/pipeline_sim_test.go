@@ -327,8 +327,7 @@ func (s *sim) client(key registry.Key) {
 
 func (s *sim) register(key registry.Key, status eureka.Status) {
 	info := instance(key.App, key.ID, status, time.Now().UnixMilli()-int64(s.rnd.IntN(3)))
-	// Heartbeats that wait longer than a second expire; the lease itself
-	// outlives any run.
+	// The lease outlives any run.
 	info.LeaseInfo = eureka.LeaseInfo{RenewalIntervalInSecs: 1, DurationInSecs: 600}
 	if s.rnd.IntN(6) == 0 {
 		info.OverriddenStatus = eureka.StatusOutOfService

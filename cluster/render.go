@@ -30,7 +30,9 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 		}
 		item.Status, item.InstanceInfo = override.Status, nil
 	default:
-		if wait > renewalInterval(rec.Info) {
+		// The age of the slot says nothing: the lease may have been renewed a
+		// moment ago, and travels with its own age.
+		if entry.Age > max(rec.Duration, renewalInterval(rec.Info)) {
 			return acceptor.Task{}, acceptor.Expired
 		}
 		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
@@ -41,7 +43,7 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 	return acceptor.Task{Body: eureka.AppendItem(make([]byte, 0, itemRoom), &item), Action: string(item.Action)}, ""
 }
 
-// renewalInterval is how long a heartbeat is worth sending.
+// renewalInterval is how often the client said that it renews.
 func renewalInterval(i *eureka.InstanceInfo) time.Duration {
 	if n := i.LeaseInfo.RenewalIntervalInSecs; n > 0 {
 		return time.Duration(n) * time.Second

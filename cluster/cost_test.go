@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/race"
 )
 
 // TestRepairCost measures what anti-entropy sends between two nodes of n
@@ -14,7 +15,7 @@ import (
 // with -v for the figures.
 func TestRepairCost(t *testing.T) {
 	sizes := []int{1_000, 10_000}
-	if !raced {
+	if !race.Enabled {
 		sizes = append(sizes, 100_000)
 	}
 	for _, n := range sizes {

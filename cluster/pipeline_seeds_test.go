@@ -12,13 +12,25 @@ import (
 
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/race"
 )
 
 // How many seeds are run, and which: `make simulate` sets them.
 var (
-	simSeeds = flag.Int("seeds", 2000, "pipeline simulation: how many seeds")
+	simSeeds = flag.Int("seeds", defaultSeeds(), "pipeline simulation: how many seeds")
 	simSeed  = flag.Int64("seed", -1, "pipeline simulation: this seed alone; below 0: -seeds of them")
 )
+
+// allSeeds are enough for all that TestPipelineSeeds counts to happen.
+const allSeeds = 2000
+
+// defaultSeeds is a sample where the race detector makes each take longer.
+func defaultSeeds() int {
+	if race.Enabled {
+		return allSeeds / 5
+	}
+	return allSeeds
+}
 
 var simModes = []acceptor.Mode{acceptor.Fixed, acceptor.Adaptive}
 
@@ -82,7 +94,7 @@ func TestPipelineSeeds(t *testing.T) {
 	})
 	t.Logf("%d seeds in %v: %d actions, %d merged, %d retried, dropped %v, results %v", *simSeeds, time.Since(began).Round(time.Millisecond),
 		tally.stats.Offered, tally.stats.Merged, tally.stats.Retried, tally.dropped, tally.results)
-	if *simSeeds < 2000 || t.Failed() {
+	if *simSeeds < allSeeds || t.Failed() {
 		return
 	}
 	if tally.stats.Merged == 0 || tally.stats.Retried == 0 {

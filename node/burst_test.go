@@ -11,6 +11,7 @@ import (
 	"github.com/registryd/registryd/client"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/natstest"
+	"github.com/registryd/registryd/internal/race"
 	"github.com/registryd/registryd/node"
 )
 
@@ -20,7 +21,7 @@ import (
 func TestBigBurst(t *testing.T) {
 	const workers = 16
 	burst, overHTTP, bound := 20_000, 20_000, 5*time.Second
-	if raced {
+	if race.Enabled {
 		// The race detector makes all of it twenty times as slow. So there are
 		// fewer, most of them do without HTTP, and nothing is said about speed.
 		burst, overHTTP, bound = 4_000, 320, patience

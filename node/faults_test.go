@@ -11,6 +11,7 @@ import (
 
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/internal/natstest"
+	"github.com/registryd/registryd/internal/race"
 	"github.com/registryd/registryd/node"
 )
 
@@ -191,7 +192,7 @@ func TestStartWithoutBroker(t *testing.T) {
 	t.Parallel()
 	address := natstest.FreeAddress(t)
 	bound := 2 * time.Second
-	if raced {
+	if race.Enabled {
 		bound = patience
 	}
 	nodes := make([]testNode, 2)

@@ -15,15 +15,24 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/internal/planted"
+	"github.com/registryd/registryd/internal/race"
 )
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "run this seed alone; with -v tell all that happens")
-	seedsFlag = flag.Int("seeds", 500, "how many seeds")
+	seedsFlag = flag.Int("seeds", defaultSeeds(), "how many seeds")
 	firstFlag = flag.Uint64("first", 1, "the first seed")
 	skewFlag  = flag.Duration("skew", 50*time.Millisecond, "how far the nodes' clocks are off, at most")
 	ruleFlag  = flag.String("rule", "as written", "the rule to break, in clusters that bring it out")
 )
+
+// defaultSeeds is a sample where the race detector makes each take longer.
+func defaultSeeds() int {
+	if race.Enabled {
+		return 100
+	}
+	return 500
+}
 
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(1500) // little lives long here: collect when there is much

@@ -59,6 +59,7 @@ var rooms = map[string][]string{
 	"internal/logqueue": nil,
 	"internal/natstest": {"broker"},
 	"internal/planted":  nil,
+	"internal/race":     nil,
 	"internal/script":   nil,
 }
 

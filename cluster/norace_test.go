@@ -1,6 +1,0 @@
-//go:build !race
-
-package cluster_test
-
-// raced says that this is a build with the race detector.
-const raced = false

@@ -147,7 +147,7 @@ func (m *Members) missing() string {
 // proven reports whether this node can speak and hear, and has done so for long
 // enough to have heard everybody who is there.
 func (m *Members) proven(at Moment) bool {
-	return m.link.Up && m.echoed && at.Mono >= m.session+Listen
+	return m.link.Up && m.echoed && at.Mono >= m.answered
 }
 
 // waited reports whether there is nobody to wait for any more, besides those who

@@ -22,6 +22,7 @@ type Members struct {
 	session  time.Duration // when this connection was first seen, or the node went on
 	echoed   bool          // this node's presence came back in this session
 	echo     time.Duration // when that was last
+	answered time.Duration // when all who were asked in this session have answered, if echoed
 	announce time.Duration // when the next presence is due
 
 	opened     bool          // the node has served
@@ -174,7 +175,7 @@ func (m *Members) leave(at Moment, out []Event) []Event {
 			m.announce = at.Mono + AskAgain
 		}
 	}
-	if text := m.Degraded(at); m.opened && text != m.degraded {
+	if text := m.Degraded(at); m.opened && !m.paused && text != m.degraded {
 		m.degraded = text
 		out = append(out, Event{Kind: Degraded, Text: text})
 	}
@@ -188,18 +189,24 @@ func (m *Members) eager(at Moment) bool {
 	return m.link.Up && !settled && at.Mono-m.session < time.Second
 }
 
-// Next returns when Tick is to be called next, at the latest: more than 0 and at
-// most Interval from at.
+// Next returns how long it is until Tick must be called: from 0, at once, to
+// Interval. Every input changes it. After the end there is nothing to tick for.
 func (m *Members) Next(at Moment) time.Duration {
-	due := at.Mono + Interval
+	if m.leaving || m.taken {
+		return Interval
+	}
+	due := m.began.Mono
+	if m.ticked {
+		due = m.tick.Mono + Interval
+	}
 	for _, t := range [...]time.Duration{
-		m.announce, m.session + Listen, m.session + LateBrokers, m.quiet(), m.goneOn + LateComers, m.retryAt, m.deadline(at),
+		m.announce, m.answered, m.session + LateBrokers, m.quiet(), m.goneOn + LateComers, m.retryAt, m.deadline(at),
 	} {
 		if t > at.Mono {
 			due = min(due, t)
 		}
 	}
-	return due - at.Mono
+	return max(0, due-at.Mono)
 }
 
 // State returns what this node is doing. It does not notice a standstill by

@@ -14,9 +14,9 @@ type twins struct {
 	twinLast   time.Duration // when one that must give way was last heard
 	twinSaid   bool          // Twin was reported, and it is not silent since
 
-	rival   sighting
-	rivalAt time.Duration // when one was heard that may be a predecessor's last words
-	rivaled bool
+	rival   sighting      // the last of a node of this name
+	rivalAt time.Duration // when it was heard, if it may be a predecessor's last words
+	rivaled bool          // there is one, and it is not known to be over
 }
 
 // lateWords is how long before this node's start a message may have been sent
@@ -57,20 +57,21 @@ func (s *sighting) again(p *Presence, at Moment) bool {
 
 // hearOwn takes a presence of this node's name: its own, or another node's.
 func (m *Members) hearOwn(p Presence, at Moment, out *[]Event) {
-	sentFor := at.Wall.Round(0).Sub(p.sent())
+	if p.Incarnation == m.opts.Incarnation {
+		m.hearEcho(&p, at)
+		return
+	}
+	known := m.rival.incarnation == p.Incarnation
+	alive := m.rival.again(&p, at) && !m.lastWords(&p)
 	switch {
-	case p.Incarnation == m.opts.Incarnation:
-		if m.link.Up && sentFor <= at.Mono-m.session+time.Millisecond { // through this connection
-			m.echoed, m.echo = true, at.Mono
-		}
 	case p.State == Leaving:
-		m.rivaled = m.rivaled && m.rival.incarnation != p.Incarnation
+		m.rivaled = m.rivaled && !known
 		if m.superseded && p.Incarnation == m.olderOne {
 			m.unsupersede(at, out)
 		}
 	case m.superseded && p.Incarnation == m.olderOne:
 		m.lastOlder = at.Mono
-	case m.lastWords(&p) || !m.rival.again(&p, at):
+	case !alive:
 		if !m.rivaled || at.Mono >= m.quiet() {
 			*out = append(*out, Event{Kind: Ask}) // one who is there answers again
 		}
@@ -81,6 +82,20 @@ func (m *Members) hearOwn(p Presence, at Moment, out *[]Event) {
 	}
 }
 
+// hearEcho takes this node's own presence. It proves nothing if it was sent before
+// the connection was made. To the broker and back is half the way of a question
+// to a peer and of its answer, if the peer is as far away; Listen is the least.
+func (m *Members) hearEcho(p *Presence, at Moment) {
+	took := at.Wall.Round(0).Sub(p.sent())
+	if !m.link.Up || took > at.Mono-m.session+time.Millisecond {
+		return
+	}
+	if !m.echoed {
+		m.answered = max(m.session+Listen, at.Mono+2*max(took, 0))
+	}
+	m.echoed, m.echo = true, at.Mono
+}
+
 // lastWords reports whether a presence may have been sent by a node that ended
 // before this one began. One of long before comes from a wrong clock.
 func (m *Members) lastWords(p *Presence) bool {
@@ -88,13 +103,13 @@ func (m *Members) lastWords(p *Presence) bool {
 	return before > 0 && before <= lateWords
 }
 
-// quiet returns until when this node waits for one that may have its name to
-// speak again.
+// quiet returns until when this node waits for one that may have its name: it
+// speaks once a second.
 func (m *Members) quiet() time.Duration {
 	if !m.rivaled {
 		return 0
 	}
-	return m.rivalAt + Listen
+	return m.rivalAt + Interval + Listen
 }
 
 // hearTwin takes the presence of a live node of this node's name. One that is

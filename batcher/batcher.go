@@ -113,7 +113,7 @@ func (b *Batcher[K, S]) Run(ctx context.Context) error {
 // drain lets the pipeline run empty, for as long as it may take.
 func (b *Batcher[K, S]) drain(work context.Context) {
 	b.acceptor.Drain()
-	b.shaper.wake() // What time there is, is for trying.
+	b.shaper.drain()
 	timer := time.NewTimer(b.opts.DrainTimeout)
 	defer timer.Stop()
 	select {

@@ -47,6 +47,8 @@ func TestShutdownDrains(t *testing.T) {
 			return nil, ctx.Err()
 		}, 700, 5 * time.Second, 0},
 		{"a failed batch is tried again", failFirst(1, batcher.Busy), 10, time.Second, 10},
+		{"a busy peer is tried each second", failFirst(4, batcher.Busy), 10, 4 * time.Second, 10},
+		{"a peer that restarts is tried ten times a second", failFirst(40, batcher.Absent), 10, 4 * time.Second, 10},
 		{"an absent peer", func(context.Context, batch) ([]acceptor.Outcome, error) {
 			return nil, batcher.Absent
 		}, 10, 5 * time.Second, 0},

@@ -26,6 +26,7 @@ type shaper struct {
 	step       time.Duration      // the last wait without jitter; 0: no failure since the last success
 	generation uint64             // grows with each step: tells which batches were in flight together
 	interrupt  context.CancelFunc // of the hand-out under way; nil: none
+	draining   bool               // waits grow no more
 }
 
 // pass blocks until no wait is in force or ctx ends.
@@ -76,10 +77,13 @@ func (s *shaper) failed(class Class, generation uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	base := s.base(class)
-	if generation == s.generation {
+	switch {
+	case s.draining:
+		s.step = base
+	case generation == s.generation:
 		s.step = min(max(base, 2*s.step), s.maxWait)
 		s.generation++
-	} else {
+	default:
 		s.step = max(s.step, base)
 	}
 	s.hold(class, s.step)
@@ -114,6 +118,15 @@ func (s *shaper) wake() {
 	defer s.mu.Unlock()
 	s.step, s.until = 0, time.Time{}
 	s.announce()
+}
+
+// drain ends a wait at once, and keeps those that come at their base: there is
+// no long run any more, for which they would grow.
+func (s *shaper) drain() {
+	s.mu.Lock()
+	s.draining = true
+	s.mu.Unlock()
+	s.wake()
 }
 
 // waiting returns the wait that is in force; until is zero if none is.

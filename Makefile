@@ -19,6 +19,9 @@ SEED     ?=
 RULE     ?=
 ARGS     ?= --nodes 3 --listen 127.0.0.1:8761 --instances 50
 
+# Some tests wait for processes and clocks most of the time, so more packages than there are cores run at once.
+PACKAGES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+
 # The race detector needs a C compiler. Without one the tests run all the same, and say so.
 RACE := $(if $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)"),-race)
 
@@ -43,8 +46,13 @@ SAMPLED := ^(TestPipelineSeeds|TestClustersHeal|TestBigBurst|TestRepairCost)$$
 test: ## vet, then all tests with the race detector, then what it makes too slow without it (TIMEOUT=10m)
 	$(if $(RACE),,@echo 'make test: no C compiler (cgo), so WITHOUT the race detector' >&2)
 	go vet ./...
-	go test $(RACE) $(if $(RACE),-skip '$(PLANTED)') -timeout $(TIMEOUT) ./...
+	go test -p $(PACKAGES) $(RACE) $(if $(RACE),-skip '$(PLANTED)') -timeout $(TIMEOUT) ./...
 	$(if $(RACE),go test -p 1 -run '$(PLANTED)|$(SAMPLED)' -timeout $(TIMEOUT) ./cluster ./simulate ./node)
+
+.PHONY: quick
+quick: ## vet, then the tests that need no other process and no race detector, without the many seeds: half a minute
+	go vet ./...
+	go test -p $(PACKAGES) -skip '$(PLANTED)|$(SAMPLED)' -timeout $(TIMEOUT) $$(go list ./... | grep -v /topology)
 
 .PHONY: simulate
 simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of each; SEED=n replays one; RULE='no tombstones' breaks a rule

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -91,7 +92,7 @@ type Broker struct {
 	server  *Server // The embedded one, if it is this Broker's own.
 	link    *link
 	inbox   *inbox
-	replies *nats.Subscription
+	replies *subscription
 	counts  counters
 
 	closeOnce sync.Once
@@ -105,10 +106,9 @@ type Broker struct {
 
 // Start starts the embedded server, if one is asked for, and connects. ctx bounds the start only.
 //
-// A broker that can't be reached is not an error: Start answers after a second of dialling at the most, and two more for
-// each server that takes the connection and then says nothing; Connected says false, and the connection is tried for
-// ever. Errors are ErrName, ErrOptions, ErrExposed, or why the embedded server did not
-// start.
+// A broker that can't be reached is not an error: Start returns once all servers were tried, after two seconds at the
+// most. Connected is false then, and the connection is tried until Close. Errors are ErrName, ErrOptions, ErrExposed, or
+// why the embedded server did not start.
 func Start(ctx context.Context, options Options) (*Broker, error) {
 	if err := options.validate(); err != nil {
 		return nil, err
@@ -147,25 +147,12 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 }
 
 func (b *Broker) connect(ctx context.Context, access Access) error {
-	prefix := b.subjects.ReplyPrefix(b.node)
-	// Replies to what was asked before may come after a reconnect, or never: the owner sends again either way.
+	// Replies to what was asked before the connection ended never come: the owner sends again.
 	lost := func() { b.inbox.failAll(ErrDisconnected) }
+	b.replies = &subscription{subject: b.subjects.ReplyPrefix(b.node) + ".>", handle: b.inbox.receive}
 	var err error
-	b.link, err = connect(ctx, access, b.log, lost,
-		nats.Name("registryd "+b.node), nats.CustomInboxPrefix(prefix))
-	if err != nil {
-		return err
-	}
-	b.replies, err = b.link.nc.Subscribe(prefix+".>", b.inbox.receive)
-	if err == nil {
-		err = b.replies.SetPendingLimits(PendingMessages, PendingBytes)
-	}
-	if err != nil {
-		_ = b.link.close(ctx) //nolint:errcheck // The subscription's error is the one to tell.
-		return fmt.Errorf("subscribe to replies: %w", err)
-	}
-	b.link.settle()
-	return nil
+	b.link, err = connect(ctx, access, b.log, lost, []interest{b.replies}, nats.Name("registryd "+b.node))
+	return err
 }
 
 // Subjects returns the subjects of the node's cluster.
@@ -177,12 +164,14 @@ func (b *Broker) Node() string { return b.node }
 // Server returns the embedded server that this Broker started, or nil.
 func (b *Broker) Server() *Server { return b.server }
 
-// Connected tells whether there is a connection. A stopped broker is noticed within three seconds, a closed socket at
+// Connected reports whether there is a connection. A stopped broker is noticed within three seconds, a closed socket at
 // once.
-func (b *Broker) Connected() bool { return b.link.connected.Load() }
+func (b *Broker) Connected() bool { return b.State().Up }
 
-// MaxPayload returns the greatest size of one message with its headers, in bytes, as the broker last said;
-// DefaultMaxPayload before the first connect.
+// MaxPayload returns the greatest size of one message with its headers, in bytes: what the broker of the current
+// connection takes from this user, or the one of the last connection; DefaultMaxPayload before the first. It is read anew
+// each second, with each connection, and when a message is refused for its size: a broker may lower it at any time. A
+// message over a bound that the broker has lowered without saying so costs the connection, and the next one knows it.
 func (b *Broker) MaxPayload() int { return int(b.link.maxPayload.Load()) }
 
 // Request sends body to whoever serves the subject, and returns the body of the reply.
@@ -213,7 +202,7 @@ func (b *Broker) request(ctx context.Context, subject string, header Header, bod
 	if ctx.Err() != nil {
 		return nil, contextError(ctx)
 	}
-	msg := &nats.Msg{Subject: subject, Reply: b.link.nc.NewInbox(), Header: header.wire(), Data: body}
+	msg := &nats.Msg{Subject: subject, Reply: b.inbox.prefix + rand.Text(), Header: header.wire(), Data: body}
 	done, err := b.inbox.expect(msg.Reply)
 	if err != nil {
 		return nil, err
@@ -280,15 +269,15 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	for service := range services {
 		faults = append(faults, wait(ctx, service.gate.close(), ServiceName))
 	}
+	for sub := range subs {
+		faults = append(faults, wait(ctx, sub.gate.close(), sub.made.subject))
+		b.link.remove(&sub.made, sub.made.detach)
+	}
+	b.link.remove(b.replies, b.replies.detach)
 	running := 0 // Subscriptions of the services, which end with their connection.
 	for service := range services {
-		running += service.subscriptions()
+		b.link.remove(service, func() { running += service.count })
 	}
-	for sub := range subs {
-		faults = append(faults, wait(ctx, sub.gate.close(), sub.subject))
-		_ = sub.sub.Unsubscribe() //nolint:errcheck // The only error is a connection that is closed already.
-	}
-	_ = b.replies.Unsubscribe() //nolint:errcheck // As above.
 	b.link.drained(ctx, running)
 	faults = append(faults, b.link.close(ctx))
 	if b.server != nil {

@@ -5,318 +5,321 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
-	"net/url"
-	"os"
-	"strings"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 )
 
-// How a connection is kept. Each is short enough that a broker which is gone is noticed within a few seconds, and that
+// How a connection is watched. Each is short enough that a broker which is gone is noticed within a few seconds, and that
 // nothing which holds the connection's lock holds it for longer than that.
 const (
-	pingInterval  = time.Second // Two of them unanswered, and the connection is given up.
-	maxPings      = 2
-	dialTimeout   = time.Second     // One server, name look-up and dial.
-	startBudget   = time.Second     // All servers together, while Start waits.
-	writeTimeout  = 2 * time.Second // A write to a broker that doesn't read.
-	reconnectWait = 250 * time.Millisecond
-	reconnectRand = 250 * time.Millisecond
-	flushTimeout  = time.Second
-	drainStep     = 5 * time.Millisecond
+	pingInterval = time.Second // Two of them unanswered, and the connection is given up.
+	maxPings     = 2
+	writeTimeout = 2 * time.Second // A write to a broker that doesn't read.
+	startBudget  = 2 * time.Second // How long Start waits for the first connection.
+	flushTimeout = time.Second
+	drainStep    = 5 * time.Millisecond
+	lookInterval = time.Second // Between two looks at the max payload and at what is denied.
 
 	maxNamedErrors = 64 // Texts of errors that are logged once each; more are only counted.
 )
 
-// Access says how to reach a broker: a Server of this process, or URLs with their credentials.
-type Access struct {
-	// Server is an embedded server, reached without a socket. It stays its owner's.
-	Server *Server
+// interest is what a link makes anew on each connection. Its methods are called with the link's lock held.
+type interest interface {
+	// attach subscribes on nc, in place of what it subscribed before.
+	attach(nc *nats.Conn) error
 
-	// URLs are servers of one NATS cluster, as nats://host:port, tls://, ws:// or wss://, with user:password@ or token@ if
-	// needed. All are tried, in random order.
-	URLs []string
+	// name returns the subject that stands for the interest.
+	name() string
 
-	// CredsFile is a NATS credentials file (JWT and NKey). It is read again at each connect.
-	CredsFile string
-
-	// NKeyFile holds an NKey seed.
-	NKeyFile string
-
-	// TLS asks for TLS with these files. Without any, tls:// and wss:// use the system's CAs.
-	TLS TLSFiles
+	// covers reports whether a subscription to subject is this interest's.
+	covers(subject string) bool
 }
 
-// faults returns what is wrong with the access; files are read here, so that a bad one is found at the start.
-func (a Access) faults() []error {
-	var faults []error
-	fault := func(format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrOptions}, args...)...))
-	}
-	if a.Server != nil {
-		if len(a.URLs) > 0 || a.CredsFile != "" || a.NKeyFile != "" || a.TLS.set() {
-			fault("an embedded broker takes no URLs, credentials or TLS files")
-		}
-		return faults
-	}
-	for _, text := range a.URLs {
-		if err := checkURL(text); err != nil {
-			fault("%w", err)
-		}
-	}
-	if a.CredsFile != "" && a.NKeyFile != "" {
-		fault("a credentials file and an NKey file: one of them")
-	}
-	if a.CredsFile != "" {
-		if err := checkCreds(a.CredsFile); err != nil {
-			fault("credentials file: %w", err)
-		}
-	}
-	return faults
-}
-
-func checkURL(text string) error {
-	if !strings.Contains(text, "://") {
-		text = "nats://" + text // As the NATS client does.
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		// The parser's error quotes the URL, and the URL may hold a password.
-		return errors.New("a broker URL can't be parsed")
-	}
-	switch u.Scheme {
-	case "nats", "tls", "ws", "wss":
-	default:
-		return fmt.Errorf("broker URL %q: scheme %q is none of nats, tls, ws, wss", u.Redacted(), u.Scheme)
-	}
-	if u.Hostname() == "" {
-		return fmt.Errorf("broker URL %q has no host", u.Redacted())
-	}
-	return nil
-}
-
-func checkCreds(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if _, err := nkeys.ParseDecoratedJWT(text); err != nil {
-		return fmt.Errorf("%q: %w", file, err)
-	}
-	key, err := nkeys.ParseDecoratedNKey(text)
-	if err != nil {
-		return fmt.Errorf("%q: %w", file, err)
-	}
-	key.Wipe()
-	return nil
-}
-
-func (a Access) options() ([]nats.Option, error) {
-	if a.Server != nil {
-		options := []nats.Option{nats.IgnoreDiscoveredServers()}
-		if a.Server.token != "" {
-			options = append(options, nats.Token(a.Server.token))
-		}
-		return options, nil
-	}
-	var options []nats.Option
-	if a.CredsFile != "" {
-		options = append(options, nats.UserCredentials(a.CredsFile))
-	}
-	if a.NKeyFile != "" {
-		option, err := nats.NkeyOptionFromSeed(a.NKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("%w: nkey file %q: %w", ErrOptions, a.NKeyFile, err)
-		}
-		options = append(options, option)
-	}
-	config, err := a.TLS.config()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
-	}
-	if config != nil {
-		options = append(options, nats.Secure(config))
-	}
-	return options, nil
-}
-
-// link is one connection that is kept for ever: it says whether it is up, logs each change once, and counts.
+// link owns a sequence of connections: when one has ended, for whatever reason, it opens the next, with options built
+// anew from their files, and makes all interests anew on it. One goroutine, run, does all that.
+//
+// The NATS client's own reconnect is off: it gives up for good on every error of the broker that it does not know.
 type link struct {
-	nc     *nats.Conn
 	log    *slog.Logger
-	dialer *dialer
-	onDown func() // Called on the connection's callback goroutine; may be nil.
+	dialer dialer
+	onDown func() // Called by run when a connection has ended; may be nil.
+	denied *denied
 
-	connected  atomic.Bool
-	closing    atomic.Bool
-	maxPayload atomic.Int64
 	state      atomic.Pointer[State]
+	current    atomic.Pointer[conn] // Nil while there is none.
+	closing    atomic.Bool
+	maxPayload atomic.Int64 // As the current connection's broker said at the last look.
 
 	connects    atomic.Uint64
 	disconnects atomic.Uint64
 	slow        atomic.Uint64 // Times that a subscription began to drop messages.
 	refused     atomic.Uint64 // Errors that the broker sent, such as a missing permission.
 
-	firstUp chan struct{} // Closed at the first connect.
-	closed  chan struct{} // Closed when the connection has ended for good.
+	cancel  context.CancelFunc
+	tried   chan struct{} // Closed when the first round over all servers is over.
+	stopped chan struct{} // Closed by run.
 
-	said atomic.Bool               // That the broker is unreachable, since the connection was last up.
-	last atomic.Pointer[nats.Conn] // nc, for delay, once it was up.
+	mu        sync.Mutex // Held while interests are attached: the NATS client's lock comes after it.
+	interests []interest
+	attached  *nats.Conn // Where they are attached; nil while there is no connection.
 
-	// Owned by the connection's callback goroutine.
-	tried uint64 // Attempts when the connection was last up.
-	named map[string]struct{}
-	once  sync.Once
+	namedMu sync.Mutex
+	named   map[string]struct{}
 }
 
-// connect opens a link. It fails only for files and URLs that can't be used; a broker that can't be reached is tried for
-// ever, in the background.
-func connect(ctx context.Context, access Access, log *slog.Logger, onDown func(), extra ...nats.Option) (*link, error) {
-	options, err := access.options()
-	if err != nil {
+// connect opens a link. It fails only for files and URLs that can't be used; a broker that can't be reached is tried
+// until the link is closed. It waits for the first connection, as long as ctx and startBudget allow, or for the first
+// round over all servers.
+func connect(
+	ctx context.Context, access Access, log *slog.Logger, onDown func(), interests []interest, extra ...nats.Option,
+) (*link, error) {
+	if _, err := access.options(""); err != nil {
 		return nil, err
 	}
 	l := &link{
-		log: log, onDown: onDown, dialer: newDialer(),
-		firstUp: make(chan struct{}), closed: make(chan struct{}), named: map[string]struct{}{},
+		log: log, onDown: onDown, denied: newDenied(log), interests: interests,
+		tried: make(chan struct{}), stopped: make(chan struct{}), named: map[string]struct{}{},
 	}
-	l.maxPayload.Store(DefaultMaxPayload)
-	l.state.Store(&State{Since: time.Now(), Trouble: "not connected yet"})
-	if access.Server != nil {
-		options = append(options, nats.InProcessServer(&inProcess{access.Server, l.dialer}))
-	}
-	options = append(options,
-		nats.SetCustomDialer(l.dialer),
+	l.dialer = dialer{access: access, options: append(extra,
+		nats.NoReconnect(),
 		nats.SkipHostLookup(), // The dialer looks names up, within its time-out.
-		nats.RetryOnFailedConnect(true),
-		nats.MaxReconnects(-1),
-		nats.IgnoreAuthErrorAbort(), // Credentials may be put right while the node runs.
-		nats.ReconnectBufSize(-1),   // A batch that waits in the client is neither sent nor refused.
-		nats.CustomReconnectDelay(l.delay),
-		nats.Timeout(dialTimeout),
 		nats.PingInterval(pingInterval),
 		nats.MaxPingsOutstanding(maxPings),
 		nats.FlusherTimeout(writeTimeout),
-		nats.ConnectHandler(l.up),
-		nats.ReconnectHandler(l.up),
-		nats.DisconnectErrHandler(l.down),
-		nats.ReconnectErrHandler(l.failed),
+		nats.ReconnectOnFlusherError(), // Which ends the connection, as reconnecting is off.
 		nats.ErrorHandler(l.asyncError),
-		nats.ClosedHandler(l.ended),
-	)
-	stop := l.dialer.starting(ctx)
-	defer stop()
-	l.nc, err = nats.Connect(strings.Join(access.URLs, ","), append(options, extra...)...)
-	if err != nil {
-		l.dialer.close()
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
-	}
-	if l.nc.IsConnected() {
-		select {
-		case <-l.firstUp:
-		case <-l.closed:
-		}
+	)}
+	l.maxPayload.Store(DefaultMaxPayload)
+	l.state.Store(&State{Since: time.Now(), Trouble: "not connected yet"})
+	running, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
+	go l.run(running)
+	budget := time.NewTimer(startBudget)
+	defer budget.Stop()
+	select {
+	case <-l.tried:
+	case <-budget.C:
+	case <-ctx.Done():
 	}
 	return l, nil
 }
 
-func (l *link) up(nc *nats.Conn) {
-	l.maxPayload.Store(nc.MaxPayload())
-	l.last.Store(nc)
-	l.said.Store(false)
-	l.state.Store(&State{Up: true, Since: time.Now()})
-	l.connected.Store(true)
-	attempts := l.dialer.attempts.Load()
-	url := nc.ConnectedUrlRedacted()
-	if nc.Opts.InProcessServer != nil {
-		url = "in-process" // The client would name its default URL.
+// run opens one connection after the other until ctx ends.
+func (l *link) run(ctx context.Context) {
+	defer close(l.stopped)
+	attempts, said := 0, false
+	firstRound := sync.OnceFunc(func() { close(l.tried) })
+	for ctx.Err() == nil {
+		attempts++
+		c, last, err := l.dialer.next(ctx)
+		var began time.Time
+		if err == nil {
+			if err = l.settleIn(ctx, c); err == nil {
+				began = time.Now()
+				l.up(c, attempts)
+				firstRound()
+				err = l.keep(ctx, c)
+				l.down(ctx, err)
+				attempts, said = 0, false
+			} else {
+				l.dialer.failed.Add(1)
+				l.drop(c)
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if began.IsZero() {
+			l.still(err)
+			if !said { // Once until the connection is up again; the counters tell the rest.
+				said = true
+				l.log.Warn("broker unreachable, trying again", "err", err)
+			}
+			if !last {
+				continue
+			}
+		}
+		firstRound()
+		rest := time.NewTimer(l.dialer.wait(began))
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+			rest.Stop()
+		}
 	}
-	l.log.Info("connected to broker", "url", url, "server", nc.ConnectedServerName(),
-		"connects", l.connects.Add(1), "attempts", attempts-l.tried)
-	l.tried = attempts
-	l.once.Do(func() { close(l.firstUp) })
 }
 
-func (l *link) down(_ *nats.Conn, err error) {
-	l.connected.Store(false)
+// settleIn makes all interests anew on a connection, and waits until the broker has taken them.
+func (l *link) settleIn(ctx context.Context, c *conn) error {
+	stop := context.AfterFunc(ctx, c.nc.Close)
+	defer stop()
+	l.denied.renew()
+	l.mu.Lock()
+	l.attached = c.nc
+	var err error
+	for _, i := range l.interests {
+		err = errors.Join(err, i.attach(c.nc))
+	}
+	l.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := flush(ctx, c.nc, c.timeout); err != nil {
+		if last := c.nc.LastError(); last != nil {
+			return last
+		}
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	return nil
+}
+
+func (l *link) up(c *conn, attempts int) {
+	// The broker names the bounds of an account or a user after CONNECT, and has done so by now.
+	l.maxPayload.Store(c.nc.MaxPayload())
+	l.dialer.learn(c.nc)
+	l.current.Store(c)
+	count := l.connects.Add(1)
+	l.state.Store(&State{Up: true, Since: time.Now()})
+	l.log.Info("connected to broker", "url", c.url, "server", c.nc.ConnectedServerName(),
+		"connects", count, "attempts", attempts)
+}
+
+// keep looks after a connection until it has ended, and returns why.
+func (l *link) keep(ctx context.Context, c *conn) error {
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for {
+		select {
+		case <-c.ended:
+			l.drop(c)
+			return c.nc.LastError()
+		case <-ctx.Done():
+			l.drop(c)
+			return nil
+		case <-look.C:
+			l.maxPayload.Store(c.nc.MaxPayload())
+			l.dialer.learn(c.nc)
+			l.denied.look(ctx, l, c.nc)
+		}
+	}
+}
+
+// drop ends a connection and waits until it has ended.
+func (l *link) drop(c *conn) {
+	l.mu.Lock()
+	l.attached = nil
+	l.mu.Unlock()
+	l.current.Store(nil)
+	c.nc.Close()
+	<-c.ended
+}
+
+func (l *link) down(ctx context.Context, err error) {
 	l.state.Store(&State{Since: time.Now(), Trouble: troubleText(err)})
 	if l.onDown != nil {
 		l.onDown()
 	}
 	count := l.disconnects.Add(1)
-	if l.closing.Load() {
-		return
-	}
-	l.log.Warn("connection to broker lost, reconnecting for ever", "disconnects", count, "err", err)
-}
-
-// failed hears of dials that fail, and of the first connect of all.
-func (l *link) failed(_ *nats.Conn, err error) { l.unreachable(err) }
-
-// delay says how long to wait before all servers are tried once more. It is also the only one to hear of servers that
-// answer the dial and then refuse, for instance the credentials.
-func (l *link) delay(round int) time.Duration {
-	if nc := l.last.Load(); nc != nil && round > 1 {
-		if err := nc.LastError(); err != nil { // Else the dial failed, and failed hears why.
-			l.unreachable(err)
-		}
-	}
-	return reconnectWait + rand.N(reconnectRand)
-}
-
-// unreachable says so once until the connection is up again; the counters tell the rest.
-func (l *link) unreachable(err error) {
-	if was := l.state.Load(); !was.Up {
-		l.state.CompareAndSwap(was, &State{Since: was.Since, Trouble: troubleText(err)})
-	}
-	if !l.closing.Load() && l.said.CompareAndSwap(false, true) {
-		l.log.Warn("broker unreachable, trying again for ever", "err", err)
+	if ctx.Err() == nil {
+		l.log.Warn("connection to broker lost, connecting again", "disconnects", count, "err", err)
 	}
 }
 
-// failures returns how many attempts to connect have failed. One that is under way counts until it succeeds.
-func (l *link) failures() uint64 {
-	connects := l.connects.Load()
-	return max(l.dialer.attempts.Load(), connects) - connects
+// still keeps the reason for which there is no connection.
+func (l *link) still(err error) {
+	l.state.Store(&State{Since: l.state.Load().Since, Trouble: troubleText(err)})
 }
 
+// failures returns how many attempts to connect have failed.
+func (l *link) failures() uint64 { return l.dialer.failed.Load() }
+
+// asyncError is called on the connection's callback goroutine. It takes no lock of the link.
 func (l *link) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
 		l.slow.Add(1)
 	} else {
 		l.refused.Add(1)
+		if l.denied.note(err) {
+			return
+		}
 	}
 	subject := ""
 	if sub != nil {
 		subject = sub.Subject
 	}
-	// One line for each kind of trouble; the counters tell the rest.
-	key := subject + "\x00" + err.Error()
-	if _, told := l.named[key]; told || len(l.named) >= maxNamedErrors {
-		return
+	if l.firstOf(subject + "\x00" + err.Error()) {
+		l.log.Warn("broker reports an error", "subject", subject, "err", err)
+	}
+}
+
+// firstOf reports whether this kind of trouble comes for the first time; the counters tell the rest.
+func (l *link) firstOf(key string) bool {
+	l.namedMu.Lock()
+	defer l.namedMu.Unlock()
+	if _, named := l.named[key]; named || len(l.named) >= maxNamedErrors {
+		return false
 	}
 	l.named[key] = struct{}{}
-	l.log.Warn("broker reports an error", "subject", subject, "err", err)
+	return true
 }
 
-func (l *link) ended(*nats.Conn) {
-	l.connected.Store(false)
-	close(l.closed)
+// add makes an interest on the current connection, if there is one, and on each that follows.
+func (l *link) add(i interest) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closing.Load() {
+		return ErrClosed
+	}
+	if l.attached != nil {
+		// A connection that is ending is no fault: the next one gets the interest.
+		if err := i.attach(l.attached); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+			return err
+		}
+	}
+	l.interests = append(l.interests, i)
+	return nil
 }
 
-// usable returns ErrClosed or ErrDisconnected where a message can't be sent. It takes no lock: the connection's own is
-// held while the NATS client dials.
+// remove takes an interest off the list and calls detach under the same lock.
+func (l *link) remove(i interest, detach func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.interests = slices.DeleteFunc(l.interests, func(other interest) bool { return other == i })
+	detach()
+}
+
+// again makes some interests anew on the current connection.
+func (l *link) again(which func(interest) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range l.interests {
+		if l.attached != nil && which(i) {
+			_ = i.attach(l.attached) //nolint:errcheck // The connection has ended, and the next one gets the interest.
+		}
+	}
+}
+
+// subjects returns the names of all interests.
+func (l *link) subjects() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var names []string
+	for _, i := range l.interests {
+		names = append(names, i.name())
+	}
+	return names
+}
+
+// usable returns ErrClosed or ErrDisconnected where a message can't be sent. It takes no lock.
 func (l *link) usable() error {
 	if l.closing.Load() {
 		return ErrClosed
 	}
-	if !l.connected.Load() {
+	if !l.state.Load().Up {
 		return ErrDisconnected
 	}
 	return nil
@@ -327,21 +330,25 @@ func (l *link) send(msg *nats.Msg) error {
 	if err := l.usable(); err != nil {
 		return err
 	}
-	return l.sendError(msg, l.nc.PublishMsg(msg))
-}
-
-func (l *link) sendError(msg *nats.Msg, err error) error {
+	c := l.current.Load()
+	if c == nil {
+		return ErrDisconnected
+	}
+	l.denied.tried(msg.Subject)
+	err := c.nc.PublishMsg(msg)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, nats.ErrMaxPayload):
-		return &TooLargeError{Size: wireSize(msg), Max: int(l.maxPayload.Load())}
-	case errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrConnectionDraining):
-		return ErrClosed
+		bound := c.nc.MaxPayload()
+		l.maxPayload.Store(bound)
+		return &TooLargeError{Size: wireSize(msg), Max: int(bound)}
 	case errors.Is(err, nats.ErrBadSubject), errors.Is(err, nats.ErrBadHeaderMsg):
 		return fmt.Errorf("publish on %q: %w", msg.Subject, err)
+	case l.closing.Load():
+		return ErrClosed
 	}
-	// What is left is a buffer that isn't kept, or a write that failed.
+	// What is left is a connection that has ended, or a write that failed.
 	return fmt.Errorf("%w: %w", ErrDisconnected, err)
 }
 
@@ -362,26 +369,34 @@ func wireSize(msg *nats.Msg) int {
 
 // settle waits until the broker has taken what was subscribed and published so far, if there is one.
 func (l *link) settle() {
-	if l.usable() == nil {
-		// The error means that the connection went, and then a reconnect subscribes again.
-		_ = l.flush(context.Background()) //nolint:errcheck // nothing follows from it
-	}
+	// The error means that the connection went, and then the next one subscribes again.
+	_ = l.flush(context.Background()) //nolint:errcheck // nothing follows from it
 }
 
 // flush goes once to the broker and back. The client's own FlushTimeout, and so its Drain, takes its timer from a pool
 // that all connections of the process share, which tests in several testing/synctest bubbles don't survive.
 func (l *link) flush(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
-	defer cancel()
-	return l.nc.FlushWithContext(ctx)
+	c := l.current.Load()
+	if c == nil || l.usable() != nil {
+		return nil
+	}
+	err := flush(ctx, c.nc, flushTimeout)
+	if errors.Is(err, nats.ErrConnectionClosed) || !l.state.Load().Up {
+		return nil // A connection that is lost just now has nothing left to flush.
+	}
+	return err
 }
 
 // drained waits until only left subscriptions are there, so that no drain of a stopped service is still going on, which
 // would outlive the connection by a tenth of a second. It gives up after flushTimeout, because nothing is lost by that.
 func (l *link) drained(ctx context.Context, left int) {
+	c := l.current.Load()
+	if c == nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
-	for l.nc.NumSubscriptions() > left {
+	for c.nc.NumSubscriptions() > left {
 		select {
 		case <-ctx.Done():
 			return
@@ -394,69 +409,12 @@ func (l *link) drained(ctx context.Context, left int) {
 // find nobody. The error says that the broker did not take what was written, in ctx or flushTimeout. Against a broker
 // that has stopped reading it takes the write time-out too.
 func (l *link) close(ctx context.Context) error {
-	var err error
-	if l.usable() == nil {
-		// A connection that is lost just now is no fault of the close.
-		if err = l.flush(ctx); errors.Is(err, nats.ErrConnectionClosed) || !l.connected.Load() {
-			err = nil
-		}
-	}
+	err := l.flush(ctx)
 	l.closing.Store(true)
-	l.dialer.close()
-	l.nc.Close()
-	<-l.closed
+	l.cancel()
+	<-l.stopped
 	if err != nil {
 		return fmt.Errorf("flush the broker connection: %w", err)
 	}
 	return nil
-}
-
-// dialer makes the NATS client's dials end: each after dialTimeout, all of them after startBudget while Start waits, and
-// at once when the link is closed. The client dials with its lock held.
-type dialer struct {
-	ctx      context.Context //nolint:containedctx // The link's life; Dial has no context of its own.
-	cancel   context.CancelFunc
-	start    atomic.Pointer[context.Context]
-	attempts atomic.Uint64
-}
-
-func newDialer() *dialer {
-	ctx, cancel := context.WithCancel(context.Background())
-	return &dialer{ctx: ctx, cancel: cancel}
-}
-
-// starting bounds the dials until the function that it returns is called.
-func (d *dialer) starting(ctx context.Context) context.CancelFunc {
-	ctx, cancel := context.WithTimeout(ctx, startBudget)
-	d.start.Store(&ctx)
-	return func() {
-		d.start.Store(nil)
-		cancel()
-	}
-}
-
-// Dial implements nats.CustomDialer.
-func (d *dialer) Dial(network, address string) (net.Conn, error) {
-	d.attempts.Add(1)
-	ctx, cancel := context.WithTimeout(d.ctx, dialTimeout)
-	defer cancel()
-	if start := d.start.Load(); start != nil {
-		stop := context.AfterFunc(*start, cancel)
-		defer stop()
-	}
-	return new(net.Dialer).DialContext(ctx, network, address)
-}
-
-func (d *dialer) close() { d.cancel() }
-
-// inProcess connects to a server of this process, and counts like a dial.
-type inProcess struct {
-	server *Server
-	dialer *dialer
-}
-
-// InProcessConn implements nats.InProcessConnProvider.
-func (p *inProcess) InProcessConn() (net.Conn, error) {
-	p.dialer.attempts.Add(1)
-	return p.server.server.InProcessConn()
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/nats-io/nats.go"
@@ -20,50 +19,69 @@ func (b *Broker) Publish(subject string, body []byte) error {
 	return nil
 }
 
-// Subscription is an interest in subjects. It survives reconnects.
-type Subscription struct {
-	broker  *Broker
+// subscription is one NATS subscription, made anew on each connection.
+type subscription struct {
 	subject string
-	sub     *nats.Subscription
-	gate    gate
+	handle  nats.MsgHandler
+	sub     *nats.Subscription // Guarded by the link's mu.
+}
+
+var _ interest = (*subscription)(nil)
+
+func (s *subscription) name() string               { return s.subject }
+func (s *subscription) covers(subject string) bool { return subject == s.subject }
+
+func (s *subscription) attach(nc *nats.Conn) error {
+	s.detach()
+	var err error
+	if s.sub, err = nc.Subscribe(s.subject, s.handle); err != nil {
+		return err
+	}
+	return s.sub.SetPendingLimits(PendingMessages, PendingBytes)
+}
+
+func (s *subscription) detach() {
+	if s.sub != nil {
+		_ = s.sub.Unsubscribe() //nolint:errcheck // The only error is a connection that is closed already.
+	}
+}
+
+// Subscription is an interest in subjects. It outlives connections.
+type Subscription struct {
+	broker *Broker
+	made   subscription
+	gate   gate
 }
 
 // Subscribe calls handle for each message on subject, which may hold NATS wildcards, one after the other, on a goroutine
-// of this subscription. What this node publishes itself comes too. When PendingMessages or PendingBytes are waiting,
-// because handle is slow, further ones are dropped and counted as SlowConsumer.
+// of this subscription and its connection. What this node publishes itself comes too. When PendingMessages or
+// PendingBytes are waiting, because handle is slow, further ones are dropped and counted as SlowConsumer.
 //
-// It may be called without a connection: the subscription holds from the next connect on. Then it can wait for a dial
-// that is under way, a second at the most.
+// It may be called without a connection: the subscription holds from the next connect on. A broker that refuses it is no
+// error: see Denied. Errors are ErrClosed, and that of a subject that is none.
 func (b *Broker) Subscribe(subject string, handle func(Message)) (*Subscription, error) {
-	s := &Subscription{broker: b, subject: subject}
-	var err error
-	s.sub, err = b.link.nc.Subscribe(subject, func(msg *nats.Msg) {
+	s := &Subscription{broker: b}
+	s.made = subscription{subject: subject, handle: func(msg *nats.Msg) {
 		if !s.gate.enter() {
 			return
 		}
 		defer s.gate.leave()
 		b.counts.received.Add(1)
 		handle(newMessage(msg))
-	})
-	if err != nil {
-		if errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, nats.ErrConnectionDraining) {
-			err = ErrClosed
-		}
-		return nil, fmt.Errorf("subscribe to %q: %w", subject, err)
-	}
-	if err := s.sub.SetPendingLimits(PendingMessages, PendingBytes); err != nil {
-		s.Unsubscribe()
-		return nil, fmt.Errorf("subscribe to %q: %w", subject, err)
-	}
+	}}
 	b.mu.Lock()
 	closed := b.closed
 	if !closed {
 		b.subs[s] = struct{}{}
 	}
 	b.mu.Unlock()
-	if closed {
+	err := ErrClosed
+	if !closed {
+		err = b.link.add(&s.made)
+	}
+	if err != nil {
 		s.Unsubscribe()
-		return nil, fmt.Errorf("subscribe to %q: %w", subject, ErrClosed)
+		return nil, fmt.Errorf("subscribe to %q: %w", subject, err)
 	}
 	b.link.settle()
 	return s, nil
@@ -73,8 +91,7 @@ func (b *Broker) Subscribe(subject string, handle func(Message)) (*Subscription,
 // may be called more than once, and from the callback.
 func (s *Subscription) Unsubscribe() {
 	s.gate.close()
-	// The only error is a connection that is closed already.
-	_ = s.sub.Unsubscribe() //nolint:errcheck // nothing follows from it
+	s.broker.link.remove(&s.made, s.made.detach)
 	s.broker.mu.Lock()
 	defer s.broker.mu.Unlock()
 	delete(s.broker.subs, s)

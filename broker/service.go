@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,53 +27,41 @@ type Handlers struct {
 	Sync  Handler // registry.<cluster>.peer.<me>.sync.<from>
 }
 
-// Service is this node as an instance of the NATS micro service "registryd": `nats micro ls` lists it.
+// Service is this node as an instance of the NATS micro service "registryd": `nats micro ls` lists it. It outlives
+// connections; its statistics begin anew with each.
 type Service struct {
-	broker  *Broker
-	gate    gate
-	service micro.Service
+	broker    *Broker
+	gate      gate
+	endpoints []endpoint
+
+	// Guarded by the link's mu.
+	service micro.Service // Nil before the first connection.
+	count   int           // Its subscriptions, with those by which it can be asked for.
 }
+
+// endpoint is one of the subjects that a Service takes requests on.
+type endpoint struct {
+	name    string
+	subject string
+	parse   func(string) (to, from string, ok bool)
+	handler Handler
+}
+
+var _ interest = (*Service)(nil)
 
 // Serve begins to take requests. Every instance gets every request, also another of the same node's name, because there
 // is no queue group: two nodes of one name have to find each other out, not to share the work.
 //
-// A request without Registry-Version, or of another version than ProtocolVersion, is answered CodeMalformed.
+// A request without Registry-Version, or of another version than ProtocolVersion, is answered CodeMalformed. The only
+// error is ErrClosed.
 func (b *Broker) Serve(handlers Handlers) (*Service, error) {
-	if err := b.isOpen(); err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
-	}
 	s := &Service{broker: b}
-	service, err := micro.AddService(b.link.nc, micro.Config{
-		Name:               ServiceName,
-		Version:            b.version,
-		Description:        "registry node: takes replication batches of its peers",
-		Metadata:           map[string]string{"node": b.node, "cluster": b.subjects.cluster},
-		QueueGroupDisabled: true,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("serve: %w", err)
-	}
-	s.service = service
-	for _, endpoint := range []struct {
-		name    string
-		subject string
-		parse   func(string) (to, from string, ok bool)
-		handler Handler
-	}{
+	for _, e := range []endpoint{
 		{"batch", b.subjects.Batch(b.node, "*"), b.subjects.ParseBatch, handlers.Batch},
 		{"sync", b.subjects.Sync(b.node, "*"), b.subjects.ParseSync, handlers.Sync},
 	} {
-		if endpoint.handler == nil {
-			continue
-		}
-		handle := func(req micro.Request) { s.handle(req, endpoint.parse, endpoint.handler) }
-		err := service.AddEndpoint(endpoint.name, micro.HandlerFunc(handle),
-			micro.WithEndpointSubject(endpoint.subject),
-			micro.WithEndpointQueueGroupDisabled(),
-			micro.WithEndpointPendingLimits(PendingMessages, PendingBytes))
-		if err != nil {
-			_ = service.Stop() //nolint:errcheck // The endpoint's error is the one to tell.
-			return nil, fmt.Errorf("serve %s: %w", endpoint.name, err)
+		if e.handler != nil {
+			s.endpoints = append(s.endpoints, e)
 		}
 	}
 	b.mu.Lock()
@@ -80,13 +70,69 @@ func (b *Broker) Serve(handlers Handlers) (*Service, error) {
 		b.services[s] = struct{}{}
 	}
 	b.mu.Unlock()
-	if closed {
+	err := ErrClosed
+	if !closed {
+		err = b.link.add(s)
+	}
+	if err != nil {
 		s.gate.close()
-		_ = service.Stop() //nolint:errcheck // The connection is ending, and its subscriptions with it.
-		return nil, fmt.Errorf("serve: %w", ErrClosed)
+		b.mu.Lock()
+		delete(b.services, s)
+		b.mu.Unlock()
+		return nil, fmt.Errorf("serve: %w", err)
 	}
 	b.link.settle()
 	return s, nil
+}
+
+func (s *Service) name() string { return s.broker.subjects.Batch(s.broker.node, "*") }
+
+func (s *Service) covers(subject string) bool {
+	return strings.HasPrefix(subject, micro.APIPrefix) ||
+		slices.ContainsFunc(s.endpoints, func(e endpoint) bool { return e.subject == subject })
+}
+
+func (s *Service) attach(nc *nats.Conn) error {
+	if err := s.detach(); err != nil {
+		return err
+	}
+	before := nc.NumSubscriptions()
+	service, err := micro.AddService(nc, micro.Config{
+		Name:               ServiceName,
+		Version:            s.broker.version,
+		Description:        "registry node: takes replication batches of its peers",
+		Metadata:           map[string]string{"node": s.broker.node, "cluster": s.broker.subjects.cluster},
+		QueueGroupDisabled: true,
+	})
+	if err != nil {
+		return err
+	}
+	s.service = service
+	for _, e := range s.endpoints {
+		handle := func(req micro.Request) { s.handle(req, e.parse, e.handler) }
+		err := service.AddEndpoint(e.name, micro.HandlerFunc(handle),
+			micro.WithEndpointSubject(e.subject),
+			micro.WithEndpointQueueGroupDisabled(),
+			micro.WithEndpointPendingLimits(PendingMessages, PendingBytes))
+		if err != nil {
+			return err
+		}
+	}
+	s.count = nc.NumSubscriptions() - before
+	return nil
+}
+
+// detach stops the micro service of the connection, if that has not ended.
+func (s *Service) detach() error {
+	if s.service == nil {
+		return nil
+	}
+	err := s.service.Stop()
+	s.service, s.count = nil, 0
+	if errors.Is(err, nats.ErrConnectionClosed) {
+		return nil
+	}
+	return err
 }
 
 // handle turns one message into a Request, or answers it itself.
@@ -143,25 +189,17 @@ func (s *Service) refuse(req micro.Request, r *Request, code int, text string) {
 // for a handler that runs, as long as ctx allows. It may be called more than once.
 func (s *Service) Stop(ctx context.Context) error {
 	done := s.gate.close()
-	err := s.service.Stop()
+	var err error
+	s.broker.link.remove(s, func() { err = s.detach() })
 	s.broker.mu.Lock()
 	delete(s.broker.services, s)
 	s.broker.mu.Unlock()
 	s.broker.link.settle()
-	if err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+	if err != nil {
 		err = fmt.Errorf("stop service: %w", err)
-	} else {
-		err = nil
 	}
 	return errors.Join(err, wait(ctx, done, ServiceName))
 }
-
-// verbSubscriptions is how many subscriptions a micro service has beside its endpoints: PING, INFO and STATS, each for all
-// services, for the name, and for the instance.
-const verbSubscriptions = 9
-
-// subscriptions returns how many subscriptions the service has while it runs.
-func (s *Service) subscriptions() int { return len(s.service.Info().Endpoints) + verbSubscriptions }
 
 // Request is one request of a peer. It is answered once, by Respond or Fail, from any goroutine. One that is never
 // answered costs its sender the time-out.

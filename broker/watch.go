@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -38,10 +39,13 @@ type WatchStats struct {
 // The NATS client puts every message into one bounded channel, in the order in which it read them, and drops and counts
 // what doesn't fit; one goroutine, pump, moves them on to the reader.
 type Watcher struct {
-	link *link
-	subs []*nats.Subscription
-	in   chan *nats.Msg
-	out  chan Message
+	link   *link
+	wanted []string // Subjects.
+	in     chan *nats.Msg
+	out    chan Message
+
+	subs []*nats.Subscription // Guarded by the link's mu; of its current connection.
+	past uint64               // Guarded by the link's mu; what connections before that dropped.
 
 	received atomic.Uint64
 	dropped  atomic.Uint64 // As last read from the subscriptions, which forget it when they close.
@@ -53,7 +57,7 @@ type Watcher struct {
 }
 
 // Watch begins to listen. ctx bounds the start only. Like Start it doesn't fail for a broker that can't be reached: it
-// says so, through its logger, and tries for ever.
+// logs that, and tries until Close.
 func Watch(ctx context.Context, options WatchOptions) (*Watcher, error) {
 	faults := options.Access.faults()
 	if options.Access.Server == nil && len(options.Access.URLs) == 0 {
@@ -72,33 +76,46 @@ func Watch(ctx context.Context, options WatchOptions) (*Watcher, error) {
 	if len(faults) > 0 {
 		return nil, errors.Join(faults...)
 	}
-	w := &Watcher{
-		in:    make(chan *nats.Msg, cmp.Or(options.Buffer, DefaultWatchBuffer)),
-		out:   make(chan Message),
-		stop:  make(chan struct{}),
-		ended: make(chan struct{}),
-	}
-	log := component(options.Logger, "broker")
-	w.link, err = connect(ctx, options.Access, log, nil, nats.Name("registryd tail"))
-	if err != nil {
-		return nil, err
-	}
-	go w.pump()
 	// Replies first: the reply to a batch that was seen is then seen too.
 	wanted := []string{subjects.AllReplies(), subjects.AllBatches()}
 	if options.Node != "" {
 		wanted = []string{subjects.AllReplies(), subjects.Batch(options.Node, "*"), subjects.Batch("*", options.Node)}
 	}
-	for _, subject := range wanted {
-		sub, err := w.link.nc.ChanSubscribe(subject, w.in)
+	w := &Watcher{
+		wanted: wanted,
+		in:     make(chan *nats.Msg, cmp.Or(options.Buffer, DefaultWatchBuffer)),
+		out:    make(chan Message),
+		stop:   make(chan struct{}),
+		ended:  make(chan struct{}),
+	}
+	log := component(options.Logger, "broker")
+	w.link, err = connect(ctx, options.Access, log, nil, []interest{w}, nats.Name("registryd tail"))
+	if err != nil {
+		return nil, err
+	}
+	go w.pump()
+	return w, nil
+}
+
+var _ interest = (*Watcher)(nil)
+
+func (w *Watcher) name() string               { return w.wanted[0] }
+func (w *Watcher) covers(subject string) bool { return slices.Contains(w.wanted, subject) }
+
+func (w *Watcher) attach(nc *nats.Conn) error {
+	w.past = w.countDropped()
+	for _, sub := range w.subs {
+		_ = sub.Unsubscribe() //nolint:errcheck // The only error is a connection that is closed already.
+	}
+	w.subs = nil
+	for _, subject := range w.wanted {
+		sub, err := nc.ChanSubscribe(subject, w.in)
 		if err != nil {
-			_ = w.Close(ctx) //nolint:errcheck // The subscription's error is the one to tell.
-			return nil, fmt.Errorf("watch %q: %w", subject, err)
+			return err
 		}
 		w.subs = append(w.subs, sub)
 	}
-	w.link.settle()
-	return w, nil
+	return nil
 }
 
 // Messages is where batches and replies come out, in the order in which they came in: a reply's subject is its batch's
@@ -107,15 +124,18 @@ func (w *Watcher) Messages() <-chan Message { return w.out }
 
 // Stats returns the counters now.
 func (w *Watcher) Stats() WatchStats {
+	w.link.mu.Lock()
+	defer w.link.mu.Unlock()
 	return WatchStats{
-		Connected: w.link.connected.Load(),
+		Connected: w.link.state.Load().Up,
 		Received:  w.received.Load(),
 		Dropped:   w.countDropped(),
 	}
 }
 
+// countDropped is called with the link's lock held.
 func (w *Watcher) countDropped() uint64 {
-	var sum uint64
+	sum := w.past
 	for _, sub := range w.subs {
 		dropped, err := sub.Dropped()
 		if err != nil {
@@ -148,7 +168,7 @@ func (w *Watcher) pump() {
 // Close ends the watch and closes the channel; what the reader has not taken by then is gone. ctx bounds it.
 func (w *Watcher) Close(ctx context.Context) error {
 	w.once.Do(func() {
-		w.countDropped()
+		w.Stats() // The last one that can be read.
 		w.closed = w.link.close(ctx)
 		close(w.stop)
 		<-w.ended

@@ -10,6 +10,7 @@ import (
 type brokerMetrics struct {
 	broker *broker.Broker
 	series []brokerSeries
+	denied *prometheus.Desc
 }
 
 type brokerSeries struct {
@@ -37,6 +38,9 @@ func newBrokerMetrics(b *broker.Broker) *brokerMetrics {
 	add("rejected_total", "Requests refused before they were read.", func(s *broker.Stats) uint64 { return s.Rejected })
 	add("published_total", "Messages published.", func(s *broker.Stats) uint64 { return s.Published })
 	add("publish_errors_total", "Messages that could not be published.", func(s *broker.Stats) uint64 { return s.PublishError })
+	m.denied = prometheus.NewDesc("registryd_broker_denied_subjects",
+		"Subjects that the broker refuses to this node now, by op (publish, subscribe) and kind (permission, max_subscriptions).",
+		[]string{"op", "kind"}, nil)
 	requests := prometheus.NewDesc("registryd_broker_requests_total", "Requests to peers that have ended, by outcome.", []string{"outcome"}, nil)
 	outcome := func(label string, get func(*broker.Stats) uint64) {
 		m.series = append(m.series, brokerSeries{desc: requests, kind: prometheus.CounterValue, label: label, get: get})
@@ -62,8 +66,15 @@ func newBrokerMetrics(b *broker.Broker) *brokerMetrics {
 	return m
 }
 
+var deniedSubjects = []struct{ op, kind string }{
+	{broker.OpPublish, broker.DeniedPermission},
+	{broker.OpSubscribe, broker.DeniedPermission},
+	{broker.OpSubscribe, broker.DeniedLimit},
+}
+
 // Describe implements prometheus.Collector.
 func (m *brokerMetrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- m.denied
 	seen := make(map[*prometheus.Desc]bool)
 	for _, s := range m.series {
 		if !seen[s.desc] {
@@ -75,6 +86,13 @@ func (m *brokerMetrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *brokerMetrics) Collect(ch chan<- prometheus.Metric) {
+	count := map[[2]string]int{}
+	for _, d := range m.broker.Denied() {
+		count[[2]string{d.Op, d.Kind}]++
+	}
+	for _, d := range deniedSubjects {
+		ch <- prometheus.MustNewConstMetric(m.denied, prometheus.GaugeValue, float64(count[[2]string{d.op, d.kind}]), d.op, d.kind)
+	}
 	stats := m.broker.Stats()
 	for _, s := range m.series {
 		var labels []string

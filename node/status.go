@@ -49,6 +49,11 @@ func (s status) serving() api.Readiness {
 	if !s.n.broker.Connected() {
 		return api.Readiness{State: "degraded: not connected to a broker", Ready: true, Reads: true}
 	}
+	if denied := s.n.broker.Denied(); len(denied) > 0 {
+		// It may hear or be heard by nobody.
+		state := "degraded: broker refuses " + denied[0].Op + " on " + denied[0].Subject
+		return api.Readiness{State: state, Ready: true, Reads: true}
+	}
 	if s.n.alone.Load() {
 		return api.Readiness{State: "degraded: no route to another broker", Ready: true, Reads: true}
 	}

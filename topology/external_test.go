@@ -35,7 +35,7 @@ func TestExternalNATS(t *testing.T) {
 		{"credentials", func(t *testing.T) (*natsServer, []string, []string) {
 			operator, account, stranger := newKey(t, operator), newKey(t, account), newKey(t, account)
 			s := startNATS(t, fmt.Sprintf("operator: %s\nresolver: MEMORY\nresolver_preload: { %s: %s }\n",
-				operator.operatorJWT(t), account.public(t), operator.accountJWT(t, account)))
+				operator.operatorJWT(t), account.public(t), operator.accountJWT(t, account, -1)))
 			return s, []string{"--nats", s.url(""), "--nats-creds", account.credsFile(t)},
 				[]string{"--nats", s.url(""), "--nats-creds", stranger.credsFile(t)}
 		}},

@@ -82,10 +82,11 @@ func (k key) operatorJWT(tb testing.TB) string {
 	return k.sign(tb, k.public(tb), "operator", map[string]any{"type": "operator"})
 }
 
-func (k key) accountJWT(tb testing.TB, account key) string {
+// accountJWT lets messages of an account have so many bytes; -1 is any.
+func (k key) accountJWT(tb testing.TB, account key, payload int) string {
 	tb.Helper()
 	return k.sign(tb, account.public(tb), "registry", map[string]any{"type": "account", "limits": map[string]any{
-		"subs": -1, "data": -1, "payload": -1, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
+		"subs": -1, "data": -1, "payload": payload, "imports": -1, "exports": -1, "wildcards": true, "conn": -1, "leaf": -1,
 	}})
 }
 

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -17,6 +18,7 @@ type natsServer struct {
 	address string
 	args    []string
 	env     []string
+	config  string // path of its configuration file, if startNATS made it
 }
 
 // startNATS starts a nats-server on a free port of 127.0.0.1. config is what its
@@ -30,7 +32,8 @@ func startNATS(tb testing.TB, config string, args ...string) *natsServer {
 	}
 	s.args = append([]string{"-a", "127.0.0.1", "-p", port}, args...)
 	if config != "" {
-		s.args = append(s.args, "-c", file(tb, "nats.conf", config))
+		s.config = file(tb, "nats.conf", config)
+		s.args = append(s.args, "-c", s.config)
 	}
 	s.start(tb)
 	return s
@@ -50,6 +53,22 @@ func (s *natsServer) start(tb testing.TB) {
 			return err
 		}
 		return conn.Close()
+	})
+}
+
+// reload has the server read another configuration.
+func (s *natsServer) reload(tb testing.TB, config string) {
+	tb.Helper()
+	before := len(s.err.with("Reloaded server configuration"))
+	if err := os.WriteFile(s.config, []byte(config), 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	s.signal(tb, syscall.SIGHUP)
+	eventually(tb, s.name+" has read its configuration again", func() error {
+		if got := len(s.err.with("Reloaded server configuration")); got != before+1 {
+			return fmt.Errorf("%d times", got)
+		}
+		return nil
 	})
 }
 

@@ -336,6 +336,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		c.notAllTold()
 	}
 	c.reg.Restarted() // leases count from now on: it may have stood still while it started
+	c.reg.Exchanged()
 	c.evictOutlived(c.reg.Outlived(), up)
 	c.tick.Store(max(1, time.Since(c.since).Milliseconds()))
 	c.setReady()

@@ -111,6 +111,9 @@ func appendState(dst []byte, s *State) []byte {
 		dst = appendJSONWord(append(dst, `,"os":`...), string(wireStatus(s.OverrideStatus)))
 	}
 	dst = strconv.AppendInt(append(dst, `,"dur":`...), s.Duration, 10)
+	if s.Term != 0 {
+		dst = strconv.AppendInt(append(dst, `,"term":`...), s.Term, 10)
+	}
 	dst = strconv.AppendInt(append(dst, `,"age":`...), s.Age, 10)
 	dst = strconv.AppendInt(append(dst, `,"wait":`...), s.Wait, 10)
 	if !s.Live {

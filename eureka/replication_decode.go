@@ -255,7 +255,7 @@ func (r *jsonReader) result(res *Result) {
 }
 
 // state reads the member registryd; null is nil. All its members must be there
-// but "base", "os", "wait" and "evicted", and "ldt" where the record is dead. Unknown ones
+// but "base", "os", "term", "wait" and "evicted", and "ldt" where the record is dead. Unknown ones
 // are ignored.
 func (r *jsonReader) state() *State {
 	if !r.object() {
@@ -287,6 +287,8 @@ func (r *jsonReader) state() *State {
 			s.Duration, dur = r.number(), true
 		case "age":
 			s.Age, age = r.number(), true
+		case "term":
+			s.Term = r.number()
 		case "wait":
 			s.Wait = r.number()
 		case "ldt":

@@ -364,7 +364,7 @@ func TestReplicationRoundTrip(t *testing.T) {
 		if r.IntN(3) == 0 {
 			return nil
 		}
-		s := &State{r.number(), r.IntN(2) == 0, r.status(), r.Uint64(), r.number(), r.IntN(2) == 0, r.status(), r.number(), r.number(), r.number(), 0, r.IntN(4) == 0}
+		s := &State{r.number(), r.IntN(2) == 0, r.status(), r.Uint64(), r.number(), r.IntN(2) == 0, r.status(), r.number(), r.number(), r.number(), r.number(), 0, r.IntN(4) == 0}
 		if !s.Live {
 			s.LastDirty, s.Base = r.number(), ""
 		}

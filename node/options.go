@@ -79,6 +79,9 @@ type Options struct {
 	SelfPreservationMin int
 	// LeaseCompat says how long a lease lives; default registry.Exact.
 	LeaseCompat registry.LeaseCompat
+	// MaxLease bounds every lease: a minute to a year, the same on all nodes.
+	// Default registry.DefaultMaxLease, a day.
+	MaxLease time.Duration
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's
 	// 180 s.
 	DeltaRetention time.Duration

@@ -48,7 +48,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	was := e.isPresent()
 	if bits, keep := r.keeps(e, rec.LastDirty, isReplication); keep {
 		if was {
-			e.renew(lease)
+			r.renewHere(e, lease)
 			e.renewedYet.Store(false)
 			e.registered = wall
 			r.refresh(e, was, eureka.Added, wall, lease)
@@ -79,8 +79,9 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 		e.serviceUp = 0
 	}
 	e.record, e.evicted = rec, false
+	e.longest = max(e.longest, r.term(&rec))
 	e.registered = wall
-	e.renew(lease)
+	r.renewHere(e, lease)
 	e.renewedYet.Store(false)
 	r.refresh(e, was, eureka.Added, wall, lease)
 	r.mu.Unlock()
@@ -138,8 +139,11 @@ func (r *Registry) Renew(key Key, lastDirty int64, overridden eureka.Status, isR
 	}
 	e.renew(lease)
 	e.renewedYet.Store(true)
-	stored, view := e.record.LastDirty, e.view
+	stored, view, wasRetired := e.record.LastDirty, e.view, e.at == notQueued
 	r.mu.RUnlock()
+	if wasRetired {
+		r.recall(key, lease)
+	}
 	r.stats.renewals.Add(1)
 	r.sink.Changed(Change{Key: key, Bits: Renewed, IsReplication: isReplication})
 	switch {
@@ -175,7 +179,7 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 	e.record.Hash = HashRecord(&e.record)
 	e.override = Override{Version: v, Status: eureka.StatusUnknown}
 	e.evicted = false
-	e.renew(lease)
+	r.renewHere(e, lease)
 	r.refresh(e, was, eureka.Deleted, wall, lease)
 	r.mu.Unlock()
 	r.stats.cancels.Add(1)
@@ -216,7 +220,7 @@ func (r *Registry) changeOverride(key Key, lastDirty int64, isReplication bool, 
 		return NotFound
 	}
 	bits := Renewed
-	e.renew(lease)
+	r.renewHere(e, lease)
 	e.renewedYet.Store(true)
 	if o, changes := next(e); changes {
 		bits = r.setOverride(e, o, lastDirty, isReplication, wall, lease)
@@ -272,7 +276,7 @@ func (r *Registry) SetMetadata(key Key, pairs map[string]string) Outcome {
 		return NotFound
 	}
 	bits := Renewed
-	e.renew(lease)
+	r.renewHere(e, lease)
 	if merged, changed := mergeMetadata(e.record.Info.Metadata, pairs); changed {
 		info := *e.record.Info
 		info.Metadata = merged

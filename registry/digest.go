@@ -78,14 +78,14 @@ func (d *digest) set(e *entry, retired bool) {
 
 // Digest returns the sum of all that is not retired.
 func (r *Registry) Digest() uint64 {
-	r.mu.RLock()
+	r.rlockRetired()
 	defer r.mu.RUnlock()
 	return r.digest.root
 }
 
 // GroupSums returns the sums of the DigestGroups groups.
 func (r *Registry) GroupSums() []uint64 {
-	r.mu.RLock()
+	r.rlockRetired()
 	defer r.mu.RUnlock()
 	return append([]uint64(nil), r.digest.groups[:]...)
 }
@@ -96,7 +96,7 @@ func (r *Registry) LeafSums(group int) []uint64 {
 	if group < 0 || group >= DigestGroups {
 		return nil
 	}
-	r.mu.RLock()
+	r.rlockRetired()
 	defer r.mu.RUnlock()
 	first := group * DigestLeaves
 	return append([]uint64(nil), r.digest.sums[first:first+DigestLeaves]...)
@@ -127,7 +127,7 @@ func (r *Registry) LeafVersions(leaf int) []Versions {
 	if leaf < 0 || leaf >= len(r.digest.sums) {
 		return nil
 	}
-	r.mu.RLock()
+	r.rlockRetired()
 	defer r.mu.RUnlock()
 	out := make([]Versions, 0, len(r.digest.leaves[leaf]))
 	for e := range r.digest.leaves[leaf] {
@@ -166,5 +166,5 @@ func (r *Registry) Declinable(key Key) bool {
 	if e.record.Live {
 		return r.lapsed(e, lease) // the peer may have been up for longer than we
 	}
-	return retired(e.renewed.Load(), e.record.Duration, lease)
+	return e.dueAt() < lease
 }

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"maps"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
@@ -29,7 +28,7 @@ func (r *Registry) Outlived() []Key {
 	var out []Key
 	for _, a := range r.sorted {
 		for _, e := range a.present {
-			if retired(e.renewed.Load(), e.record.Duration, lease) {
+			if e.dueAt() < lease {
 				out = append(out, e.key())
 			}
 		}
@@ -52,7 +51,7 @@ func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {
 		if e == nil {
 			continue
 		}
-		if at := e.renewed.Load(); retired(at, e.record.Duration, lease) && lease-at < since.Milliseconds() {
+		if e.dueAt() < lease && lease-e.renewed.Load() < since.Milliseconds() {
 			delete(r.lost, key)
 			r.evict(e, wall, lease)
 			evicted++
@@ -102,36 +101,6 @@ func (r *Registry) evict(e *entry, wall, lease int64) {
 	r.refresh(e, true, eureka.Deleted, wall, lease)
 	r.cancelled.add(Event{Time: time.UnixMilli(wall), Key: e.key()})
 	r.stats.evictions.Add(1)
-}
-
-// Forget deletes tombstones and evicted entries that are retired: two durations
-// and five minutes after the last renewal no peer sends or takes them any more.
-// What self-preservation keeps in spite of its age leaves just the digest. It
-// returns how many it deleted.
-func (r *Registry) Forget() int {
-	_, lease := r.clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	maps.DeleteFunc(r.lost, func(key Key, at int64) bool { return !r.misses(key, at, lease) })
-	forgotten := 0
-	for _, a := range r.apps {
-		for _, e := range a.entries {
-			switch {
-			case !retired(e.renewed.Load(), e.record.Duration, lease):
-				if e.sum == 0 {
-					r.digest.set(e, false) // renewed after all
-				}
-			case e.isPresent():
-				if e.sum != 0 {
-					r.digest.set(e, true)
-				}
-			default:
-				r.remove(e)
-				forgotten++
-			}
-		}
-	}
-	return forgotten
 }
 
 // lostFor is how long an evicted lease still counts as expected. Else each
@@ -205,11 +174,6 @@ func (r *Registry) silent(e *entry, lease int64) bool {
 		return true
 	}
 	interval := interval(e.record.Info)
-	return e.record.term() <= 4*interval &&
+	return r.term(&e.record) <= 4*interval &&
 		lease-max(e.renewed.Load(), r.upSince) > 2*interval.Milliseconds()
-}
-
-// interval is how long an instance waits between two renewals.
-func interval(i *eureka.InstanceInfo) time.Duration {
-	return seconds(leaseSeconds(i.LeaseInfo.RenewalIntervalInSecs, eureka.DefaultRenewalInterval))
 }

@@ -1,8 +1,6 @@
 package registry
 
 import (
-	"time"
-
 	"github.com/registryd/registryd/eureka"
 )
 
@@ -39,12 +37,13 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	case e == nil:
 		e = r.create(key)
 		e.evicted = in.Evicted && in.Record.Live
-	case withRecord && retiredTombstone(&in, lease, renewed) && in.Record.After(&e.record):
+	case withRecord && r.retiredTombstone(&in, lease, renewed) && in.Record.After(&e.record):
 		r.mu.Unlock()
 		r.stats.joinsDeclined.Add(1)
 		return OK, Entry{}
 	}
 	was, seen := e.isPresent(), e.visible
+	e.longest = max(e.longest, r.longest(&in))
 	action := eureka.Modified
 	changed := false
 	if moved := e.renew(renewed); moved && carried == 0 && e.record.Live && renewed-e.joinedAt >= interval(e.record.Info).Milliseconds()/2 {
@@ -83,6 +82,9 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 		r.stats.joinsChanged.Add(1)
 		r.refreshJoined(e, was, seen, action, wall, lease)
 	}
+	if e.at == notQueued {
+		r.track(e, lease)
+	}
 	out, ours := answer(e, &in, withRecord, withOverride, lease)
 	r.mu.Unlock()
 	if changed {
@@ -96,7 +98,7 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 func (r *Registry) refreshJoined(e *entry, was bool, seen eureka.Status, action eureka.ActionType, wall, lease int64) {
 	if was && e.isPresent() && action == eureka.Modified && seen == Visible(&e.record, &e.override) &&
 		e.view.OverriddenStatus == e.override.Overridden() {
-		r.digest.set(e, false)
+		r.track(e, lease)
 		return
 	}
 	r.refresh(e, was, action, wall, lease)
@@ -110,16 +112,16 @@ func (r *Registry) refreshJoined(e *entry, was bool, seen eureka.Status, action 
 func (r *Registry) declines(in *Entry, lease, renewed int64) bool {
 	switch {
 	case in.Evicted:
-		return retired(renewed, in.Record.Duration, lease)
+		return retired(renewed, r.longest(in), lease)
 	case in.Record.Live:
-		return max(renewed, r.upSince)+in.Record.term().Milliseconds() < lease
+		return max(renewed, r.upSince)+r.term(&in.Record).Milliseconds() < lease
 	}
-	return retiredTombstone(in, lease, renewed)
+	return r.retiredTombstone(in, lease, renewed)
 }
 
 // retiredTombstone says whether in is a cancel that everybody may have forgotten.
-func retiredTombstone(in *Entry, lease, renewed int64) bool {
-	return !in.Record.Live && retired(renewed, in.Record.Duration, lease)
+func (r *Registry) retiredTombstone(in *Entry, lease, renewed int64) bool {
+	return !in.Record.Live && retired(renewed, r.longest(in), lease)
 }
 
 // answer compares after the join. Its outcome is the item's result.
@@ -137,8 +139,9 @@ func answer(e *entry, in *Entry, withRecord, withOverride bool, lease int64) (Ou
 
 // copy returns what travels of e.
 func (e *entry) copy(lease int64) Entry {
-	return Entry{
-		Record: e.record, Override: e.override,
-		Age: time.Duration(min(max(lease-e.renewed.Load(), 0), maxAge.Milliseconds())) * time.Millisecond,
+	out := Entry{Record: e.record, Override: e.override, Age: e.age(lease)}
+	if e.longest > e.record.term() {
+		out.Longest = e.longest
 	}
+	return out
 }

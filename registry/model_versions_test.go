@@ -20,6 +20,7 @@ type versions struct {
 	r       recordModel
 	o       registry.Override
 	renewed int64
+	longest int64 // term, ms
 	evicted bool
 
 	bits registry.Bits // of the last action
@@ -49,6 +50,9 @@ func (m *versions) status() eureka.Status {
 		return m.r.base
 	}
 }
+
+// term is the duration, or the interval (of an hour at most) and 5 s.
+func (m *versions) term() int64 { return max(m.r.duration, min(m.r.ival, 3_600_000)+5000) }
 
 func (m *versions) lease() {
 	m.renewed = m.now
@@ -81,6 +85,7 @@ func (m *versions) register(i *eureka.InstanceInfo) (stored bool) {
 		duration: int64(i.LeaseInfo.DurationInSecs) * 1000, ival: int64(i.LeaseInfo.RenewalIntervalInSecs) * 1000,
 	}
 	m.exists, m.evicted, m.renewed = true, false, m.now
+	m.longest = max(m.longest, m.term())
 	m.bits |= registry.Registered
 	return true
 }
@@ -155,11 +160,11 @@ func (m *versions) metadata(pairs map[string]string) registry.Outcome {
 }
 
 func (m *versions) evict() (evicted int) {
-	if m.present() && max(m.renewed, m.upSince)+max(m.r.duration, m.r.ival+5000) < m.now {
+	if m.present() && max(m.renewed, m.upSince)+m.term() < m.now {
 		m.evicted = true
 		evicted = 1
 	}
-	if m.exists && (m.evicted || !m.r.live) && m.renewed+2*m.r.duration+300_000 < m.now {
+	if m.exists && (m.evicted || !m.r.live) && m.renewed+2*m.longest+300_000 < m.now {
 		*m = versions{now: m.now, upSince: m.upSince}
 	}
 	return evicted
@@ -179,7 +184,7 @@ func versionAction(rnd *rand.Rand) action {
 	case 0:
 		a.after = time.Duration(rnd.IntN(200)) * time.Second
 	case 1:
-		a.after = pick(rnd, []time.Duration{35_000, 35_001, 90_000, 90_001, 370_000, 370_001, 480_000, 480_001}) * time.Millisecond
+		a.after = pick(rnd, []time.Duration{35_000, 35_001, 90_000, 90_001, 480_000, 480_001, 605_000, 605_001, 1_510_000, 1_510_001}) * time.Millisecond
 	case 2:
 		a.after = time.Duration(rnd.IntN(3)) * time.Millisecond
 	}
@@ -203,7 +208,7 @@ func (a action) versionInfo() *eureka.InstanceInfo {
 	case 1:
 		i.LeaseInfo.DurationInSecs = 35 // As long as the renewal interval and 5 s.
 	case 2:
-		i.LeaseInfo.DurationInSecs, i.LeaseInfo.RenewalIntervalInSecs = 240, 60
+		i.LeaseInfo.DurationInSecs, i.LeaseInfo.RenewalIntervalInSecs = 90, 600
 	}
 	return i
 }

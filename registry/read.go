@@ -215,7 +215,7 @@ func (r *Registry) All() iter.Seq2[Key, Bits] {
 	for _, a := range r.apps {
 		for _, e := range a.entries {
 			switch {
-			case e.evicted || retired(e.renewed.Load(), e.record.Duration, lease):
+			case e.evicted || e.dueAt() < lease:
 			case e.record.Live:
 				all = append(all, Change{Key: e.key(), Bits: Registered})
 			default:

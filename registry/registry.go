@@ -1,8 +1,9 @@
 package registry
 
 import (
+	"container/heap"
+	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,10 @@ type Options struct {
 	DeltaRetention time.Duration
 	// LeaseCompat says how long a lease lives; default Exact.
 	LeaseCompat LeaseCompat
+	// MaxLease bounds the term of every lease, of clients and of peers; a minute
+	// to a year. A longer one counts as this: the instance is stored and returned
+	// as it was registered. The same on all nodes. Default [DefaultMaxLease].
+	MaxLease time.Duration
 	// Now tells the time; default time.Now. Versions go by its wall clock,
 	// leases by its monotonic reading where it has one, so that setting the
 	// machine's clock expires nobody.
@@ -35,7 +40,7 @@ type Options struct {
 	Metrics prometheus.Registerer
 }
 
-func (o *Options) setDefaults() error {
+func (o Options) withDefaults() (Options, error) {
 	if o.DeltaRetention == 0 {
 		o.DeltaRetention = DefaultDeltaRetention
 	}
@@ -45,13 +50,20 @@ func (o *Options) setDefaults() error {
 	if o.Sink == nil {
 		o.Sink = nobody{}
 	}
+	if o.MaxLease == 0 {
+		o.MaxLease = DefaultMaxLease
+	}
+	var errs []error
 	if o.LeaseCompat > Netflix {
-		return fmt.Errorf("lease compat %d: neither Exact nor Netflix", o.LeaseCompat)
+		errs = append(errs, fmt.Errorf("lease compat %d: neither Exact nor Netflix", o.LeaseCompat))
 	}
 	if o.DeltaRetention < time.Second {
-		return fmt.Errorf("delta retention %v: less than 1s", o.DeltaRetention)
+		errs = append(errs, fmt.Errorf("delta retention %v: less than 1s", o.DeltaRetention))
 	}
-	return nil
+	if o.MaxLease < time.Minute || o.MaxLease > 365*24*time.Hour {
+		errs = append(errs, fmt.Errorf("max lease %v: not in 1m..8760h", o.MaxLease))
+	}
+	return o, errors.Join(errs...)
 }
 
 // LeaseCompat says how long a lease lives after its renewal.
@@ -86,6 +98,7 @@ type Registry struct {
 	compat    LeaseCompat
 	now       func() time.Time
 	retention int64 // ms
+	maxLease  time.Duration
 	start     time.Time
 	startMs   int64
 
@@ -100,6 +113,9 @@ type Registry struct {
 	delta     deltaList           // what changed, each entry once
 	digest    digest
 	forgotten map[Key]*entry // removed, but in the delta still
+	queue     queue          // of entries to retire
+	restored  []*entry       // from a snapshot, until exchanged
+	exchanged bool           // see Exchanged
 	upSince   int64          // lease clock, ms
 	lost      map[Key]int64  // evicted lately, and when; lease clock, ms
 
@@ -130,10 +146,14 @@ type entry struct {
 
 	record   Record
 	override Override
-	renewed  atomic.Int64 // lease clock, ms; written under at least the read lock
+	renewed  atomic.Int64  // lease clock, ms; written under at least the read lock
+	longest  time.Duration // the greatest term that the lease ever had; joined by max
 
 	// Local, never merged.
 	evicted    bool
+	retires    int64       // when to look at it again in the queue; lease clock, ms
+	at         int         // its position in the queue, or notQueued
+	restored   int64       // when it was restored; lease clock, ms; 0: it was not, or all is exchanged
 	leaf       uint16      // of the digest
 	sum        uint64      // what the digest holds of it; 0: nothing, it is retired
 	renewedYet atomic.Bool // since its registration, see Netflix
@@ -157,7 +177,8 @@ func (e *entry) isPresent() bool { return e.record.Live && !e.evicted }
 // New returns an empty registry that counts as just started. It fails on an
 // option out of bounds.
 func New(opts Options) (*Registry, error) {
-	if err := opts.setDefaults(); err != nil {
+	opts, err := opts.withDefaults()
+	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
 	start := opts.Now()
@@ -165,7 +186,7 @@ func New(opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry: the clock says %v: not after 1970", start)
 	}
 	r := &Registry{
-		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(),
+		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(), maxLease: opts.MaxLease,
 		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}
@@ -211,7 +232,7 @@ func (r *Registry) create(key Key) *entry {
 		r.delta.remove(old)
 		delete(r.forgotten, key)
 	}
-	e := &entry{app: a, id: key.ID, leaf: leafOf(key)}
+	e := &entry{app: a, id: key.ID, leaf: leafOf(key), at: notQueued}
 	a.entries[e.id] = e
 	r.entries++
 	return e
@@ -224,6 +245,9 @@ func (r *Registry) remove(e *entry) {
 		r.forgotten[e.key()] = e
 	}
 	r.digest.set(e, true)
+	if e.at != notQueued {
+		heap.Remove(&r.queue, e.at)
+	}
 	delete(e.app.entries, e.id)
 	if len(e.app.entries) == 0 {
 		delete(r.apps, e.app.name)
@@ -237,7 +261,7 @@ func (r *Registry) remove(e *entry) {
 // code and the delta always come from one state.
 func (r *Registry) refresh(e *entry, was bool, action eureka.ActionType, wall, lease int64) {
 	is := e.isPresent()
-	r.digest.set(e, false)
+	r.track(e, lease)
 	if was {
 		r.counts.Remove(e.visible)
 	}
@@ -310,68 +334,4 @@ func (e *entry) renew(at int64) bool {
 			return true
 		}
 	}
-}
-
-// leaseDuration is the duration that a registration asks for.
-func leaseDuration(i *eureka.InstanceInfo) time.Duration {
-	return seconds(i.LeaseInfo.DurationInSecs)
-}
-
-// leaseSeconds is what a registration's lease says, or Eureka's default where it
-// says nothing, within Eureka's 32 bits.
-func leaseSeconds(n, fallback int) int {
-	if n <= 0 {
-		return fallback
-	}
-	return min(n, math.MaxInt32)
-}
-
-// seconds converts without overflow.
-func seconds(n int) time.Duration {
-	return time.Duration(min(max(n, 0), math.MaxInt32)) * time.Second
-}
-
-// leaseSlack is what a lease is kept beyond a renewal interval that is as long
-// as its duration or longer.
-const leaseSlack = 5 * time.Second
-
-// term is D of CONVERGENCE.md: how long a lease lives after its renewal.
-func (rec *Record) term() time.Duration {
-	if rec.Info == nil {
-		return rec.Duration
-	}
-	return max(rec.Duration, seconds(rec.Info.LeaseInfo.RenewalIntervalInSecs)+leaseSlack)
-}
-
-// expired says whether the lease of e has run out, and this node has been up for
-// long enough to know it.
-func (r *Registry) expired(e *entry, lease int64) bool {
-	return max(e.renewed.Load(), r.upSince)+r.term(e).Milliseconds() < lease
-}
-
-// lapsed says whether the lease of e has run out, whether or not its client could
-// have renewed it here.
-func (r *Registry) lapsed(e *entry, lease int64) bool {
-	return e.renewed.Load()+r.term(e).Milliseconds() < lease
-}
-
-// term is how long the lease of e lives after a renewal.
-func (r *Registry) term(e *entry) time.Duration {
-	switch {
-	case r.compat != Netflix:
-		return e.record.term()
-	case e.renewedYet.Load():
-		return 2 * e.record.Duration
-	default:
-		return e.record.Duration
-	}
-}
-
-// retirement is what a lease's duration, doubled, is prolonged by before an
-// entry is forgotten.
-const retirement = 5 * time.Minute
-
-// retired says whether an entry is old enough to be forgotten by everybody.
-func retired(renewed int64, duration time.Duration, lease int64) bool {
-	return renewed+(2*duration+retirement).Milliseconds() < lease
 }

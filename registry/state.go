@@ -69,6 +69,9 @@ type Entry struct {
 	// that made the copy, when it made it. Leases travel as ages, never as a
 	// time of day.
 	Age time.Duration
+	// Longest is the greatest term that the lease ever had, 0 where that is
+	// the record's own.
+	Longest time.Duration
 	// Evicted, on its way into a Join, says that the node that made the copy has
 	// evicted the instance: one that doesn't know it takes it as evicted too.
 	Evicted bool

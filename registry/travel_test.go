@@ -187,18 +187,26 @@ func TestLeaseBounds(t *testing.T) {
 			}
 		})
 	}
-	// No sum of both overflows.
+}
+
+// No lease counts for longer than the bound of this node, and no sum overflows: a
+// tombstone is taken for two days and five minutes, whatever its client asked for.
+func TestLongestLeaseRetires(t *testing.T) {
+	t.Parallel()
 	key := registry.NewKey("ORDERS", "i-1")
-	for _, tt := range []struct {
-		age   int64
-		taken bool
-	}{{oldest - 1, true}, {oldest, false}} {
-		c := newClock()
-		c.Add(200 * 365 * 24 * time.Hour)
-		r, _ := newRegistry(t, c)
-		e := registry.Entry{Record: tombstone(5, start, longest*time.Millisecond), Age: time.Duration(tt.age) * time.Millisecond}
-		if r.Join(key, e, whole); r.Len() == 1 != tt.taken {
-			t.Errorf("tombstone of age %d ms: %d entries, want it taken %t", tt.age, r.Len(), tt.taken)
+	const bound = 2*24*time.Hour + 5*time.Minute
+	for _, dur := range []time.Duration{24 * time.Hour, 2_147_483_647 * time.Second} {
+		for _, tt := range []struct {
+			age   time.Duration
+			taken bool
+		}{{bound, true}, {bound + time.Millisecond, false}, {136 * 365 * 24 * time.Hour, false}} {
+			c := newClock()
+			c.Add(200 * 365 * 24 * time.Hour)
+			r, _ := newRegistry(t, c)
+			e := registry.Entry{Record: tombstone(5, start, dur), Age: tt.age}
+			if r.Join(key, e, whole); r.Len() == 1 != tt.taken {
+				t.Errorf("tombstone of %v, age %v: %d entries, want it taken %t", dur, tt.age, r.Len(), tt.taken)
+			}
 		}
 	}
 }

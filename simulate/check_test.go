@@ -314,6 +314,9 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 			first = h
 		}
 		age = max(age, h.entry.Age)
+		if !h.entry.Record.Live { // a snapshot keeps the age of a cancel, others count the time meanwhile
+			age = max(age, time.Since(time.UnixMilli(h.entry.Record.Version)))
+		}
 		if h.entry.Age <= leaseDuration || !h.entry.Record.Live {
 			expired = false
 		}

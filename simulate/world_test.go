@@ -300,9 +300,10 @@ type snapshot struct {
 
 func (p *proc) snapshot() *snapshot {
 	s := &snapshot{written: time.Now()}
-	for key := range p.reg.All() {
-		if entry, evicted, ok := p.reg.Entry(key); ok && !evicted {
-			s.keys, s.entries = append(s.keys, key), append(s.entries, entry)
+	for v := range p.reg.AllVersions() {
+		if entry, evicted, ok := p.reg.Entry(v.Key); ok {
+			entry.Evicted = evicted
+			s.keys, s.entries = append(s.keys, v.Key), append(s.entries, entry)
 		}
 	}
 	return s
@@ -313,8 +314,7 @@ func (s *snapshot) load(reg *registry.Registry) {
 		return
 	}
 	for i, entry := range s.entries {
-		entry.Age += time.Since(s.written)
-		reg.Join(s.keys[i], entry, registry.Registered|registry.Overridden)
+		reg.Restore(s.keys[i], entry, time.Since(s.written))
 	}
 }
 

@@ -1,12 +1,13 @@
 // Package snapshot keeps what a registry holds in a file, so that a node, or a
 // whole cluster, that comes back serves what was alive before.
 //
-//	registry ──All, Entry──▶ Write ──▶ DIR/registry.snapshot (whole or not at all)
-//	DIR/registry.snapshot ──▶ Load ──Join──▶ registry
+//	registry ──AllVersions, Entry──▶ Write ──▶ DIR/registry.snapshot (whole or not at all)
+//	DIR/registry.snapshot ──▶ Load ──Restore──▶ registry
 //
 // The file is text: a header, an item of a ReplicationList per line, and a
 // trailer with the count and the SHA-256 of all before it. Leases are kept as
-// ages at the time of writing; what a node was away is added when it loads.
+// ages at the time of writing. The time away is added to the leases of instances
+// when it loads, not to the age of cancels and evictions.
 package snapshot
 
 import (
@@ -20,7 +21,6 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -117,12 +117,13 @@ func write(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	out.Write(append(head, '\n')) //nolint:errcheck // Flush tells the first error.
 	entries := 0
 	var line []byte
-	for key := range reg.All() {
-		entry, evicted, ok := reg.Entry(key)
-		if !ok || evicted {
+	for v := range reg.AllVersions() {
+		entry, evicted, ok := reg.Entry(v.Key)
+		if !ok {
 			continue
 		}
-		item := entry.Item(key, 0)
+		entry.Evicted = evicted
+		item := entry.Item(v.Key, 0)
 		line = append(eureka.AppendItem(line[:0], &item), '\n')
 		out.Write(line) //nolint:errcheck // Flush tells the first error.
 		entries++
@@ -160,9 +161,7 @@ func Load(dir, cluster string, reg *registry.Registry) (Loaded, error) {
 	}
 	away := max(0, time.Since(time.UnixMilli(head.Written)))
 	for i := range c.items {
-		entry := &c.items[i].entry
-		entry.Age += min(away, math.MaxInt64-entry.Age)
-		reg.Join(c.items[i].key, *entry, registry.Registered|registry.Overridden)
+		reg.Restore(c.items[i].key, c.items[i].entry, away)
 	}
 	return Loaded{Entries: len(c.items), Skipped: c.skipped, Sample: c.sample}, nil
 }

@@ -1,0 +1,194 @@
+package registry
+
+import (
+	"container/heap"
+	"maps"
+	"math"
+	"time"
+)
+
+// retireBatch bounds how many entries are retired while the lock is held once.
+const retireBatch = 1000
+
+// queue is a heap of entries by the time at which they may be retired. A renewal only
+// makes that time later, so a heartbeat leaves the heap alone: an entry whose turn has
+// come is put back if it was renewed. Not in it is what is retired and still seen by
+// readers, because self-preservation keeps it.
+type queue []*entry
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].retires < q[j].retires }
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].at, q[j].at = i, j
+}
+
+// Push and Pop implement heap.Interface.
+func (q *queue) Push(x any) {
+	e := x.(*entry) //nolint:forcetypeassert // there is nothing else in it
+	e.at = len(*q)
+	*q = append(*q, e)
+}
+
+func (q *queue) Pop() any {
+	old := *q
+	e := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	e.at = notQueued
+	return e
+}
+
+// notQueued is the position of an entry that is not in the queue.
+const notQueued = -1
+
+// waits reports whether e was restored, has not changed since, and must not retire
+// before [Registry.Exchanged].
+func (e *entry) waits() bool { return e.restored != 0 && e.renewed.Load() <= e.restored }
+
+// age returns how long ago the lease of e was renewed.
+func (e *entry) age(lease int64) time.Duration {
+	if e.waits() {
+		lease = e.restored
+	}
+	return time.Duration(min(max(lease-e.renewed.Load(), 0), maxAge.Milliseconds())) * time.Millisecond
+}
+
+// dueAt returns when e may be forgotten by all nodes; lease clock, ms.
+func (e *entry) dueAt() int64 {
+	if e.waits() {
+		return math.MaxInt64
+	}
+	return retiresAt(e.renewed.Load(), e.longest)
+}
+
+// track brings the digest and the queue up to date after e was made, changed, or
+// renewed although it was retired. The lock is held.
+func (r *Registry) track(e *entry, lease int64) {
+	isRetired := e.dueAt() < lease
+	r.digest.set(e, isRetired)
+	if e.at == notQueued && !(isRetired && e.isPresent()) {
+		e.retires = e.dueAt()
+		heap.Push(&r.queue, e)
+	}
+}
+
+// renewHere renews the lease of e for its client, or for a Java peer. The lock is held.
+func (r *Registry) renewHere(e *entry, lease int64) {
+	e.renew(lease)
+	if e.at == notQueued {
+		r.track(e, lease)
+	}
+}
+
+// recall puts an entry back that was renewed although it was retired.
+func (r *Registry) recall(key Key, lease int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.lookup(key); e != nil && e.at == notQueued {
+		r.track(e, lease)
+	}
+}
+
+// retireDue retires what is due: what readers don't see is forgotten, anything else
+// leaves the digest. It returns how many entries it forgot, and whether more are due.
+// The lock is held.
+func (r *Registry) retireDue(lease int64) (forgotten int, more bool) {
+	for range retireBatch {
+		if len(r.queue) == 0 || r.queue[0].retires >= lease {
+			return forgotten, false
+		}
+		e := r.queue[0]
+		if at := e.dueAt(); at >= lease {
+			e.retires = at
+			heap.Fix(&r.queue, 0)
+			continue
+		}
+		heap.Pop(&r.queue)
+		if e.isPresent() {
+			r.digest.set(e, true)
+			continue
+		}
+		r.remove(e)
+		forgotten++
+	}
+	return forgotten, true
+}
+
+// Forget deletes tombstones and evicted entries that are retired: two terms and five
+// minutes after the last renewal no peer sends or takes them any more. What
+// self-preservation keeps in spite of its age leaves just the digest. It returns how
+// many it deleted. Reads of the digest do the same, so that what they tell depends on
+// the time alone and not on when a node makes its eviction pass.
+func (r *Registry) Forget() int {
+	_, lease := r.clock()
+	forgotten := 0
+	for more := true; more; {
+		r.mu.Lock()
+		var n int
+		n, more = r.retireDue(lease)
+		forgotten += n
+		r.mu.Unlock()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.lost, func(key Key, at int64) bool { return !r.misses(key, at, lease) })
+	return forgotten
+}
+
+// rlockRetired takes the shared lock when nothing is due.
+func (r *Registry) rlockRetired() {
+	_, lease := r.clock()
+	r.mu.RLock()
+	for len(r.queue) > 0 && r.queue[0].retires < lease {
+		r.mu.RUnlock()
+		r.mu.Lock()
+		r.retireDue(lease)
+		r.mu.Unlock()
+		r.mu.RLock()
+	}
+}
+
+// Restore joins an entry of this node's own snapshot, which was written so long ago;
+// its Age is the one that it had then. Call it before [Registry.Exchanged].
+//
+// The time away ages the lease of a live instance. It is nobody's time for a cancel
+// and for an eviction: until Exchanged the clock of these stands still, and at least
+// five minutes of their lives are left, for peers that start a little later. Else a
+// cluster that was down for longer than it remembers a cancel would list what was
+// cancelled, if one node had not heard of it.
+func (r *Registry) Restore(key Key, in Entry, away time.Duration) Outcome {
+	in.Age = min(max(in.Age, 0), maxAge)
+	if in.Record.Live && !in.Evicted {
+		in.Age = min(in.Age+min(max(away, 0), maxAge), maxAge)
+	} else {
+		in.Age = min(in.Age, 2*r.longest(&in))
+	}
+	out, _ := r.Join(key, in, Registered|Overridden)
+	_, lease := r.clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e := r.lookup(key); e != nil && !e.isPresent() && !r.exchanged {
+		e.restored = max(lease, 1)
+		r.restored = append(r.restored, e)
+	}
+	return out
+}
+
+// Exchanged tells the registry that this node has exchanged what it knows with each
+// peer that is there: time passes again for what was restored.
+func (r *Registry) Exchanged() {
+	_, lease := r.clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.restored {
+		renewed := lease - e.age(lease).Milliseconds()
+		e.restored = 0
+		e.renew(renewed)
+		if e.at != notQueued {
+			e.retires = e.dueAt()
+			heap.Fix(&r.queue, e.at)
+		}
+	}
+	r.restored, r.exchanged = nil, true
+}

@@ -12,7 +12,7 @@ import (
 func TestBrowsers(t *testing.T) {
 	const mozilla = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
 	repaired := 0
-	n := newNode(t, api.Options{Hosts: []string{"Registry.Example:443"}, Repair: func() { repaired++ }})
+	n := newNode(t, api.Options{Hosts: []string{"Registry.Example:443"}, Node: &fakeNode{now: ready, repair: func() { repaired++ }}})
 	n.put(t, "ORDERS", "orders-1", "")
 	for _, c := range []struct {
 		name, method, path, host string

@@ -4,8 +4,8 @@
 //	client ──HTTP──▶ Server ──door──▶ Handler ──parsePath──▶ operation
 //	                                                     │ writes: decode, Check, registry, answer at once
 //	                                                     │ lists:  listCache ──▶ registry, at a new generation only
-//	Java peer ──ReplicationList──▶ decode (strict) ──▶ Replicator (consumer, plugged in by node)
-//	load balancer, page ◀── Status (cluster, plugged in by node)
+//	Java peer ──ReplicationList──▶ decode (strict) ──▶ Node.Apply
+//	load balancer, page, tools ◀── Node (plugged in by node)
 //
 // The server listens before the node serves, and refuses writes until
 // [Server.Open]: a request that has waited may be older than what its client has

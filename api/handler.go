@@ -85,7 +85,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // isStale says whether writes are to be refused because this process has stood
 // still. It may have done so at any time: who waits for a body asks again when it
 // is there.
-func (h *Handler) isStale() bool { return h.opts.Status.Readiness().Stale }
+func (h *Handler) isStale() bool { return h.opts.Node.Readiness().Stale }
 
 // serve answers by operation and returns the status code that it sent.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op operation) int {
@@ -148,6 +148,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.versions(w)
 	case repair:
 		return h.repair(w)
+	case getOverview:
+		return h.overview(w)
 	case options:
 		w.Header().Set("Allow", t.resource.allow())
 		return empty(w, http.StatusOK)
@@ -161,7 +163,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 
 // readiness answers a load balancer.
 func (h *Handler) readiness(w http.ResponseWriter) int {
-	ready := h.opts.Status.Readiness()
+	ready := h.opts.Node.Readiness()
 	if !ready.Ready {
 		return text(w, http.StatusServiceUnavailable, ready.State)
 	}

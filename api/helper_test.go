@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -39,8 +40,11 @@ func newNode(t testing.TB, opts api.Options) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if opts.Replicate == nil {
-		opts.Replicate = replicator(reg)
+	if opts.Node == nil {
+		opts.Node = &fakeNode{now: ready}
+	}
+	if n, ok := opts.Node.(*fakeNode); ok && n.apply == nil {
+		n.apply = newReplicator(reg)
 	}
 	h, err := api.New(reg, opts)
 	if err != nil {
@@ -97,17 +101,36 @@ func (n *node) status(t testing.TB, app, id string) eureka.Status {
 	return i.Status
 }
 
-// readiness is a Status that says what it is told.
-type readiness struct{ now api.Readiness }
+// fakeNode is an api.Node that says what it is given.
+type fakeNode struct {
+	now      api.Readiness
+	overview api.Overview
+	apply    replicator // nil: newNode's
+	repair   func()
+	maxTask  int // 0: no bound
+}
 
-func (r *readiness) Readiness() api.Readiness { return r.now }
-func (r *readiness) Node() api.Node           { return api.Node{Name: "node-1"} }
+func (n *fakeNode) Readiness() api.Readiness { return n.now }
+func (n *fakeNode) Repair()                  { n.repair() }
+func (n *fakeNode) MaxTask() int             { return cmp.Or(n.maxTask, math.MaxInt) }
+
+func (n *fakeNode) Overview() api.Overview {
+	out := n.overview
+	out.Node, out.State, out.Ready = cmp.Or(out.Node, "node-1"), n.now.State, n.now.Ready
+	return out
+}
+
+func (n *fakeNode) Apply(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
+	return n.apply(list)
+}
+
+type replicator func(eureka.ReplicationList) eureka.ReplicationListResponse
 
 var ready = api.Readiness{State: "ready", Ready: true, Reads: true}
 
-// replicator applies a batch by Eureka's rules, as the consumer does in a node
+// newReplicator applies a batch by Eureka's rules, as the consumer does in a node
 // (PeerReplicationResource.dispatch).
-func replicator(reg *registry.Registry) api.Replicator {
+func newReplicator(reg *registry.Registry) replicator {
 	codes := map[registry.Outcome]int{registry.OK: 200, registry.NotFound: 404, registry.Conflict: 409}
 	apply := func(it eureka.Item) (eureka.Result, error) {
 		key := registry.NewKey(it.AppName, it.ID)
@@ -139,7 +162,7 @@ func replicator(reg *registry.Registry) api.Replicator {
 		}
 		return eureka.Result{}, errors.New("no action")
 	}
-	return func(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
+	return func(list eureka.ReplicationList) eureka.ReplicationListResponse {
 		out := make(eureka.ReplicationListResponse, 0, len(list))
 		for _, it := range list {
 			result, err := apply(it)

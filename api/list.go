@@ -16,7 +16,7 @@ func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eurek
 	switch {
 	case !acceptable:
 		return form, text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
-	case !h.opts.Status.Readiness().Reads:
+	case !h.opts.Node.Readiness().Reads:
 		return form, empty(w, http.StatusForbidden)
 	}
 	return form, 0

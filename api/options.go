@@ -31,12 +31,24 @@ const (
 	DefaultMaxAge = time.Second
 )
 
-// Replicator applies a ReplicationList that a Java peer sent over HTTP, by
-// Eureka's rules with isReplication, in order, and returns a result for each
-// item. It is called from many goroutines.
-type Replicator func(ctx context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse
+// Node is the node that a [Handler] serves: what it is asked for beside the
+// registry. Its methods are called from many goroutines.
+type Node interface {
+	// Readiness is asked with nearly every request: it must not block.
+	Readiness() Readiness
+	// Overview tells how the node is, for people and tools. Overdue is not its.
+	Overview() Overview
+	// Apply applies a ReplicationList that a Java peer sent, by Eureka's rules
+	// with isReplication, in order, and returns a result for each item.
+	Apply(ctx context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse
+	// Repair has the node compare itself with all peers at once.
+	Repair()
+	// MaxTask returns how many bytes an instance may take at present as one task
+	// of a batch to a peer: a larger one would never leave this node.
+	MaxTask() int
+}
 
-// Readiness says what a node can be asked for.
+// Readiness says what a node may be asked for.
 type Readiness struct {
 	// State is one word, or a few: ready, syncing, degraded, … It is the body
 	// of /readyz.
@@ -54,60 +66,17 @@ type Readiness struct {
 	Stale bool
 }
 
-// Node describes a node for the page and for Eureka's status resource.
-type Node struct {
-	Name    string
-	Cluster string
-	Version string
-	URL     string // where clients reach it
-	Started time.Time
-	Peers   []Peer
-}
-
-// Peer describes one peer of a node.
-type Peer struct {
-	Name  string
-	URL   string
-	State string // one word
-	// Available says that replication reaches it.
-	Available bool
-	Version   string
-	Pending   int           // actions waiting for a batch
-	InFlight  int           // actions sent and not yet answered
-	Lag       time.Duration // age of the oldest action that waits
-	Seen      time.Duration // since it was last heard of
-}
-
-// Status tells how the node is. Its methods are called from many goroutines.
-type Status interface {
-	// Readiness is asked with nearly every request: it must not block.
-	Readiness() Readiness
-	// Node is asked for the page.
-	Node() Node
-}
-
 // Options of a [Handler]. A zero field means its default.
 type Options struct {
-	// Replicate applies what Java peers send to peerreplication/batch. nil:
-	// that path is not served.
-	Replicate Replicator
-	// Repair has the node compare itself with all peers at once. nil: POST
-	// /repair is not served.
-	Repair func()
-	// Status tells how the node is. nil: it is always ready and has no name.
-	Status Status
+	// Node is the node that is served. It is required.
+	Node Node
 
 	// Hosts are the names, beside addresses, localhost and names without a dot,
 	// under which browsers may ask: the advertised host, and those of load
 	// balancers. * allows all. Other clients may ask under any name.
 	Hosts []string
 
-	MaxBody int // bytes, see DefaultMaxBody
-	// MaxInstance tells how many bytes an instance may take at present as one
-	// task of a batch to a peer: a larger one would never leave this node. It
-	// is called from many goroutines. nil: as many as MaxBody lets in.
-	MaxInstance func() int
-
+	MaxBody      int           // bytes, see DefaultMaxBody
 	MaxBatchBody int           // bytes, see DefaultMaxBatchBody
 	MaxBatches   int           // see DefaultMaxBatches
 	MaxListBytes int           // see DefaultMaxListBytes; beyond it lists get 503
@@ -119,9 +88,6 @@ type Options struct {
 }
 
 func (o *Options) setDefaults() error {
-	if o.Status == nil {
-		o.Status = alwaysReady{}
-	}
 	if o.MaxBody == 0 {
 		o.MaxBody = DefaultMaxBody
 	}
@@ -141,6 +107,9 @@ func (o *Options) setDefaults() error {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	var errs []error
+	if o.Node == nil {
+		errs = append(errs, errors.New("node is missing"))
+	}
 	for _, bound := range []struct {
 		name string
 		n    int
@@ -154,11 +123,3 @@ func (o *Options) setDefaults() error {
 	}
 	return errors.Join(errs...)
 }
-
-// alwaysReady is the Status of a handler that stands alone.
-type alwaysReady struct{}
-
-func (alwaysReady) Readiness() Readiness {
-	return Readiness{State: "ready", Ready: true, Reads: true}
-}
-func (alwaysReady) Node() Node { return Node{} }

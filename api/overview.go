@@ -1,14 +1,14 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
-)
 
-// overviewPath is where a node tells how it is. It is beside Eureka's REST, whose
-// own status resource stays as Eureka has it.
-const overviewPath = "/status"
+	"github.com/registryd/registryd/eureka"
+)
 
 // Overview is a node at a glance: the JSON of GET /status. Times are in seconds.
 type Overview struct {
@@ -26,6 +26,18 @@ type Overview struct {
 	// tombstones and evicted ones.
 	Instances int `json:"instances"`
 	Entries   int `json:"entries"`
+
+	// Overdue are instances whose lease is over and that are still listed, those
+	// that have been silent for longest first; at most 100.
+	Overdue []OverdueInstance `json:"overdue"` // never null
+}
+
+// OverdueInstance is an instance that has not renewed its lease in time.
+type OverdueInstance struct {
+	App    string  `json:"app"`
+	ID     string  `json:"id"`
+	Silent float64 `json:"silent_seconds"`
+	Lease  int     `json:"lease_seconds"` // how long it may be silent
 }
 
 // LeasesOverview is what self-preservation goes by.
@@ -76,35 +88,48 @@ type PeerOverview struct {
 	WaitLeft float64 `json:"waiting_seconds"`
 }
 
-// WithOverview returns a handler that answers GET /status with what get returns,
-// and everything else with next. get is called from many goroutines.
-func WithOverview(next http.Handler, get func() Overview) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != overviewPath {
-			next.ServeHTTP(w, r)
-			return
+// Available reports whether replication reaches the peer.
+func (p *PeerOverview) Available() bool { return p.Status == "reachable" && p.Waiting == "" }
+
+// Pending returns the actions that wait for a batch.
+func (p *PeerOverview) Pending() int { return p.AcceptorQueue + p.ProcessingOrder + p.Retrying }
+
+// maxOverdue is how many overdue instances an overview tells.
+const maxOverdue = 100
+
+// overview answers with the node at a glance, beside Eureka's own status
+// resource.
+func (h *Handler) overview(w http.ResponseWriter) int {
+	o := h.opts.Node.Overview()
+	if o.Peers == nil {
+		o.Peers = []PeerOverview{}
+	}
+	o.Overdue = overdue(h.reg.Applications(), time.Now())
+	body, err := json.MarshalIndent(o, "", "  ")
+	if err != nil {
+		h.log.Error("status not encoded", "err", err)
+		return text(w, http.StatusInternalServerError, "status not encoded") // a number that is none
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	return document(w, http.StatusOK, eureka.JSON.ContentType(), append(body, '\n'))
+}
+
+// overdue returns what Overview.Overdue is.
+func overdue(list eureka.Applications, now time.Time) []OverdueInstance {
+	out := []OverdueInstance{}
+	for _, app := range list.Applications {
+		for _, i := range app.Instances {
+			if silent, lease := leaseAge(i, now); silent > lease {
+				out = append(out, OverdueInstance{App: app.Name, ID: i.ID(), Silent: silent.Seconds(), Lease: i.LeaseInfo.DurationInSecs})
+			}
 		}
-		switch r.Method {
-		case http.MethodGet, http.MethodHead:
-		case http.MethodOptions:
-			w.Header().Set("Allow", "GET,HEAD,OPTIONS")
-			empty(w, http.StatusOK)
-			return
-		default:
-			w.Header().Set("Allow", "GET,HEAD,OPTIONS")
-			text(w, http.StatusMethodNotAllowed, "method not allowed")
-			return
-		}
-		o := get()
-		if o.Peers == nil {
-			o.Peers = []PeerOverview{}
-		}
-		body, err := json.MarshalIndent(o, "", "  ")
-		if err != nil {
-			text(w, http.StatusInternalServerError, "status not written") // A number that is none.
-			return
-		}
-		w.Header().Set("Cache-Control", "no-store")
-		document(w, http.StatusOK, "application/json", append(body, '\n'))
-	})
+	}
+	slices.SortStableFunc(out, func(a, b OverdueInstance) int { return cmp.Compare(b.Silent, a.Silent) })
+	return out[:min(len(out), maxOverdue)]
+}
+
+// leaseAge returns how long an instance has been silent, and how long it may be.
+func leaseAge(i *eureka.InstanceInfo, now time.Time) (silent, lease time.Duration) {
+	silent = max(0, now.Sub(time.UnixMilli(i.LeaseInfo.LastRenewalTimestamp)))
+	return silent.Truncate(time.Second), time.Duration(i.LeaseInfo.DurationInSecs) * time.Second
 }

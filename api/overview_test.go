@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/registry"
 )
 
 func TestOverview(t *testing.T) {
@@ -20,9 +21,9 @@ func TestOverview(t *testing.T) {
 			Name: "n2", Status: "reachable", ProcessingOrder: 12, Lag: 1.5, Waiting: "busy", WaitLeft: 0.25,
 			Dropped: map[string]uint64{"expired": 1}, Failed: map[string]uint64{"busy": 2},
 		}},
+		Overdue: []api.OverdueInstance{},
 	}
-	next := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) })
-	h := api.WithOverview(next, func() api.Overview { return want })
+	h := newNode(t, api.Options{Node: &fakeNode{now: ready, overview: want}})
 	for _, test := range []struct {
 		method, path string
 		code         int
@@ -31,9 +32,7 @@ func TestOverview(t *testing.T) {
 		{http.MethodHead, "/status", http.StatusOK},
 		{http.MethodOptions, "/status", http.StatusOK},
 		{http.MethodPost, "/status", http.StatusMethodNotAllowed},
-		{http.MethodGet, "/status/", http.StatusTeapot},
-		{http.MethodGet, "/eureka/status", http.StatusTeapot},
-		{http.MethodGet, "/", http.StatusTeapot},
+		{http.MethodGet, "/status/", http.StatusOK},
 	} {
 		t.Run(test.method+" "+test.path, func(t *testing.T) {
 			w := httptest.NewRecorder()
@@ -55,9 +54,59 @@ func TestOverview(t *testing.T) {
 			}
 		})
 	}
-	w := httptest.NewRecorder()
-	api.WithOverview(next, func() api.Overview { return api.Overview{} }).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/status", nil))
+	w := newNode(t, api.Options{}).want(t, http.StatusOK, http.MethodGet, "/status", "")
 	if !strings.Contains(w.Body.String(), `"peers": []`) {
 		t.Errorf("without peers: %s, want an empty list", w.Body)
+	}
+}
+
+// TestOverdue: who looks at the page or at /status sees which instances have gone
+// silent, and why they are still listed.
+func TestOverdue(t *testing.T) {
+	now := time.Now()
+	at := now.Add(-3 * time.Minute) // when the node gets its first two registrations
+	reg, err := registry.New(registry.Options{Now: func() time.Time { return at }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := &fakeNode{now: ready, overview: api.Overview{Leases: api.LeasesOverview{Expected: 12, Missing: 7}}}
+	h, err := api.New(reg, api.Options{Node: status})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Handler: h, reg: reg}
+	n.put(t, "ORDERS", "silent", `"leaseInfo":{"durationInSecs":90}`)
+	at = now.Add(-4 * time.Minute)
+	n.put(t, "BILLING", "more-silent", `"leaseInfo":{"durationInSecs":200}`)
+	at = now.Add(-10 * time.Second)
+	n.put(t, "ORDERS", "alive", "")
+
+	var got api.Overview
+	if err := json.Unmarshal(n.want(t, 200, "GET", "/status", "").Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Overdue) != 2 || got.Overdue[0].ID != "more-silent" || got.Overdue[0].App != "BILLING" || got.Overdue[0].Lease != 200 ||
+		got.Overdue[0].Silent < 240 || got.Overdue[0].Silent > 300 || got.Overdue[1].ID != "silent" {
+		t.Errorf("overdue: %+v", got.Overdue)
+	}
+	const banner, kept = "Self-preservation is on", "kept by self-preservation"
+	for _, preserving := range []bool{false, true} {
+		status.overview.Leases.SelfPreservation = preserving
+		page := n.want(t, 200, "GET", "/", "").Body.String()
+		if got := strings.Count(page, `<tr class="overdue">`); got != 2 {
+			t.Errorf("%d rows overdue, want 2", got)
+		}
+		for _, want := range []string{"over since 1m3", "2 of the instances listed are overdue", "1m20s left"} {
+			if want == "1m20s left" && !strings.Contains(page, want) {
+				want = "1m19s left" // a second has passed
+			}
+			if !strings.Contains(page, want) {
+				t.Errorf("the page lacks %q", want)
+			}
+		}
+		if strings.Contains(page, banner) != preserving || strings.Contains(page, kept) != preserving ||
+			strings.Contains(page, "7 of 12 leases are missing") != preserving {
+			t.Errorf("self-preservation %t: the banner, the reason or the rows don't say so", preserving)
+		}
 	}
 }

@@ -23,14 +23,15 @@ const maxPageInstances = 1000
 
 // pageData is what the page shows.
 type pageData struct {
-	Node      Node
-	Readiness Readiness
-	Uptime    string
-	Hash      string
-	Total     int
-	Hidden    int // instances beyond maxPageInstances
-	Apps      []pageApp
-	Metrics   bool
+	Overview
+	Reads   bool // lists are served
+	Uptime  string
+	Hash    string
+	Total   int
+	Hidden  int // instances beyond maxPageInstances
+	Late    int // instances whose lease is over
+	Apps    []pageApp
+	Metrics bool
 }
 
 type pageApp struct {
@@ -42,12 +43,17 @@ type pageApp struct {
 type pageInstance struct {
 	ID, Status, Address, Link string
 	Overridden                bool
+	Silent                    time.Duration // since its last heartbeat
+	Left                      time.Duration // of its lease
+	Over                      time.Duration // since the end of its lease; 0: it is not over
 }
 
 // parsePage reads the templates of the pages.
 func parsePage() (*template.Template, error) {
 	pages := template.New("").Funcs(template.FuncMap{
-		"ago": func(d time.Duration) string { return d.Round(time.Millisecond).String() },
+		"seconds": func(s float64) string {
+			return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
+		},
 		"utc": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000Z") },
 	})
 	for name, text := range map[string]string{"page": pageText, "lastn": recentText} {
@@ -62,18 +68,24 @@ func parsePage() (*template.Template, error) {
 // to it: html/template escapes it, and takes no link but http, https and mailto.
 func (h *Handler) page(w http.ResponseWriter) int {
 	list := h.reg.Applications()
+	now := time.Now()
 	data := pageData{
-		Node: h.opts.Status.Node(), Readiness: h.opts.Status.Readiness(), Hash: list.HashCode, Metrics: h.scrape != nil,
+		Overview: h.opts.Node.Overview(), Reads: h.opts.Node.Readiness().Reads, Hash: list.HashCode, Metrics: h.scrape != nil,
 	}
-	if !data.Node.Started.IsZero() {
-		data.Uptime = uptimeText(time.Since(data.Node.Started))
+	if !data.Started.IsZero() {
+		data.Uptime = now.Sub(data.Started).Truncate(time.Second).String()
 	}
 	room := maxPageInstances
 	for _, app := range list.Applications {
 		shown := pageApp{Name: app.Name, Total: len(app.Instances)}
 		data.Total += shown.Total
 		for _, i := range app.Instances[:min(room, len(app.Instances))] {
-			shown.Instances = append(shown.Instances, newPageInstance(i))
+			shown.Instances = append(shown.Instances, newPageInstance(i, now))
+		}
+		for _, i := range app.Instances {
+			if silent, lease := leaseAge(i, now); silent > lease {
+				data.Late++
+			}
 		}
 		room -= len(shown.Instances)
 		data.Hidden += shown.Total - len(shown.Instances)
@@ -86,9 +98,9 @@ func (h *Handler) page(w http.ResponseWriter) int {
 // lastn of Spring's server.
 func (h *Handler) recent(w http.ResponseWriter) int {
 	data := struct {
-		Node                  Node
+		Node                  string
 		Registered, Cancelled []registry.Event
-	}{Node: h.opts.Status.Node()}
+	}{Node: h.opts.Node.Overview().Node}
 	data.Registered, data.Cancelled = h.reg.Recent()
 	return h.html(w, "lastn", data)
 }
@@ -106,11 +118,13 @@ func (h *Handler) html(w http.ResponseWriter, name string, data any) int {
 	return document(w, http.StatusOK, "text/html; charset=utf-8", out.Bytes())
 }
 
-func newPageInstance(i *eureka.InstanceInfo) pageInstance {
+func newPageInstance(i *eureka.InstanceInfo, now time.Time) pageInstance {
 	shown := pageInstance{
 		ID: i.ID(), Status: string(i.Status), Address: i.IPAddr,
 		Overridden: i.OverriddenStatus != eureka.StatusUnknown,
 	}
+	silent, lease := leaseAge(i, now)
+	shown.Silent, shown.Left, shown.Over = silent, max(0, lease-silent), max(0, silent-lease)
 	if i.StatusPageURL != nil {
 		shown.Link = *i.StatusPageURL
 	}

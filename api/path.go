@@ -31,6 +31,7 @@ const (
 	recentResource
 	versionsResource
 	repairResource
+	overviewResource
 )
 
 // target is a path, parsed. name is the application, the id of byIDResource, or
@@ -114,6 +115,8 @@ func rootTarget(segments []string) target {
 		return target{resource: versionsResource}
 	case "repair":
 		return target{resource: repairResource}
+	case "status":
+		return target{resource: overviewResource}
 	}
 	return target{}
 }
@@ -207,6 +210,7 @@ const (
 	recent
 	versions
 	repair
+	getOverview
 	operations // how many there are
 )
 
@@ -215,7 +219,7 @@ func (op operation) String() string {
 		"not_found", "wrong_method", "options", "apps", "delta", "app", "register", "instance",
 		"heartbeat", "cancel", "status_update", "status_delete", "metadata", "instance_by_id", "vip",
 		"svip", "batch", "asg", "status", "status_overrides", "healthz", "readyz", "metrics", "page",
-		"lastn", "versions", "repair",
+		"lastn", "versions", "repair", "overview",
 	}[op]
 }
 
@@ -283,6 +287,8 @@ func (r resource) get() operation {
 		return recent
 	case versionsResource:
 		return versions
+	case overviewResource:
+		return getOverview
 	default:
 		return wrongMethod
 	}

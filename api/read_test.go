@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -199,25 +198,19 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-// told is a Status with peers.
-type told struct{ node api.Node }
-
-func (s told) Readiness() api.Readiness { return ready }
-func (s told) Node() api.Node           { return s.node }
-
-func twoPeers() told {
-	return told{api.Node{
-		Name: "node-1", Cluster: "prod & <test>", Version: "1.2.3", URL: "http://node-1:8761/eureka/",
+func twoPeers() *fakeNode {
+	return &fakeNode{now: ready, overview: api.Overview{
+		Node: "node-1", Cluster: "prod & <test>", Version: "1.2.3", URL: "http://node-1:8761/eureka/",
 		Started: time.Now().Add(-26*time.Hour - 5*time.Minute),
-		Peers: []api.Peer{
-			{Name: "node-2", URL: "http://node-2:8761/eureka/", State: "live", Available: true, Pending: 7, Lag: 250 * time.Millisecond},
-			{Name: "node-3", URL: "http://node-3:8761/eureka/", State: "unreachable"},
+		Peers: []api.PeerOverview{
+			{Name: "node-2", URL: "http://node-2:8761/eureka/", Status: "reachable", ProcessingOrder: 7, Oldest: .125, Lag: .25},
+			{Name: "node-3", URL: "http://node-3:8761/eureka/", Status: "unreachable"},
 		},
 	}}
 }
 
 func TestStatusPage(t *testing.T) {
-	n := newNode(t, api.Options{Status: twoPeers()})
+	n := newNode(t, api.Options{Node: twoPeers()})
 	w := n.want(t, 200, "GET", "/eureka/status", "", "Accept", jsonType)
 	var page struct {
 		GeneralStats, ApplicationStats map[string]string
@@ -255,7 +248,7 @@ func TestStatusPage(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	const evil = `<script>alert(1)</script>`
-	n := newNode(t, api.Options{Status: twoPeers(), Gatherer: prometheus.NewRegistry()})
+	n := newNode(t, api.Options{Node: twoPeers(), Gatherer: prometheus.NewRegistry()})
 	n.put(t, "ORDERS", "orders-1", `"statusPageUrl":"http://h:8080/info"`)
 	n.put(t, "ORDERS", "x"+evil[:len(evil)-len("</script>")], `"statusPageUrl":"javascript:alert(1)"`)
 	n.want(t, 200, "PUT", orders1+"/status?value=OUT_OF_SERVICE", "")
@@ -265,7 +258,7 @@ func TestPage(t *testing.T) {
 	}
 	body := w.Body.String()
 	for _, want := range []string{
-		"node-1", "prod &amp; &lt;test&gt;", "1.2.3", "node-2", "node-3", "unreachable", "250ms", "1 day 02:05",
+		"node-1", "prod &amp; &lt;test&gt;", "1.2.3", "node-2", "node-3", "unreachable", "250ms", "26h5m",
 		"orders-1", `href="http://h:8080/info"`, "OUT_OF_SERVICE (override)", "OUT_OF_SERVICE_1_UP_1_", `href="/metrics"`,
 	} {
 		if !strings.Contains(body, want) {
@@ -349,17 +342,17 @@ func TestNewRefusesOptions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = api.New(reg, api.Options{MaxBody: -1, MaxBatchBody: -2, MaxBatches: -3, MaxAge: -4})
+	_, err = api.New(reg, api.Options{MaxBody: -1, MaxListBytes: -5, MaxBatchBody: -2, MaxBatches: -3, MaxAge: -4})
 	for _, want := range []string{"max body -1", "max batch body -2", "max batches -3", "max age -4ns"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}
 	}
 	metrics := prometheus.NewRegistry()
-	if _, err := api.New(reg, api.Options{Metrics: metrics}); err != nil {
+	if _, err := api.New(reg, api.Options{Node: &fakeNode{}, Metrics: metrics}); err != nil {
 		t.Error(err)
 	}
-	if _, err := api.New(reg, api.Options{Metrics: metrics}); err == nil {
+	if _, err := api.New(reg, api.Options{Node: &fakeNode{}, Metrics: metrics}); err == nil {
 		t.Error("metrics registered twice, and no error")
 	}
 }
@@ -414,11 +407,11 @@ func TestBatchConflict(t *testing.T) {
 // TestBatchesHeld: beyond the bound a peer is told to wait.
 func TestBatchesHeld(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})
-	n := newNode(t, api.Options{MaxBatches: 1, Replicate: func(context.Context, eureka.ReplicationList) eureka.ReplicationListResponse {
+	n := newNode(t, api.Options{MaxBatches: 1, Node: &fakeNode{now: ready, apply: func(eureka.ReplicationList) eureka.ReplicationListResponse {
 		in <- struct{}{}
 		<-out
 		return eureka.ReplicationListResponse{}
-	}})
+	}}})
 	const body = `{"replicationList":[]}`
 	first := make(chan *httptest.ResponseRecorder)
 	go func() {
@@ -438,19 +431,6 @@ func TestBatchesHeld(t *testing.T) {
 	}()
 	<-in // there is room again
 	<-first
-}
-
-func TestNoReplicator(t *testing.T) {
-	reg, err := registry.New(registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h, err := api.New(reg, api.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &node{Handler: h, reg: reg}
-	n.want(t, 404, "POST", "/eureka/peerreplication/batch/", `{"replicationList":[]}`, "Content-Type", jsonType)
 }
 
 // TestLastN: Spring's page of the last registrations and cancels.

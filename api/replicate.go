@@ -14,9 +14,6 @@ import (
 // and send the batch again: while this node doesn't know what its peers know,
 // and while too many batches are held.
 func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
-	if h.opts.Replicate == nil {
-		return empty(w, http.StatusNotFound)
-	}
 	f, _, ok := bodyFormat(r.Header)
 	if !ok || f != eureka.JSON {
 		return h.rejected(w, http.StatusUnsupportedMediaType, badContentType)
@@ -53,7 +50,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	if !h.takesBatches() { // it may have stood still while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)
 	}
-	response := h.opts.Replicate(r.Context(), list)
+	response := h.opts.Node.Apply(r.Context(), list)
 	return h.render(w, http.StatusOK, answer.ContentType(), func(b []byte) []byte {
 		if answer == eureka.XML {
 			return appendXMLResponse(b, response)
@@ -65,7 +62,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 // takesBatches says whether this node knows what its peers know, and has not
 // stood still.
 func (h *Handler) takesBatches() bool {
-	now := h.opts.Status.Readiness()
+	now := h.opts.Node.Readiness()
 	return now.Reads && !now.Stale
 }
 

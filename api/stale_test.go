@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"context"
 	"io"
 	"net/http/httptest"
 	"strings"
@@ -14,8 +13,8 @@ import (
 // TestStale: of a node that has stood still, every write of a client is refused,
 // also to an instance that is here, and changes nothing.
 func TestStale(t *testing.T) {
-	status := &readiness{now: ready}
-	n := newNode(t, api.Options{Status: status})
+	status := &fakeNode{now: ready}
+	n := newNode(t, api.Options{Node: status})
 	n.put(t, "ORDERS", "orders-1", "")
 	status.now = api.Readiness{State: "syncing: stood still", Stale: true}
 	for _, c := range []struct{ method, path, body string }{
@@ -79,12 +78,12 @@ func TestStaleWhileTheBodyCame(t *testing.T) {
 		{"batch while it runs", batches, jsonType, batch, false, ready, 200},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			status := &readiness{now: ready}
 			applied := 0
-			n := newNode(t, api.Options{Status: status, Replicate: func(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
+			status := &fakeNode{now: ready, apply: func(list eureka.ReplicationList) eureka.ReplicationListResponse {
 				applied++
 				return make(eureka.ReplicationListResponse, len(list))
-			}})
+			}}
+			n := newNode(t, api.Options{Node: status})
 			n.put(t, "ORDERS", "orders-1", "")
 			before := n.reg.Digest()
 			r := httptest.NewRequestWithContext(t.Context(), "POST", test.path, &slowBody{strings.NewReader(test.body), func() { status.now = test.then }})

@@ -20,7 +20,7 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
 	if !ok {
 		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
 	}
-	node, ready := h.opts.Status.Node(), h.opts.Status.Readiness()
+	node := h.opts.Node.Overview()
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
 	uptime := time.Duration(0)
@@ -30,7 +30,7 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
 	var registered, available, unavailable []string
 	for _, p := range node.Peers {
 		registered = append(registered, p.URL)
-		if p.Available {
+		if p.Available() {
 			available = append(available, p.URL)
 		} else {
 			unavailable = append(unavailable, p.URL)
@@ -50,9 +50,9 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
 	}
 	return h.render(w, http.StatusOK, f.ContentType(), func(b []byte) []byte {
 		if f == eureka.XML {
-			return appendXMLStatus(b, general, application, ready.Ready)
+			return appendXMLStatus(b, general, application, node.Ready)
 		}
-		return appendJSONStatus(b, general, application, ready.Ready)
+		return appendJSONStatus(b, general, application, node.Ready)
 	})
 }
 

@@ -37,8 +37,8 @@ type EntryVersion struct {
 
 // versions answers `registryd diff`.
 func (h *Handler) versions(w http.ResponseWriter) int {
-	node := h.opts.Status.Node()
-	out := Versions{Node: node.Name, Peers: []PeerAddress{}, Digest: hex16(h.reg.Digest()), Entries: []EntryVersion{}}
+	node := h.opts.Node.Overview()
+	out := Versions{Node: node.Node, Peers: []PeerAddress{}, Digest: hex16(h.reg.Digest()), Entries: []EntryVersion{}}
 	for _, p := range node.Peers {
 		out.Peers = append(out.Peers, PeerAddress{Name: p.Name, URL: p.URL})
 	}
@@ -67,9 +67,6 @@ func hex16(n uint64) string {
 
 // repair has the node compare itself with its peers now.
 func (h *Handler) repair(w http.ResponseWriter) int {
-	if h.opts.Repair == nil {
-		return empty(w, http.StatusNotFound)
-	}
-	h.opts.Repair()
+	h.opts.Node.Repair()
 	return text(w, http.StatusAccepted, "comparing with all peers")
 }

@@ -33,7 +33,7 @@ func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) in
 		v, _ := parameter(r.URL.RawQuery, "overriddenstatus")
 		overridden = eureka.Status(v)
 	}
-	reads := h.opts.Status.Readiness().Reads
+	reads := h.opts.Node.Readiness().Reads
 	outcome, ours := h.reg.Renew(key, lastDirty, overridden, replication)
 	switch outcome {
 	case registry.Conflict:
@@ -82,7 +82,7 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 // cancel ends an instance (InstanceResource.cancelLease).
 func (h *Handler) cancel(w http.ResponseWriter, r *http.Request, t target) int {
 	key := registry.NewKey(t.name, t.id)
-	reads := h.opts.Status.Readiness().Reads
+	reads := h.opts.Node.Readiness().Reads
 	if !reads && !h.present(key) {
 		return empty(w, http.StatusServiceUnavailable) // and nothing is changed
 	}
@@ -101,7 +101,7 @@ func (h *Handler) setStatus(w http.ResponseWriter, r *http.Request, t target) in
 	if !ok {
 		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
 	}
-	reads := h.opts.Status.Readiness().Reads
+	reads := h.opts.Node.Readiness().Reads
 	return h.answer(w, key, h.reg.SetStatus(key, status, lastDirty, isReplication(r.Header)), reads)
 }
 
@@ -120,17 +120,17 @@ func (h *Handler) deleteStatus(w http.ResponseWriter, r *http.Request, t target)
 	if !ok {
 		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
 	}
-	reads := h.opts.Status.Readiness().Reads
+	reads := h.opts.Node.Readiness().Reads
 	return h.answer(w, key, h.reg.DeleteStatusOverride(key, status, lastDirty, isReplication(r.Header)), reads)
 }
 
 // setMetadata merges the query into an instance's metadata
 // (InstanceResource.updateMetadata). The query's length is bounded by the
-// server's MaxHeaderBytes, what is merged by MaxBody and MaxInstance; calls at
+// server's MaxHeaderBytes, what is merged by MaxBody and Node.MaxTask; calls at
 // the same time may each pass and together exceed them.
 func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) int {
 	key := registry.NewKey(t.name, t.id)
-	reads := h.opts.Status.Readiness().Reads
+	reads := h.opts.Node.Readiness().Reads
 	stored, ok := h.reg.Instance(key)
 	if !ok {
 		return h.missing(w, key, reads)
@@ -162,18 +162,15 @@ func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) 
 	return h.answer(w, key, h.reg.SetMetadata(key, pairs), reads)
 }
 
-// safeShare is how much smaller than MaxInstance a body must be for the task
-// made of it to be within MaxInstance whatever it holds: a byte becomes six at
+// safeShare is how much smaller than Node.MaxTask a body must be for the task
+// made of it to be within that whatever it holds: a byte becomes six at
 // the most, and the names stand in a task twice.
 const safeShare = 16
 
-// overBound says whether an instance would be over MaxInstance as a task, and
+// overBound says whether an instance would be over Node.MaxTask as a task, and
 // what the bound is. body is how many bytes it came in.
 func (h *Handler) overBound(info *eureka.InstanceInfo, body int) (bound int, over bool) {
-	if h.opts.MaxInstance == nil {
-		return 0, false
-	}
-	bound = h.opts.MaxInstance()
+	bound = h.opts.Node.MaxTask()
 	if body < bound/safeShare {
 		return bound, false
 	}
@@ -257,7 +254,7 @@ func (h *Handler) missing(w http.ResponseWriter, key registry.Key, reads bool) i
 // badValue refuses a parameter with Eureka's 500, but an unknown instance first,
 // as Eureka does. Nothing has been changed.
 func (h *Handler) badValue(w http.ResponseWriter, key registry.Key, what string) int {
-	reads := h.opts.Status.Readiness().Reads
+	reads := h.opts.Node.Readiness().Reads
 	if !h.present(key) {
 		return h.missing(w, key, reads)
 	}

@@ -239,7 +239,7 @@ func TestInstanceBound(t *testing.T) {
 			if got := task(c.metadata); (got > bound) != (c.code == 413) {
 				t.Fatalf("the task has %d bytes, bound %d: the case is wrong", got, bound)
 			}
-			n := newNode(t, api.Options{MaxInstance: func() int { return bound }})
+			n := newNode(t, api.Options{Node: &fakeNode{now: ready, maxTask: bound}})
 			w := n.want(t, c.code, "POST", "/eureka/apps/ORDERS",
 				registration("ORDERS", "orders-1", `"metadata":{"k":"`+c.metadata+`"}`), "Content-Type", jsonType)
 			if c.code == 413 && !strings.HasPrefix(w.Body.String(), "instance: larger than 4096 bytes as a task") {
@@ -250,7 +250,7 @@ func TestInstanceBound(t *testing.T) {
 			}
 		})
 	}
-	n := newNode(t, api.Options{MaxInstance: func() int { return bound }})
+	n := newNode(t, api.Options{Node: &fakeNode{now: ready, maxTask: bound}})
 	n.put(t, "ORDERS", "orders-1", `"metadata":{"zone":"a"}`)
 	n.want(t, 200, "PUT", orders1+"/metadata?k="+strings.Repeat("x", bound-bare-slack), "")
 	w := n.want(t, 413, "PUT", orders1+"/metadata?l="+strings.Repeat("x", slack), "")
@@ -422,8 +422,8 @@ func TestWrongMethods(t *testing.T) {
 
 // TestNotReady: what a node that doesn't know what its peers know may say.
 func TestNotReady(t *testing.T) {
-	status := &readiness{now: ready}
-	n := newNode(t, api.Options{Status: status})
+	status := &fakeNode{now: ready}
+	n := newNode(t, api.Options{Node: status})
 	n.put(t, "ORDERS", "orders-1", "")
 	n.put(t, "ORDERS", "gone", "")
 	n.want(t, 200, "DELETE", "/eureka/apps/ORDERS/gone", "")
@@ -485,8 +485,8 @@ func TestNotReady(t *testing.T) {
 // TestCancelNotReady: a cancel of an instance that is not seen changes nothing
 // while this node doesn't know what its peers know.
 func TestCancelNotReady(t *testing.T) {
-	status := &readiness{now: api.Readiness{State: "syncing"}}
-	n := newNode(t, api.Options{Status: status})
+	status := &fakeNode{now: api.Readiness{State: "syncing"}}
+	n := newNode(t, api.Options{Node: status})
 	n.want(t, 503, "DELETE", "/eureka/apps/ORDERS/none", "")
 	if got := n.reg.Len(); got != 0 {
 		t.Errorf("%d entries, want 0", got)
@@ -501,8 +501,8 @@ func TestCancelOfEvictedNotReady(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	status := &readiness{now: ready}
-	h, err := api.New(reg, api.Options{Status: status})
+	status := &fakeNode{now: ready}
+	h, err := api.New(reg, api.Options{Node: status})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -297,13 +297,13 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 		hosts = append(hosts, u.Host)
 	}
 	handler, err := api.New(n.registry, api.Options{
-		Hosts: hosts, Replicate: n.replicate, Repair: n.cluster.Repair, Status: status{n}, MaxInstance: n.cluster.MaxTask, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+		Hosts: hosts, Node: status{n}, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	n.onStop("http", func(context.Context) error { return server.stop() }) // before what it serves
-	return server.Open(ctx, api.WithOverview(handler, n.Overview))
+	return server.Open(ctx, handler)
 }
 
 // startCluster announces the node.

@@ -8,12 +8,12 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// status tells the HTTP side how the node is.
+// status is the node as the HTTP side sees it.
 type status struct{ n *Node }
 
-var _ api.Status = status{}
+var _ api.Node = status{}
 
-// Readiness implements api.Status. A node that is stopping isn't ready any more;
+// Readiness implements api.Node. A node that is stopping isn't ready any more;
 // what it may be asked for is as before: it may have stood still, or not have
 // synced yet.
 func (s status) Readiness() api.Readiness {
@@ -60,24 +60,16 @@ func (s status) serving() api.Readiness {
 	return api.Readiness{State: string(cluster.Ready), Ready: true, Reads: true}
 }
 
-// Node implements api.Status.
-func (s status) Node() api.Node {
-	n := s.n
-	out := api.Node{
-		Name: n.opts.Name, Cluster: n.opts.Cluster, Version: n.opts.Version, URL: n.url, Started: n.started,
-	}
-	for _, p := range n.cluster.Peers() {
-		out.Peers = append(out.Peers, api.Peer{
-			Name: p.Name, URL: p.URL, State: string(p.Status), Version: p.Version,
-			Available: p.Status == cluster.Reachable && p.Batcher.Waiting == "",
-			Pending:   p.Acceptor.Pending(), InFlight: p.Acceptor.InFlight,
-			Lag: p.Acceptor.OldestAge, Seen: p.Silent,
-		})
-	}
-	return out
+// Overview implements api.Node.
+func (s status) Overview() api.Overview { return s.n.Overview() }
+
+// Apply implements api.Node.
+func (s status) Apply(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
+	return s.n.consumer.Apply(list)
 }
 
-// replicate is the door of Java peers.
-func (n *Node) replicate(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
-	return n.consumer.Apply(list)
-}
+// Repair implements api.Node.
+func (s status) Repair() { s.n.cluster.Repair() }
+
+// MaxTask implements api.Node.
+func (s status) MaxTask() int { return s.n.cluster.MaxTask() }

@@ -92,3 +92,27 @@ func TestDecisionsNameModules(t *testing.T) {
 		t.Error("no module found: is the format another?")
 	}
 }
+
+// TestNoLineTwice checks that no entry of a list that merges by union stands
+// there twice, in the words of both sides.
+func TestNoLineTwice(t *testing.T) {
+	title := regexp.MustCompile(`(?m)^- (?:\*\*([^*]+?)\.?\*\*|\[[A-Z]+\] (.{30}))`)
+	for _, name := range []string{"docs/decisions.md", "CHANGELOG.md"} {
+		text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries := title.FindAllStringSubmatch(string(text), -1)
+		seen := make(map[string]bool)
+		for _, e := range entries {
+			if entry := e[1] + e[2]; seen[entry] {
+				t.Errorf("%s has two entries %q", name, entry)
+			} else {
+				seen[entry] = true
+			}
+		}
+		if len(entries) < 10 {
+			t.Errorf("%s: %d entries found: is the format another?", name, len(entries))
+		}
+	}
+}

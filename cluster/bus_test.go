@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -167,7 +168,7 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 		Respond: func(reply []byte) error { answers <- answer{body: reply}; return nil },
 		Fail: func(code int, text string) error {
 			kind := batcher.Busy
-			if code == consumer.CodeMalformed {
+			if code == http.StatusBadRequest {
 				kind = batcher.Malformed
 			}
 			answers <- answer{err: fmt.Errorf("%w: %s", kind, text)}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -723,7 +724,7 @@ func (s *sim) deliver(link simLink, body []byte, items eureka.ReplicationList, a
 			Fail: func(code int, text string) error {
 				defer close(applied)
 				kind := batcher.Busy
-				if code == consumer.CodeMalformed {
+				if code == http.StatusBadRequest {
 					kind = batcher.Malformed
 				}
 				answer(simAnswer{err: fmt.Errorf("%w: %s", kind, text)})

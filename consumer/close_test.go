@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"fmt"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -48,8 +49,8 @@ func TestClose(t *testing.T) {
 		n.Close()
 		check(t, "a batch after the end", outcome(n.post("a", 8)), "busy")
 		n.checkMetrics(t, `
-			batches_total{result="applied"} 5
-			batches_total{result="busy"} 3
+			batches_total{outcome="applied"} 5
+			batches_total{outcome="busy"} 3
 			queued_batches 0`, "batches_total", "queued_batches")
 	})
 }
@@ -58,7 +59,7 @@ func TestClose(t *testing.T) {
 func TestCloseUnused(t *testing.T) {
 	n := newOpenNode(t, consumer.Options{})
 	n.Close()
-	if a := n.ask(t, "peer", batch(1)); a.code != consumer.CodeBusy {
+	if a := n.ask(t, "peer", batch(1)); a.code != http.StatusServiceUnavailable {
 		t.Errorf("got %v, want busy", a)
 	}
 }
@@ -68,7 +69,7 @@ func TestCloseUnused(t *testing.T) {
 func TestDeliverWhileClosing(t *testing.T) {
 	const senders, batches = 5, 40
 	for round := range senders * batches / 10 {
-		n := newOpenNode(t, consumer.Options{Queue: 4, Lanes: 3})
+		n := newOpenNode(t, consumer.Options{}.WithBounds(4, 3, 0))
 		var once [senders * batches]atomic.Int32
 		var applied, refused atomic.Int32
 		var delivering sync.WaitGroup
@@ -92,8 +93,8 @@ func TestDeliverWhileClosing(t *testing.T) {
 						Fail: func(code int, _ string) error {
 							once[s*batches+i].Add(1)
 							refused.Add(1)
-							if code != consumer.CodeBusy {
-								t.Errorf("refused %d, want %d", code, consumer.CodeBusy)
+							if code != http.StatusServiceUnavailable {
+								t.Errorf("refused %d, want %d", code, http.StatusServiceUnavailable)
 							}
 							return nil
 						},

@@ -1,9 +1,10 @@
 package consumer
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -13,26 +14,26 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// The bounds, where Options leave them out.
+// The bounds of a consumer. Beyond them a batch is refused as busy (503), and its
+// sender sends it again.
 const (
-	// DefaultQueue is how many batches of one sender may wait.
-	DefaultQueue = 16
-	// DefaultLanes is how many senders may have a lane at a time.
-	DefaultLanes = 1024
-	// DefaultMaxReply is how many bytes a reply may have: NATS's default.
-	DefaultMaxReply = 1 << 20
+	// maxQueue is how many batches of one sender may wait.
+	maxQueue = 16
+	// maxLanes is how many senders may have a lane at a time.
+	maxLanes = 1024
+	// maxBytes is how many bytes of batches may wait or be applied, those of all
+	// senders together. A batch above that is taken when it is alone.
+	maxBytes = 64 << 20
+	// defaultMaxReply is how many bytes a reply may have: NATS's default.
+	defaultMaxReply = 1 << 20
 	// laneIdle is how long a lane without work is kept.
 	laneIdle = 5 * time.Minute
 )
 
-// Codes with which a whole batch is refused, as in the micro protocol.
-const (
-	CodeMalformed = 400
-	CodeBusy      = 503
-)
-
 // Request is one batch from a NATS peer. Exactly one of Respond and Fail is
-// called, once: Fail also by Deliver itself, when there is no room.
+// called, once: Fail also by Deliver itself, when there is no room. The codes of
+// Fail are those of HTTP, as in NATS's micro protocol: 400 for a batch that can't
+// be read, 503 for one that can't be taken now.
 type Request struct {
 	From    string // the sender's node name
 	Batch   string // its id, for the log
@@ -43,28 +44,24 @@ type Request struct {
 
 // Options of a [Consumer]. A zero field means its default.
 type Options struct {
-	Queue int // batches of one sender that may wait; default DefaultQueue
-	Lanes int // senders served at a time; default DefaultLanes
-	// MaxReply tells how many bytes a reply may have at present; default
-	// DefaultMaxReply. Beyond three quarters of it conflicts are answered
-	// without the copy.
+	// MaxReply returns how many bytes a reply may have at present; default 1 MiB.
+	// Beyond three quarters of it conflicts are answered without the copy.
 	MaxReply func() int
-	// Stale says that what has queued up may be old, because the process has
-	// stood still: batches are then refused as busy. nil: never.
+	// Stale reports whether what has queued up may be old, because the process
+	// has stood still: batches are then refused as busy. nil: never.
 	Stale   func() bool
-	Logger  *slog.Logger
+	Logger  *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: nowhere
+
+	queue, lanes, bytes int // tests have smaller bounds
 }
 
-func (o *Options) setDefaults() error {
-	if o.Queue == 0 {
-		o.Queue = DefaultQueue
-	}
-	if o.Lanes == 0 {
-		o.Lanes = DefaultLanes
-	}
+func (o Options) withDefaults() Options {
+	o.queue = cmp.Or(o.queue, maxQueue)
+	o.lanes = cmp.Or(o.lanes, maxLanes)
+	o.bytes = cmp.Or(o.bytes, maxBytes)
 	if o.MaxReply == nil {
-		o.MaxReply = func() int { return DefaultMaxReply }
+		o.MaxReply = func() int { return defaultMaxReply }
 	}
 	if o.Stale == nil {
 		o.Stale = func() bool { return false }
@@ -72,14 +69,7 @@ func (o *Options) setDefaults() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	var errs []error
-	if o.Queue < 0 {
-		errs = append(errs, fmt.Errorf("queue %d: less than 1", o.Queue))
-	}
-	if o.Lanes < 0 {
-		errs = append(errs, fmt.Errorf("lanes %d: less than 1", o.Lanes))
-	}
-	return errors.Join(errs...)
+	return o
 }
 
 // Consumer applies batches, those of one sender one after the other.
@@ -89,18 +79,20 @@ type Consumer struct {
 	log     *slog.Logger
 	metrics *metrics
 
+	malformedBatches, malformedTasks sampler
+
 	mu      sync.Mutex
 	lanes   map[string]chan Request // guarded by mu, sends too: a lane in it is being read
+	bytes   int                     // guarded by mu; of batches that wait or are being applied
 	closed  bool                    // guarded by mu
 	running sync.WaitGroup
 }
 
 // New returns a consumer that applies to reg. It starts no goroutine; Deliver
-// starts one per sender, Close ends them.
+// starts one per sender, Close ends them. Its error is that of a metric that
+// can't be registered.
 func New(reg *registry.Registry, opts Options) (*Consumer, error) {
-	if err := opts.setDefaults(); err != nil {
-		return nil, fmt.Errorf("consumer: %w", err)
-	}
+	opts = opts.withDefaults()
 	c := &Consumer{
 		reg: reg, opts: opts, log: opts.Logger.With("component", "consumer"),
 		metrics: newMetrics(), lanes: make(map[string]chan Request),
@@ -113,34 +105,36 @@ func New(reg *registry.Registry, opts Options) (*Consumer, error) {
 	return c, nil
 }
 
-// Deliver takes a batch. It never blocks: a sender whose lane is full is told to
-// wait. NATS's goroutine calls it.
+// Deliver takes a batch. It never blocks: a batch beyond the bounds is refused as
+// busy. Any goroutine may call it.
 func (c *Consumer) Deliver(req Request) {
 	c.mu.Lock()
 	taken := c.enqueue(req)
 	c.mu.Unlock()
 	if !taken {
 		c.metrics.batches.WithLabelValues(batchBusy).Inc()
-		c.fail(req, CodeBusy, "busy")
+		c.fail(req, http.StatusServiceUnavailable, "busy")
 	}
 }
 
-// enqueue puts req into its sender's lane. mu is held.
+// enqueue puts req into its sender's lane, and reports whether there was room.
+// mu is held.
 func (c *Consumer) enqueue(req Request) bool {
-	if c.closed {
+	if c.closed || c.bytes > 0 && c.bytes+len(req.Body) > c.opts.bytes {
 		return false
 	}
 	lane := c.lanes[req.From]
 	if lane == nil {
-		if len(c.lanes) >= c.opts.Lanes {
+		if len(c.lanes) >= c.opts.lanes {
 			return false
 		}
-		lane = make(chan Request, c.opts.Queue)
+		lane = make(chan Request, c.opts.queue)
 		c.lanes[req.From] = lane
 		c.running.Go(func() { c.runLane(req.From, lane) })
 	}
 	select {
 	case lane <- req:
+		c.bytes += len(req.Body)
 		return true
 	default:
 		return false
@@ -159,6 +153,9 @@ func (c *Consumer) runLane(from string, lane chan Request) {
 				return
 			}
 			c.apply(req)
+			c.mu.Lock()
+			c.bytes -= len(req.Body)
+			c.mu.Unlock()
 			idle.Reset(laneIdle)
 		case <-idle.C:
 			if c.retire(from, lane) {
@@ -169,7 +166,7 @@ func (c *Consumer) runLane(from string, lane chan Request) {
 	}
 }
 
-// retire takes an empty lane out of the map.
+// retire takes an empty lane out of the map, and reports whether it did.
 func (c *Consumer) retire(from string, lane chan Request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -194,35 +191,36 @@ func (c *Consumer) Close() {
 	c.running.Wait()
 }
 
-// queued returns how many batches wait in all lanes.
-func (c *Consumer) queued() int {
+// queued returns how many batches wait in all lanes, and the bytes of those and
+// of the batches that are being applied.
+func (c *Consumer) queued() (batches, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := 0
 	for _, lane := range c.lanes {
-		n += len(lane)
+		batches += len(lane)
 	}
-	return n
+	return batches, c.bytes
 }
 
 // apply applies one batch and answers it.
 func (c *Consumer) apply(req Request) {
 	if c.opts.Stale() {
 		c.metrics.batches.WithLabelValues(batchStale).Inc()
-		c.fail(req, CodeBusy, "stood still, syncing")
+		c.fail(req, http.StatusServiceUnavailable, "stood still, syncing")
 		return
 	}
 	list, err := eureka.DecodeReplicationList(req.Body, eureka.ListOptions{NATS: true})
 	if err != nil {
 		c.metrics.batches.WithLabelValues(batchMalformed).Inc()
-		c.log.Warn("malformed batch refused", "peer", req.From, "batch", req.Batch, "err", err)
-		c.fail(req, CodeMalformed, err.Error())
+		if n := c.malformedBatches.add(1); n > 0 {
+			c.log.Warn("malformed batch refused", "peer", req.From, "batch", req.Batch, "batches", n, "err", err)
+		}
+		c.fail(req, http.StatusBadRequest, err.Error())
 		return
 	}
 	body, counts := c.joinAll(list)
-	if counts.malformed > 0 {
-		c.log.Warn("malformed tasks refused", "peer", req.From, "batch", req.Batch,
-			"tasks", counts.malformed, "err", counts.sample)
+	if n := c.malformedTasks.add(counts.malformed); n > 0 {
+		c.log.Warn("malformed tasks refused", "peer", req.From, "batch", req.Batch, "tasks", n, "err", counts.sample)
 	}
 	c.metrics.batches.WithLabelValues(batchApplied).Inc()
 	if err := req.Respond(body); err != nil {
@@ -237,4 +235,27 @@ func (c *Consumer) fail(req Request, code int, text string) {
 		c.metrics.unanswered.Inc()
 		c.log.Debug("refusal not sent", "peer", req.From, "batch", req.Batch, "err", err)
 	}
+}
+
+// sampleInterval is how far apart two lines about one kind of fault are at least.
+const sampleInterval = 10 * time.Second
+
+// sampler thins out lines that a faulty peer could cause without end.
+type sampler struct {
+	mu     sync.Mutex
+	last   time.Time // of the last line; zero: none yet
+	faults int       // since then
+}
+
+// add takes faults, and returns how many a line should report now; 0: no line.
+func (s *sampler) add(faults int) (report int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults += faults
+	now := time.Now()
+	if faults == 0 || !s.last.IsZero() && now.Sub(s.last) < sampleInterval {
+		return 0
+	}
+	report, s.last, s.faults = s.faults, now, 0
+	return report
 }

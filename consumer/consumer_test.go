@@ -15,34 +15,6 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-func TestOptionsOutOfBounds(t *testing.T) {
-	reg, err := registry.New(registry.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		name string
-		opts consumer.Options
-		want []string // in the error's text
-	}{
-		{"queue", consumer.Options{Queue: -1}, []string{"queue -1"}},
-		{"lanes", consumer.Options{Lanes: -2}, []string{"lanes -2"}},
-		{"both", consumer.Options{Queue: -3, Lanes: -4}, []string{"queue -3", "lanes -4"}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, err := consumer.New(reg, tt.opts)
-			if err == nil {
-				t.Fatal("no error")
-			}
-			for _, want := range tt.want {
-				if !strings.Contains(err.Error(), want) {
-					t.Errorf("error %q does not name %q", err, want)
-				}
-			}
-		})
-	}
-}
-
 func TestMetricsRegisteredTwice(t *testing.T) {
 	reg, err := registry.New(registry.Options{})
 	if err != nil {
@@ -89,24 +61,24 @@ func TestMetrics(t *testing.T) {
 	})
 	n.checkMetrics(t, `
 		bare_conflicts_total 1
-		batches_total{result="applied"} 1
-		batches_total{result="malformed"} 1
+		batches_total{outcome="applied"} 1
+		batches_total{outcome="malformed"} 1
 		queued_batches 0
-		tasks_total{action="Cancel",result="200"} 1
-		tasks_total{action="Cancel",result="404"} 1
-		tasks_total{action="DeleteStatusOverride",result="200"} 1
-		tasks_total{action="DeleteStatusOverride",result="500"} 1
-		tasks_total{action="Heartbeat",result="200"} 2
-		tasks_total{action="Heartbeat",result="400"} 1
-		tasks_total{action="Heartbeat",result="404"} 1
-		tasks_total{action="Heartbeat",result="409"} 1
-		tasks_total{action="Register",result="200"} 2
-		tasks_total{action="Register",result="400"} 1
-		tasks_total{action="Register",result="409"} 2
-		tasks_total{action="StatusUpdate",result="200"} 1
-		tasks_total{action="StatusUpdate",result="404"} 1
-		tasks_total{action="other",result="400"} 1
-		tasks_total{action="other",result="500"} 1
+		tasks_total{action="Cancel",code="200"} 1
+		tasks_total{action="Cancel",code="404"} 1
+		tasks_total{action="DeleteStatusOverride",code="200"} 1
+		tasks_total{action="DeleteStatusOverride",code="500"} 1
+		tasks_total{action="Heartbeat",code="200"} 2
+		tasks_total{action="Heartbeat",code="400"} 1
+		tasks_total{action="Heartbeat",code="404"} 1
+		tasks_total{action="Heartbeat",code="409"} 1
+		tasks_total{action="Register",code="200"} 2
+		tasks_total{action="Register",code="400"} 1
+		tasks_total{action="Register",code="409"} 2
+		tasks_total{action="StatusUpdate",code="200"} 1
+		tasks_total{action="StatusUpdate",code="404"} 1
+		tasks_total{action="other",code="400"} 1
+		tasks_total{action="other",code="500"} 1
 		unanswered_batches_total 0`,
 		"bare_conflicts_total", "batches_total", "queued_batches", "tasks_total", "unanswered_batches_total")
 }

@@ -1,6 +1,7 @@
 package consumer_test
 
 import (
+	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -86,7 +87,7 @@ func FuzzDeliver(f *testing.F) {
 		}
 		list, err := eureka.DecodeReplicationList(body, eureka.ListOptions{NATS: true})
 		switch {
-		case err != nil && (a.code != consumer.CodeMalformed || b.code != consumer.CodeMalformed):
+		case err != nil && (a.code != http.StatusBadRequest || b.code != http.StatusBadRequest):
 			t.Errorf("unreadable (%v), but %v, then %v", err, a, b)
 		case err != nil && once != before:
 			t.Errorf("unreadable (%v), but changed:\n%s\nto\n%s", err, before, once)

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"net/http"
 
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
@@ -50,15 +51,15 @@ func (c *Consumer) joinAll(list eureka.ReplicationList) ([]byte, tally) {
 func (c *Consumer) join(item *eureka.Item) (eureka.Result, error) {
 	in, carried, err := registry.FromItem(item)
 	if err != nil {
-		return eureka.Result{StatusCode: 400}, fmt.Errorf("%.80s %.200s: %w", item.Action, item.AppName+"/"+item.ID, err)
+		return eureka.Result{StatusCode: http.StatusBadRequest}, fmt.Errorf("%.80s %.200s: %w", item.Action, item.AppName+"/"+item.ID, err)
 	}
 	outcome, ours := c.reg.Join(registry.NewKey(item.AppName, item.ID), in, carried)
 	switch outcome {
 	case registry.NotFound:
-		return eureka.Result{StatusCode: 404}, nil
+		return eureka.Result{StatusCode: http.StatusNotFound}, nil
 	case registry.Conflict:
-		return eureka.Result{StatusCode: 409, ResponseEntity: ours.Record.Info, State: ours.State(0)}, nil
+		return eureka.Result{StatusCode: http.StatusConflict, ResponseEntity: ours.Record.Info, State: ours.State(0)}, nil
 	case registry.OK:
 	}
-	return eureka.Result{StatusCode: 200}, nil
+	return eureka.Result{StatusCode: http.StatusOK}, nil
 }

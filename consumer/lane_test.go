@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -54,7 +55,7 @@ func outcome(answers <-chan answer) string {
 		select {
 		case a := <-answers:
 			switch {
-			case a.code == consumer.CodeBusy:
+			case a.code == http.StatusServiceUnavailable:
 				got = append(got, "busy")
 			case a.code != 0:
 				got = append(got, fmt.Sprint(a.code))
@@ -81,7 +82,7 @@ func check(t *testing.T, what, got, want string) {
 func TestLaneKeepsOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const batches = 50
-		n := newNode(t, consumer.Options{Queue: batches})
+		n := newNode(t, consumer.Options{}.WithBounds(batches, 0, 0))
 		_, release := n.hold("a", 1)
 		var mu sync.Mutex
 		var got, want []string
@@ -119,7 +120,7 @@ func TestLaneIsBounded(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := newNode(t, consumer.Options{Queue: tt.queue})
+				n := newNode(t, consumer.Options{}.WithBounds(tt.queue, 0, 0))
 				held, release := n.hold("a", 1)
 				waiting := make([]<-chan answer, tt.waits)
 				for i := range waiting {
@@ -143,8 +144,8 @@ func TestLaneIsBounded(t *testing.T) {
 				check(t, "a batch once there is room", outcome(n.post("a", 2000)), "applied")
 				check(t, "the refused one, later", outcome(refused), "")
 				n.checkMetrics(t, fmt.Sprintf(`
-					batches_total{result="applied"} %d
-					batches_total{result="busy"} 1
+					batches_total{outcome="applied"} %d
+					batches_total{outcome="busy"} 1
 					queued_batches 0
 					unanswered_batches_total 0`, tt.waits+2),
 					"batches_total", "queued_batches", "unanswered_batches_total")
@@ -156,7 +157,7 @@ func TestLaneIsBounded(t *testing.T) {
 // A sender whose lane is blocked and full costs no other sender anything.
 func TestSendersDoNotHoldEachOtherBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t, consumer.Options{Queue: 1})
+		n := newNode(t, consumer.Options{}.WithBounds(1, 0, 0))
 		held, release := n.hold("a", 1)
 		waits := n.post("a", 2)
 		check(t, "a, beyond its bound", outcome(n.post("a", 3)), "busy")
@@ -180,15 +181,15 @@ func TestLanesAreBounded(t *testing.T) {
 }
 
 func checkTwoLanes(t *testing.T) {
-	n := newNode(t, consumer.Options{Lanes: 2})
+	n := newNode(t, consumer.Options{}.WithBounds(0, 2, 0))
 	check(t, "a", outcome(n.post("a", 1)), "applied")
 	check(t, "b", outcome(n.post("b", 2)), "applied")
 	check(t, "c, beyond the bound", outcome(n.post("c", 3)), "busy")
 	check(t, "a again", outcome(n.post("a", 4)), "applied")
 	check(t, "b again", outcome(n.post("b", 5)), "applied")
 	n.checkMetrics(t, `
-			batches_total{result="applied"} 4
-			batches_total{result="busy"} 1`, "batches_total")
+			batches_total{outcome="applied"} 4
+			batches_total{outcome="busy"} 1`, "batches_total")
 }
 
 func checkDefaultLanes(t *testing.T) {
@@ -200,14 +201,40 @@ func checkDefaultLanes(t *testing.T) {
 	}
 	check(t, "the sender beyond", outcome(n.post("late", 5000)), "busy")
 	n.checkMetrics(t, `
-		batches_total{result="applied"} 1024
-		batches_total{result="busy"} 1`, "batches_total")
+		batches_total{outcome="applied"} 1024
+		batches_total{outcome="busy"} 1`, "batches_total")
+}
+
+// Batches that wait or are applied share a bound of bytes, whoever sent them. One
+// above it is taken when it is alone.
+func TestBytesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		size := len(batch(1))
+		n := newNode(t, consumer.Options{}.WithBounds(0, 0, 3*size-1))
+		held, release := n.hold("a", 1)
+		waits := n.post("b", 2)
+		check(t, "b's", outcome(waits), "applied") // Another lane, and its bytes are free again.
+		waits = n.post("a", 3)
+		n.checkMetrics(t, fmt.Sprintf("queued_batches 1\nqueued_bytes %d", 2*size), "queued_batches", "queued_bytes")
+		check(t, "the third, of the same sender", outcome(n.post("a", 4)), "busy")
+		check(t, "the third, of another", outcome(n.post("c", 4)), "busy")
+		release()
+		check(t, "the first", outcome(held), "applied")
+		check(t, "the second", outcome(waits), "applied")
+		n.checkMetrics(t, "queued_bytes 0", "queued_bytes")
+
+		n = newNode(t, consumer.Options{}.WithBounds(0, 0, size/2))
+		held, release = n.hold("a", 1)
+		check(t, "one beside another above the bound", outcome(n.post("b", 2)), "busy")
+		release()
+		check(t, "one above the bound, alone", outcome(held), "applied")
+	})
 }
 
 // A lane ends 5 minutes after its last batch and comes back with the next one.
 func TestIdleLaneEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t, consumer.Options{Lanes: 1})
+		n := newNode(t, consumer.Options{}.WithBounds(0, 1, 0))
 		check(t, "a", outcome(n.post("a", 1)), "applied")
 		time.Sleep(laneIdle - time.Millisecond)
 		check(t, "b, a's lane idle for 4:59.999", outcome(n.post("b", 2)), "busy")
@@ -239,7 +266,7 @@ func TestIdleLaneLeavesNoGoroutine(t *testing.T) {
 // A lane that is still applying is not idle, however long its answer takes.
 func TestBlockedLaneIsNotIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t, consumer.Options{Lanes: 1})
+		n := newNode(t, consumer.Options{}.WithBounds(0, 1, 0))
 		held, release := n.hold("a", 1)
 		waits := n.post("a", 2)
 		time.Sleep(2 * laneIdle)
@@ -276,7 +303,7 @@ func TestBatchMeetsTheEndOfItsLane(t *testing.T) {
 		if got := lost.Load(); got != 0 {
 			t.Errorf("%d batches refused or lost, want none", got)
 		}
-		n.checkMetrics(t, `batches_total{result="applied"} 320`, "batches_total")
+		n.checkMetrics(t, `batches_total{outcome="applied"} 320`, "batches_total")
 	})
 }
 
@@ -314,7 +341,7 @@ func TestManySenders(t *testing.T) {
 // stays, and the lane goes on.
 func TestUnanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := newNode(t, consumer.Options{Lanes: 1})
+		n := newNode(t, consumer.Options{}.WithBounds(0, 1, 0))
 		deaf := func(from string, body []byte) *atomic.Int32 {
 			var calls atomic.Int32
 			n.Deliver(consumer.Request{
@@ -339,9 +366,9 @@ func TestUnanswered(t *testing.T) {
 		}
 		check(t, "the next batch", outcome(n.post("a", 3)), "applied")
 		n.checkMetrics(t, `
-			batches_total{result="applied"} 2
-			batches_total{result="busy"} 1
-			batches_total{result="malformed"} 1
+			batches_total{outcome="applied"} 2
+			batches_total{outcome="busy"} 1
+			batches_total{outcome="malformed"} 1
 			unanswered_batches_total 3`, "batches_total", "unanswered_batches_total")
 	})
 }

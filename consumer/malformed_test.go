@@ -3,10 +3,14 @@ package consumer_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"log/slog"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/registryd/registryd/consumer"
@@ -240,8 +244,8 @@ func TestMalformedBatch(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, consumer.Options{})
 			a := n.ask(t, "peer", []byte(tt.body))
-			if a.code != consumer.CodeMalformed || a.text == "" {
-				t.Errorf("got %v, want %d and why", a, consumer.CodeMalformed)
+			if a.code != http.StatusBadRequest || a.text == "" {
+				t.Errorf("got %v, want %d and why", a, http.StatusBadRequest)
 			}
 			if got := n.reg.Len(); got != 0 {
 				t.Errorf("%d entries, want none", got)
@@ -252,4 +256,33 @@ func TestMalformedBatch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A peer that sends nothing but what can't be read costs a line in ten seconds
+// for batches and one for tasks. Each line has the number since the last.
+func TestMalformedLinesAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		drop := func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey || a.Key == "err" {
+				return slog.Attr{}
+			}
+			return a
+		}
+		n := newNode(t, consumer.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{ReplaceAttr: drop}))})
+		tasks := []byte(eureka.ReplicationListHead + "{},{}" + eureka.ReplicationListTail)
+		for range 25 { // From 0 to 24 s.
+			n.ask(t, "peer", []byte("nope"))
+			n.ask(t, "peer", tasks)
+			time.Sleep(time.Second)
+		}
+		want := ""
+		for _, batches := range []int{1, 10, 10} {
+			want += fmt.Sprintf("level=WARN msg=\"malformed batch refused\" component=consumer peer=peer batch=0197f2a4-7c1e-7b3a-9d52-3f1c5e8a6b70 batches=%d\n", batches)
+			want += fmt.Sprintf("level=WARN msg=\"malformed tasks refused\" component=consumer peer=peer batch=0197f2a4-7c1e-7b3a-9d52-3f1c5e8a6b70 tasks=%d\n", 2*batches)
+		}
+		if got := log.String(); got != want {
+			t.Errorf("log:\n%swant\n%s", got, want)
+		}
+	})
 }

@@ -26,13 +26,13 @@ type metrics struct {
 func newMetrics() *metrics {
 	return &metrics{
 		batches: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_consumer_batches_total", Help: "Batches from peers, by what became of them.",
-		}, []string{"result"}),
+			Name: "registryd_consumer_batches_total", Help: "Batches from peers, by outcome: applied, malformed, busy or stale.",
+		}, []string{"outcome"}),
 		tasks: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_consumer_tasks_total", Help: "Tasks from peers, by action and result.",
-		}, []string{"action", "result"}),
+			Name: "registryd_consumer_tasks_total", Help: "Tasks from peers, by action and the code of the result.",
+		}, []string{"action", "code"}),
 		bareConflicts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "registryd_consumer_bare_conflicts_total", Help: "Conflicts answered without our copy, because the reply was full.",
+			Name: "registryd_consumer_bare_conflicts_total", Help: "Tasks with a conflict answered without our copy, because the reply was full.",
 		}),
 		unanswered: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "registryd_consumer_unanswered_batches_total", Help: "Batches whose answer could not be sent.",
@@ -40,12 +40,15 @@ func newMetrics() *metrics {
 	}
 }
 
-func (m *metrics) register(reg prometheus.Registerer, queued func() int) error {
+func (m *metrics) register(reg prometheus.Registerer, queued func() (batches, bytes int)) error {
 	for _, c := range []prometheus.Collector{
 		m.batches, m.tasks, m.bareConflicts, m.unanswered,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "registryd_consumer_queued_batches", Help: "Batches that wait in the lanes of all senders.",
-		}, func() float64 { return float64(queued()) }),
+		}, func() float64 { batches, _ := queued(); return float64(batches) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "registryd_consumer_queued_bytes", Help: "Bytes of the batches that wait or are being applied.",
+		}, func() float64 { _, bytes := queued(); return float64(bytes) }),
 	} {
 		if err := reg.Register(c); err != nil {
 			return err

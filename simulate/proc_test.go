@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -276,7 +277,7 @@ func (p *proc) Request(ctx context.Context, to, batch string, body []byte) ([]by
 			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
 			Fail: func(code int, text string) error {
 				kind := batcher.Busy
-				if code == consumer.CodeMalformed {
+				if code == http.StatusBadRequest {
 					kind = batcher.Malformed
 					p.world.violate("%s -> %s: malformed batch: %s", p.name, to, text)
 				}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -31,6 +32,7 @@ type Handler struct {
 	scrape      http.Handler  // nil: not served
 	hosts       hostNames     // under which browsers may ask
 	origins     http.CrossOriginProtection
+	strayed     atomic.Int64 // when stray has warned last, in seconds
 	template    *template.Template
 }
 
@@ -150,6 +152,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.repair(w)
 	case getOverview:
 		return h.overview(w)
+	case base:
+		return h.base(w, r)
+	case stray:
+		return h.stray(w, r)
 	case options:
 		w.Header().Set("Allow", t.resource.allow())
 		return empty(w, http.StatusOK)

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
@@ -92,6 +93,33 @@ func (h *Handler) page(w http.ResponseWriter) int {
 		data.Apps = append(data.Apps, shown)
 	}
 	return h.html(w, "page", data)
+}
+
+// base answers at the base of Eureka's paths, which is nothing there: a browser
+// is sent to the page. The way is relative, for proxies that add a prefix.
+func (h *Handler) base(w http.ResponseWriter, r *http.Request) int {
+	if !strings.Contains(header(r.Header, "Accept"), "text/html") {
+		return empty(w, http.StatusNotFound)
+	}
+	w.Header().Set("Location", "./"+strings.Repeat("../", strings.Count(r.URL.Path, "/")-1))
+	return empty(w, http.StatusFound)
+}
+
+// strayInterval is the time between two warnings of paths that lack the base.
+const strayInterval = time.Minute
+
+// stray answers a client whose service URL lacks the base of Eureka's paths, and
+// warns of it. Writes get no body, see the package comment.
+func (h *Handler) stray(w http.ResponseWriter, r *http.Request) int {
+	now := time.Now().Unix()
+	if last := h.strayed.Load(); now-last >= int64(strayInterval/time.Second) && h.strayed.CompareAndSwap(last, now) {
+		h.log.Warn("not a path of Eureka's, clients need a service URL that ends with /eureka/",
+			"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
+	}
+	if r.Method != http.MethodGet {
+		return empty(w, http.StatusNotFound)
+	}
+	return text(w, http.StatusNotFound, "not found: Eureka's paths are below /eureka/, as in /eureka/apps")
 }
 
 // recent answers with the last registrations and cancels, newest first: the page

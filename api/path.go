@@ -32,6 +32,8 @@ const (
 	versionsResource
 	repairResource
 	overviewResource
+	baseResource
+	strayResource
 )
 
 // target is a path, parsed. name is the application, the id of byIDResource, or
@@ -47,17 +49,18 @@ const maxSegments = 6
 
 // parsePath parses a path as a request's URL has it: decoded and, where that
 // doesn't tell all, as it was sent (a slash inside an id arrives as %2F). One
-// slash at the end is ignored. It allocates only to decode rawPath.
+// slash at the end and more than one in front are ignored, as in Eureka. It
+// allocates only to decode rawPath.
 func parsePath(path, rawPath string) target {
-	if path == "/" {
-		return target{resource: pageResource}
-	}
 	raw := rawPath != ""
 	if raw {
 		path = rawPath
 	}
-	rest, ok := strings.CutPrefix(path, "/")
-	if !ok {
+	rest := strings.TrimLeft(path, "/")
+	if rest == "" && path != "" {
+		return target{resource: pageResource}
+	}
+	if len(rest) == len(path) {
 		return target{}
 	}
 	rest = strings.TrimSuffix(rest, "/")
@@ -92,13 +95,16 @@ func parsePath(path, rawPath string) target {
 		segments = segments[1:]
 	}
 	if len(segments) == 0 {
-		return target{}
+		return target{resource: baseResource}
 	}
 	return eurekaTarget(segments)
 }
 
 // rootTarget finds what is served beside Eureka's REST.
 func rootTarget(segments []string) target {
+	if segments[0] == "apps" || segments[0] == "v2" && len(segments) > 1 && segments[1] == "apps" {
+		return target{resource: strayResource}
+	}
 	if len(segments) != 1 {
 		return target{}
 	}
@@ -211,6 +217,8 @@ const (
 	versions
 	repair
 	getOverview
+	base
+	stray
 	operations // how many there are
 )
 
@@ -219,7 +227,7 @@ func (op operation) String() string {
 		"not_found", "wrong_method", "options", "apps", "delta", "app", "register", "instance",
 		"heartbeat", "cancel", "status_update", "status_delete", "metadata", "instance_by_id", "vip",
 		"svip", "batch", "asg", "status", "status_overrides", "healthz", "readyz", "metrics", "page",
-		"lastn", "versions", "repair", "overview",
+		"lastn", "versions", "repair", "overview", "base", "stray",
 	}[op]
 }
 
@@ -249,10 +257,14 @@ func (r resource) operation(method string) operation {
 	case http.MethodOptions:
 		op = options
 	}
-	if r == noResource {
+	switch r {
+	case noResource:
 		return notFound
+	case strayResource:
+		return stray
+	default:
+		return op
 	}
-	return op
 }
 
 func (r resource) get() operation {
@@ -289,6 +301,8 @@ func (r resource) get() operation {
 		return versions
 	case overviewResource:
 		return getOverview
+	case baseResource:
+		return base
 	default:
 		return wrongMethod
 	}

@@ -1,10 +1,13 @@
 package api_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -485,5 +488,36 @@ func TestVary(t *testing.T) {
 		if got := w.Header().Get("Vary"); got != c.want {
 			t.Errorf("%s %s: Vary %q, want %q", c.method, c.path, got, c.want)
 		}
+	}
+}
+
+// TestBase: a browser at the service URL, which the program prints, sees the page;
+// a client whose service URL lacks its end is told so, once a minute.
+func TestBase(t *testing.T) {
+	var lines bytes.Buffer
+	n := newNode(t, api.Options{Logger: slog.New(slog.NewTextHandler(&lines, nil))})
+	for path, want := range map[string]string{"/eureka": "/", "/eureka/": "/", "/eureka/v2": "/", "/eureka/v2/": "/"} {
+		w := n.want(t, 302, "GET", path, "", "Accept", "text/html,*/*;q=0.8")
+		at, err := url.Parse(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if to, err := at.Parse(w.Header().Get("Location")); err != nil || to.Path != want {
+			t.Errorf("%s: to %v, %v, want %s", path, to, err, want)
+		}
+		if w := n.want(t, 404, "GET", path, "", "Accept", jsonType); w.Body.Len() > 0 {
+			t.Errorf("%s: body %q", path, w.Body)
+		}
+	}
+	for range 3 {
+		if got := n.want(t, 404, "GET", "/apps/", "").Body.String(); !strings.Contains(got, "/eureka/apps") {
+			t.Errorf("body %q", got)
+		}
+		if w := n.want(t, 404, "POST", "/apps/ORDERS", ""); w.Body.Len() > 0 {
+			t.Errorf("body %q", w.Body)
+		}
+	}
+	if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "path=/apps/") {
+		t.Errorf("logged: %q, want one line", got)
 	}
 }

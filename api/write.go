@@ -25,7 +25,7 @@ func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) in
 	key := registry.NewKey(t.name, t.id)
 	lastDirty, ok := timestamp(r.URL.RawQuery)
 	if !ok {
-		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
+		return h.badHeartbeat(w, key)
 	}
 	var overridden eureka.Status
 	replication := isReplication(r.Header)
@@ -259,6 +259,15 @@ func (h *Handler) badValue(w http.ResponseWriter, key registry.Key, what string)
 		return h.missing(w, key, reads)
 	}
 	return text(w, http.StatusInternalServerError, what)
+}
+
+// badHeartbeat refuses a heartbeat with a timestamp that is none, but as Eureka
+// does an instance that can't renew first: its status is UNKNOWN.
+func (h *Handler) badHeartbeat(w http.ResponseWriter, key registry.Key) int {
+	if i, ok := h.reg.Instance(key); ok && i.Status == eureka.StatusUnknown {
+		return empty(w, http.StatusNotFound)
+	}
+	return h.badValue(w, key, "lastDirtyTimestamp: not a number")
 }
 
 // refuseBody refuses a body that was not read.

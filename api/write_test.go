@@ -96,9 +96,10 @@ func TestHeartbeatOfUnknownStatus(t *testing.T) {
 	n.put(t, "ORDERS", "orders-1", "")
 	n.want(t, 200, "PUT", orders1+"/status?value=OUT_OF_SERVICE", "")
 	n.want(t, 200, "DELETE", orders1+"/status", "")
-	w := n.want(t, 404, "PUT", orders1, "")
-	if w.Body.Len() > 0 {
-		t.Errorf("404 with body %q", w.Body)
+	for _, query := range []string{"", "?lastDirtyTimestamp=yesterday"} {
+		if w := n.want(t, 404, "PUT", orders1+query, ""); w.Body.Len() > 0 {
+			t.Errorf("404 with body %q", w.Body)
+		}
 	}
 }
 

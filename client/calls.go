@@ -144,7 +144,7 @@ func checkNames(app, id string) error {
 		return errors.New("the application's name is empty")
 	}
 	if id == "" {
-		return errors.New("the instance's id is empty")
+		return errors.New("the instance's id is empty: set InstanceID or HostName")
 	}
 	return nil
 }

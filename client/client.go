@@ -2,6 +2,7 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -73,10 +74,10 @@ type Client struct {
 func New(opts Options) (*Client, error) {
 	c := &Client{
 		http:    opts.HTTPClient,
-		timeout: orDefault(opts.Timeout, DefaultTimeout),
-		maxBody: orDefault(opts.MaxBody, DefaultMaxBody),
+		timeout: cmp.Or(opts.Timeout, DefaultTimeout),
+		maxBody: cmp.Or(opts.MaxBody, DefaultMaxBody),
 	}
-	connect := orDefault(opts.ConnectTimeout, DefaultConnectTimeout)
+	connect := cmp.Or(opts.ConnectTimeout, DefaultConnectTimeout)
 	var errs []error
 	if len(opts.URLs) == 0 {
 		errs = append(errs, errors.New("client: URLs is empty, want a service URL as http://host:8761/eureka/"))
@@ -105,14 +106,6 @@ func New(opts Options) (*Client, error) {
 		c.http = newHTTPClient(connect)
 	}
 	return c, nil
-}
-
-func orDefault[T comparable](v, def T) T {
-	var zero T
-	if v == zero {
-		return def
-	}
-	return v
 }
 
 func newHTTPClient(connect time.Duration) *http.Client {

@@ -1,10 +1,13 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,8 +38,9 @@ type LeaseOptions struct {
 	// NoCancel ends without a cancel, so the lease expires on the servers, as
 	// after a crash: eureka.client.shouldUnregisterOnShutdown = false.
 	NoCancel bool
-	// Logger is told when the server can't be reached, when it can again, and
-	// when it wanted the instance registered again. Default: none.
+	// Logger gets a line with the first registration, when the server can't be
+	// reached, when it can again, and when it wanted the instance registered
+	// again. Default: none.
 	Logger *slog.Logger
 }
 
@@ -76,8 +80,10 @@ type Lease struct {
 
 // NewLease returns a lease of the instance, which it copies. It makes no
 // request. What info leaves empty gets Eureka's defaults: status UP, no
-// override, data centre MyOwn, country 1, a lease of 30 and 90 s. The error
-// names what is missing or out of bounds.
+// override, data centre MyOwn, country 1, a lease of 30 and 90 s; and Spring's:
+// the id is host:app:port, and both vips are the application's name, all in lower
+// case. Spring finds an application by its vip. The error names what is missing
+// or out of bounds.
 func NewLease(c *Client, info *eureka.InstanceInfo, opts LeaseOptions) (*Lease, error) {
 	var errs []error
 	if c == nil {
@@ -86,7 +92,12 @@ func NewLease(c *Client, info *eureka.InstanceInfo, opts LeaseOptions) (*Lease, 
 	if info == nil {
 		return nil, errors.Join(append(errs, errors.New("client: the instance is nil"))...)
 	}
-	if err := checkNames(info.App, info.ID()); err != nil {
+	own := *info
+	app := strings.ToLower(own.App)
+	if own.InstanceID == nil && own.HostName != "" && own.ID() == own.HostName {
+		own.InstanceID = new(strings.ToLower(own.HostName) + ":" + app + ":" + strconv.Itoa(own.Port.Number))
+	}
+	if err := checkNames(own.App, own.ID()); err != nil {
 		errs = append(errs, fmt.Errorf("client: %w", err))
 	}
 	if opts.RenewalInterval < 0 {
@@ -98,11 +109,12 @@ func NewLease(c *Client, info *eureka.InstanceInfo, opts LeaseOptions) (*Lease, 
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	own := *info
-	own.Status = orDefault(own.Status, eureka.StatusUp)
-	own.OverriddenStatus = orDefault(own.OverriddenStatus, eureka.StatusUnknown)
-	own.DataCenterInfo.Name = orDefault(own.DataCenterInfo.Name, eureka.MyOwn)
-	own.CountryID = orDefault(own.CountryID, eureka.DefaultCountryID)
+	own.VIPAddress = cmp.Or(own.VIPAddress, &app)
+	own.SecureVIPAddress = cmp.Or(own.SecureVIPAddress, &app)
+	own.Status = cmp.Or(own.Status, eureka.StatusUp)
+	own.OverriddenStatus = cmp.Or(own.OverriddenStatus, eureka.StatusUnknown)
+	own.DataCenterInfo.Name = cmp.Or(own.DataCenterInfo.Name, eureka.MyOwn)
+	own.CountryID = cmp.Or(own.CountryID, eureka.DefaultCountryID)
 	if own.LeaseInfo.RenewalIntervalInSecs <= 0 {
 		own.LeaseInfo.RenewalIntervalInSecs = eureka.DefaultRenewalInterval
 	}
@@ -113,10 +125,10 @@ func NewLease(c *Client, info *eureka.InstanceInfo, opts LeaseOptions) (*Lease, 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	opts.CancelTimeout = orDefault(opts.CancelTimeout, DefaultCancelTimeout)
+	opts.CancelTimeout = cmp.Or(opts.CancelTimeout, DefaultCancelTimeout)
 	l := &Lease{
 		client: c, app: own.App, id: own.ID(), info: &own, opts: opts,
-		interval: orDefault(opts.RenewalInterval, time.Duration(own.LeaseInfo.RenewalIntervalInSecs)*time.Second),
+		interval: cmp.Or(opts.RenewalInterval, time.Duration(own.LeaseInfo.RenewalIntervalInSecs)*time.Second),
 		log:      log.With("component", "client", "app", own.App, "instance", own.ID()),
 		changed:  make(chan struct{}, 1),
 		delay:    retryDelay,
@@ -229,7 +241,9 @@ func (l *Lease) register(ctx context.Context) {
 	err := l.client.Register(ctx, info)
 	if err == nil {
 		l.accepted = info
-		l.registers.Add(1)
+		if l.registers.Add(1) == 1 {
+			l.log.Info("registered")
+		}
 		l.delay = retryDelay
 		l.succeeded()
 		return

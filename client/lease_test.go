@@ -429,7 +429,7 @@ func TestLeaseEndsBeforeItBegins(t *testing.T) {
 
 func TestLeaseDefaults(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		k := keep(t, &server{}, &eureka.InstanceInfo{HostName: "h", App: "A", IPAddr: "192.0.2.1"}, LeaseOptions{})
+		k := keep(t, &server{}, &eureka.InstanceInfo{HostName: "H", App: "A", IPAddr: "192.0.2.1", Port: eureka.Port{Number: 8080}}, LeaseOptions{})
 		k.end(t)
 		got := k.server.bodies[0]
 		if got.Status != eureka.StatusUp || got.OverriddenStatus != eureka.StatusUnknown ||
@@ -440,10 +440,32 @@ func TestLeaseDefaults(t *testing.T) {
 		if got, want := got.LastDirtyTimestamp, k.server.began.UnixMilli(); got != want {
 			t.Errorf("lastDirtyTimestamp: got %d, want now, %d", got, want)
 		}
+		// Spring looks applications up by vip, and two instances on a host differ.
+		if got.ID() != "h:a:8080" || got.VIPAddress == nil || *got.VIPAddress != "a" || got.SecureVIPAddress == nil || *got.SecureVIPAddress != "a" {
+			t.Errorf("id %s, vips %v and %v", got.ID(), got.VIPAddress, got.SecureVIPAddress)
+		}
 		if err := got.Check("a"); err != nil {
 			t.Errorf("a server would refuse it: %v", err)
 		}
 	})
+}
+
+// TestLeaseKeepsNames: what the instance says of its own is not replaced.
+func TestLeaseKeepsNames(t *testing.T) {
+	c := newClient(t, nil, "http://a.test")
+	amazon := &eureka.InstanceInfo{HostName: "h", App: "A", VIPAddress: new("v"), SecureVIPAddress: new("s"),
+		DataCenterInfo: eureka.DataCenterInfo{Name: eureka.Amazon, Metadata: map[string]string{"instance-id": "i-1"}}}
+	named := *amazon
+	named.InstanceID = new("given")
+	for id, info := range map[string]*eureka.InstanceInfo{"i-1": amazon, "given": &named} {
+		l, err := NewLease(c, info, LeaseOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Instance(); got.ID() != id || *got.VIPAddress != "v" || *got.SecureVIPAddress != "s" {
+			t.Errorf("id %s, vips %s and %s; want %s, v and s", got.ID(), *got.VIPAddress, *got.SecureVIPAddress, id)
+		}
+	}
 }
 
 func TestNewLeaseRefuses(t *testing.T) {

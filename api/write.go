@@ -75,8 +75,17 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 	if h.isStale() { // it may have stood still while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)
 	}
-	h.reg.Register(info, isReplication(r.Header))
-	return empty(w, http.StatusNoContent)
+	switch h.reg.Register(info, isReplication(r.Header)) {
+	case registry.Full:
+		return empty(w, http.StatusInsufficientStorage)
+	case registry.Refused:
+		h.metrics.rejected(invalid)
+		f, _ := answerFormat(w, r)
+		return document(w, http.StatusBadRequest, f.ContentType(),
+			fmt.Appendf(nil, "app and instanceId: at most %d bytes each", registry.MaxName))
+	default:
+		return empty(w, http.StatusNoContent)
+	}
 }
 
 // cancel ends an instance (InstanceResource.cancelLease).

@@ -151,6 +151,32 @@ func TestRegister(t *testing.T) {
 	}
 }
 
+// What is beyond a bound of the registry is refused, and changes nothing.
+func TestRegisterBounds(t *testing.T) {
+	reg, err := registry.New(registry.Options{MaxInstances: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := api.New(reg, api.Options{Node: &fakeNode{now: ready, apply: newReplicator(reg)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Handler: h, reg: reg}
+	long := strings.Repeat("x", registry.MaxName+1)
+	for _, c := range []struct {
+		app, id string
+		code    int
+	}{{"ORDERS", long, 400}, {long, "i", 400}, {"ORDERS", "i-1", 204}, {"ORDERS", "i-2", 507}, {"ORDERS", "i-1", 204}} {
+		w := n.want(t, c.code, "POST", "/eureka/apps/"+c.app, registration(c.app, c.id, ""), "Content-Type", jsonType)
+		if c.code == 400 && w.Body.String() != "app and instanceId: at most 1024 bytes each" {
+			t.Errorf("body %q", w.Body)
+		}
+	}
+	if reg.Len() != 1 {
+		t.Errorf("%d entries, want 1", reg.Len())
+	}
+}
+
 func TestRegisterLatin1(t *testing.T) {
 	const content = "application/json;charset=ISO-8859-1"
 	for name, zone := range map[string]string{"as it says": "caf\xe9", "UTF-8 all the same": "café"} {

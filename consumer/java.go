@@ -28,8 +28,8 @@ func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
 		}
 		// What a POST would refuse is not stored, yet Eureka answers 200.
 		info := *item.InstanceInfo
-		if info.Check(item.AppName) == nil {
-			c.reg.Register(&info, true)
+		if info.Check(item.AppName) == nil && c.reg.Register(&info, true) == registry.Full {
+			return eureka.Result{StatusCode: http.StatusInsufficientStorage}
 		}
 		return eureka.Result{StatusCode: http.StatusOK}
 	case eureka.ActionHeartbeat:
@@ -69,7 +69,11 @@ func status(o registry.Outcome) int {
 		return http.StatusNotFound
 	case registry.Conflict:
 		return http.StatusConflict
-	case registry.OK:
+	case registry.Full:
+		return http.StatusInsufficientStorage
+	case registry.Refused:
+		return http.StatusBadRequest
+	case registry.OK, registry.Kept:
 	}
 	return http.StatusOK
 }

@@ -53,13 +53,16 @@ func (c *Consumer) join(item *eureka.Item) (eureka.Result, error) {
 	if err != nil {
 		return eureka.Result{StatusCode: http.StatusBadRequest}, fmt.Errorf("%.80s %.200s: %w", item.Action, item.AppName+"/"+item.ID, err)
 	}
-	outcome, ours := c.reg.Join(registry.NewKey(item.AppName, item.ID), in, carried)
+	key := registry.NewKey(item.AppName, item.ID)
+	outcome, ours := c.reg.Join(key, in, carried)
 	switch outcome {
 	case registry.NotFound:
 		return eureka.Result{StatusCode: http.StatusNotFound}, nil
 	case registry.Conflict:
 		return eureka.Result{StatusCode: http.StatusConflict, ResponseEntity: ours.Record.Info, State: ours.State(0)}, nil
-	case registry.OK:
+	case registry.Refused:
+		return eureka.Result{StatusCode: http.StatusBadRequest}, fmt.Errorf("%.80s %.200s: %w", item.Action, key, c.reg.Refuses(key, &in))
+	case registry.OK, registry.Kept, registry.Full:
 	}
 	return eureka.Result{StatusCode: http.StatusOK}, nil
 }

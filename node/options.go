@@ -82,6 +82,10 @@ type Options struct {
 	// MaxLease bounds every lease: a minute to a year, the same on all nodes.
 	// Default registry.DefaultMaxLease, a day.
 	MaxLease time.Duration
+	// MaxInstances bounds the instances, with those that are remembered as
+	// cancelled or evicted; beyond, a registration is answered 507. Default
+	// registry.DefaultMaxInstances, a million.
+	MaxInstances int
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's
 	// 180 s.
 	DeltaRetention time.Duration

@@ -88,7 +88,7 @@ func BenchmarkRegister(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if !r.Register(benchInstance(keys[n%len(keys)], start), false) {
+		if r.Register(benchInstance(keys[n%len(keys)], start), false) != registry.OK {
 			b.Fatal("not stored")
 		}
 		if n++; n%10_000 == 0 {

@@ -17,13 +17,18 @@ import (
 
 // Register stores an instance, or renews the lease of the stored one where that
 // is newer by its lastDirtyTimestamp (AbstractInstanceRegistry.register). Eureka
-// answers 204 to both; stored says which it was. The instance has passed
-// [eureka.InstanceInfo.Check]; one without a lastDirtyTimestamp is dirty now.
+// answers 204 to both: OK and Kept. The instance has passed
+// [eureka.InstanceInfo.Check]; one without a lastDirtyTimestamp is dirty now. Refused:
+// a name is over MaxName. Full: it would be one instance too many.
 //
 // With isReplication a register that is not newer than the cancel that ended
 // the instance is refused: a Java peer has not heard of that cancel.
-func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stored bool) {
+func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) Outcome {
 	key := NewKey(info.App, info.ID())
+	if !key.hasName() {
+		r.stats.registersRefused.Add(1)
+		return Refused
+	}
 	rec := Record{Live: true, Base: info.Status, LastDirty: info.LastDirtyTimestamp}
 	wall, lease := r.clock()
 	r.registered.add(Event{Time: time.UnixMilli(wall), Key: key})
@@ -43,6 +48,11 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	r.mu.Lock()
 	e := r.lookup(key)
 	if e == nil {
+		if r.entries >= r.room {
+			r.mu.Unlock()
+			r.stats.registersRefused.Add(1)
+			return Full
+		}
 		e = r.create(key)
 	}
 	was := e.isPresent()
@@ -58,7 +68,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 		if bits != 0 {
 			r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: isReplication})
 		}
-		return false
+		return Kept
 	}
 	bits := Registered
 	unknown := e.known() == 0
@@ -71,8 +81,9 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	}
 	rec.Version = e.next(wall, isReplication)
 	if unknown && isReplication {
-		// Nodes that a Java peer told the same thing give it the same version.
-		rec.Version = max(min(rec.LastDirty, maxTimestamp), rec.Version)
+		// Nodes that a Java peer told the same thing give it the same version. It
+		// stays well below what peers take.
+		rec.Version = max(min(rec.LastDirty, wall+maxAhead.Milliseconds()/2), rec.Version)
 	}
 	rec.Hash = HashRecord(&rec)
 	if !was {
@@ -87,12 +98,8 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) (stor
 	r.mu.Unlock()
 	r.stats.registers.Add(1)
 	r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: isReplication})
-	return true
+	return OK
 }
-
-// maxTimestamp bounds what a timestamp becomes a version of, in ms: the end of
-// the year 9999. Versions above it must not run out.
-const maxTimestamp = 253_402_300_799_999
 
 // keeps says whether a register with this lastDirtyTimestamp leaves the stored
 // instance in place, and what to tell the peers then.

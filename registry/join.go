@@ -16,7 +16,8 @@ import (
 //
 // NotFound: the peer's record (or, where it sent neither part, its override)
 // would win over ours and it did not send it. Conflict: one of ours wins; the
-// entry returned is ours, for the peer to join. Nothing that Join does is sent
+// entry returned is ours, for the peer to join. Refused: the entry is out of bounds
+// ([Registry.Refuses] tells which), nothing has changed. Nothing that Join does is sent
 // on.
 func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	wall, lease := r.clock()
@@ -24,6 +25,10 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	withRecord := carried&Registered != 0
 	withOverride := carried&(Registered|Overridden) != 0
 
+	if outOfBounds(key, &in, wall) != nil {
+		r.stats.joinsRefused.Add(1)
+		return Refused, Entry{}
+	}
 	r.mu.Lock()
 	e := r.lookup(key)
 	switch {
@@ -34,6 +39,10 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 		r.mu.Unlock()
 		r.stats.joinsDeclined.Add(1)
 		return OK, Entry{}
+	case e == nil && r.entries >= r.room:
+		r.mu.Unlock()
+		r.stats.joinsRefused.Add(1)
+		return Refused, Entry{}
 	case e == nil:
 		e = r.create(key)
 		e.evicted = in.Evicted && in.Record.Live
@@ -87,7 +96,9 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	}
 	out, ours := answer(e, &in, withRecord, withOverride, lease)
 	r.mu.Unlock()
-	if changed {
+	if !changed {
+		r.stats.joinsSame.Add(1)
+	} else {
 		r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: true})
 	}
 	return out, ours

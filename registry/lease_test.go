@@ -222,7 +222,7 @@ func TestEvictionHidesAndKeepsOverride(t *testing.T) {
 	}
 
 	// Whatever its timestamp, a register brings it back, with its override.
-	if !r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), false) {
+	if r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), false) != registry.OK {
 		t.Fatal("the register was not stored")
 	}
 	i, ok := r.Instance(key)

@@ -6,51 +6,65 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// counters count what was asked of the registry.
+// counters count what was asked of the registry, by outcome.
 type counters struct {
-	registers, registersKept    atomic.Uint64
-	renewals, renewalsNotFound  atomic.Uint64
-	cancels, cancelsNotFound    atomic.Uint64
-	overrides, evictions        atomic.Uint64
-	joinsChanged, joinsDeclined atomic.Uint64
+	registers, registersKept, registersRefused           atomic.Uint64
+	renewals, renewalsNotFound                           atomic.Uint64
+	cancels, cancelsNotFound                             atomic.Uint64
+	overrides, evictions                                 atomic.Uint64
+	joinsChanged, joinsSame, joinsDeclined, joinsRefused atomic.Uint64
 }
 
 // collector shows a Registry to Prometheus.
 type collector Registry
 
 type metric struct {
-	desc *prometheus.Desc
-	kind prometheus.ValueType
-	get  func(*Registry) float64
-}
-
-func count(name, help string, of func(*counters) *atomic.Uint64) metric {
-	return metric{
-		prometheus.NewDesc("registryd_registry_"+name, help, nil, nil), prometheus.CounterValue,
-		func(r *Registry) float64 { return float64(of(&r.stats).Load()) },
-	}
+	desc    *prometheus.Desc
+	kind    prometheus.ValueType
+	outcome []string // the label's value, if there is one
+	get     func(*Registry) float64
 }
 
 func (c *collector) metrics() []metric {
+	gauge := func(name, help string, get func(*Registry) int) metric {
+		return metric{
+			prometheus.NewDesc("registryd_registry_"+name, help, nil, nil), prometheus.GaugeValue, nil,
+			func(r *Registry) float64 { r.mu.RLock(); defer r.mu.RUnlock(); return float64(get(r)) },
+		}
+	}
+	count := func(name, help string, of func(*counters) *atomic.Uint64, outcome ...string) metric {
+		var labels []string
+		if len(outcome) > 0 {
+			labels = []string{"outcome"}
+		}
+		return metric{
+			prometheus.NewDesc("registryd_registry_"+name, help, labels, nil), prometheus.CounterValue, outcome,
+			func(r *Registry) float64 { return float64(of(&r.stats).Load()) },
+		}
+	}
+	const (
+		registers = "Registrations asked of this node, by outcome: kept means that the stored one is newer."
+		renewals  = "Heartbeats asked of this node, by outcome."
+		cancels   = "Cancels asked of this node, by outcome."
+		joins     = "Entries of peers, by outcome: declined means expired or retired, refused means out of bounds."
+	)
 	return []metric{
-		{
-			prometheus.NewDesc("registryd_registry_instances", "Instances that readers see.", nil, nil), prometheus.GaugeValue,
-			func(r *Registry) float64 { r.mu.RLock(); defer r.mu.RUnlock(); return float64(r.present) },
-		},
-		{
-			prometheus.NewDesc("registryd_registry_entries", "Entries, with tombstones and evicted ones.", nil, nil), prometheus.GaugeValue,
-			func(r *Registry) float64 { return float64(r.Len()) },
-		},
-		count("registers_total", "Registers that were stored.", func(s *counters) *atomic.Uint64 { return &s.registers }),
-		count("registers_kept_total", "Registers that were older than what is stored.", func(s *counters) *atomic.Uint64 { return &s.registersKept }),
-		count("renewals_total", "Leases renewed by a heartbeat.", func(s *counters) *atomic.Uint64 { return &s.renewals }),
-		count("renewals_not_found_total", "Heartbeats of unknown instances.", func(s *counters) *atomic.Uint64 { return &s.renewalsNotFound }),
-		count("cancels_total", "Instances cancelled.", func(s *counters) *atomic.Uint64 { return &s.cancels }),
-		count("cancels_not_found_total", "Cancels of unknown instances.", func(s *counters) *atomic.Uint64 { return &s.cancelsNotFound }),
+		gauge("instances", "Instances that readers see.", func(r *Registry) int { return r.present }),
+		gauge("entries", "Entries, with tombstones and evicted ones.", func(r *Registry) int { return r.entries }),
+		gauge("max_entries", "Bound of the entries.", func(r *Registry) int { return r.room }),
+		count("registers_total", registers, func(s *counters) *atomic.Uint64 { return &s.registers }, "stored"),
+		count("registers_total", registers, func(s *counters) *atomic.Uint64 { return &s.registersKept }, "kept"),
+		count("registers_total", registers, func(s *counters) *atomic.Uint64 { return &s.registersRefused }, "refused"),
+		count("renewals_total", renewals, func(s *counters) *atomic.Uint64 { return &s.renewals }, "renewed"),
+		count("renewals_total", renewals, func(s *counters) *atomic.Uint64 { return &s.renewalsNotFound }, "not_found"),
+		count("cancels_total", cancels, func(s *counters) *atomic.Uint64 { return &s.cancels }, "cancelled"),
+		count("cancels_total", cancels, func(s *counters) *atomic.Uint64 { return &s.cancelsNotFound }, "not_found"),
 		count("overrides_total", "Overrides set or removed.", func(s *counters) *atomic.Uint64 { return &s.overrides }),
 		count("evictions_total", "Instances evicted because their lease expired.", func(s *counters) *atomic.Uint64 { return &s.evictions }),
-		count("joins_changed_total", "Entries changed by what a peer sent.", func(s *counters) *atomic.Uint64 { return &s.joinsChanged }),
-		count("joins_declined_total", "Expired or retired entries of peers that were not taken.", func(s *counters) *atomic.Uint64 { return &s.joinsDeclined }),
+		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsChanged }, "changed"),
+		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsSame }, "same"),
+		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsDeclined }, "declined"),
+		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsRefused }, "refused"),
 	}
 }
 
@@ -64,6 +78,6 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, m := range c.metrics() {
-		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.get((*Registry)(c)))
+		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.get((*Registry)(c)), m.outcome...)
 	}
 }

@@ -267,7 +267,7 @@ func sameAsJava(tb testing.TB, history []action) error {
 			older := j.lease != nil && at < j.lease.ldt ||
 				a.isReplication && j.lease == nil && j.cancelled != nil && at <= *j.cancelled
 			j.register(javaInstance{i.HostName, a.status, a.overridden, at, data}, a.isReplication)
-			if stored := r.Register(i, a.isReplication); stored == older {
+			if stored := r.Register(i, a.isReplication) == registry.OK; stored == older {
 				return fmt.Errorf("step %d, %v: stored = %t, want %t", n, a, stored, !older)
 			}
 		case renew:

@@ -225,7 +225,7 @@ func sameVersions(tb testing.TB, history []action, leases bool) error {
 		switch a.kind {
 		case register:
 			i := a.versionInfo()
-			if got, want := r.Register(i, false), m.register(i); got != want {
+			if got, want := r.Register(i, false) == registry.OK, m.register(i); got != want {
 				return fmt.Errorf("step %d, %v: stored = %t, want %t", n, a, got, want)
 			}
 		case renew:
@@ -389,7 +389,7 @@ func TestRepeatedRegisterGetsNewVersion(t *testing.T) {
 	key := registry.NewKey("ORDERS", "i-1")
 	var last int64
 	for n := range 3 {
-		if !r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) {
+		if r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) != registry.OK {
 			t.Fatalf("register %d was not stored", n)
 		}
 		e, _, _ := r.Entry(key)

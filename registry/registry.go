@@ -15,6 +15,10 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
+// DefaultMaxInstances bounds the memory of a registry: a million instances of a usual
+// size take about 2 GB.
+const DefaultMaxInstances = 1_000_000
+
 // DefaultDeltaRetention is how long a change stays in the delta. Eureka's
 // retentionTimeInMSInDeltaQueue.
 const DefaultDeltaRetention = 180 * time.Second
@@ -32,6 +36,10 @@ type Options struct {
 	// to a year. A longer one counts as this: the instance is stored and returned
 	// as it was registered. The same on all nodes. Default [DefaultMaxLease].
 	MaxLease time.Duration
+	// MaxInstances bounds the entries: instances, and the tombstones and evicted
+	// ones that are remembered. What would be one more is refused. Above 0.
+	// Default [DefaultMaxInstances].
+	MaxInstances int
 	// Now tells the time; default time.Now. Versions go by its wall clock,
 	// leases by its monotonic reading where it has one, so that setting the
 	// machine's clock expires nobody.
@@ -53,7 +61,13 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxLease == 0 {
 		o.MaxLease = DefaultMaxLease
 	}
+	if o.MaxInstances == 0 {
+		o.MaxInstances = DefaultMaxInstances
+	}
 	var errs []error
+	if o.MaxInstances < 0 {
+		errs = append(errs, fmt.Errorf("max instances %d: not above 0", o.MaxInstances))
+	}
 	if o.LeaseCompat > Netflix {
 		errs = append(errs, fmt.Errorf("lease compat %d: neither Exact nor Netflix", o.LeaseCompat))
 	}
@@ -88,8 +102,11 @@ type Outcome uint8
 // The outcomes, with the HTTP status that Eureka gives them.
 const (
 	OK       Outcome = iota // 200, for a register 204
+	Kept                    // 204: the stored instance is newer than the one registered
 	NotFound                // 404
 	Conflict                // 409: ours is newer, and comes with the answer
+	Refused                 // 400: a bound is passed, see Registry.Refuses; nothing has changed
+	Full                    // 507: no room for another instance; nothing has changed
 )
 
 // Registry holds the instances of one node.
@@ -99,6 +116,7 @@ type Registry struct {
 	now       func() time.Time
 	retention int64 // ms
 	maxLease  time.Duration
+	room      int // for entries
 	start     time.Time
 	startMs   int64
 
@@ -186,7 +204,7 @@ func New(opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry: the clock says %v: not after 1970", start)
 	}
 	r := &Registry{
-		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(), maxLease: opts.MaxLease,
+		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(), maxLease: opts.MaxLease, room: opts.MaxInstances,
 		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}

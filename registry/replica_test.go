@@ -155,7 +155,7 @@ func TestVersionsFromReplicas(t *testing.T) {
 		t.Errorf("a replica's cancel of an unknown one left %d entries, want no tombstone", n)
 	}
 	const ldt = start - 5000
-	if !r.Register(up(ldt), true) {
+	if r.Register(up(ldt), true) != registry.OK {
 		t.Error("the first register was not stored")
 	}
 	if got := entry().Record.Version; got != ldt {
@@ -191,14 +191,14 @@ func TestVersionsFromReplicas(t *testing.T) {
 
 	before := part(entry())
 	for _, old := range []int64{ldt, ldt + 500} {
-		if r.Register(up(old), true) {
+		if r.Register(up(old), true) == registry.OK {
 			t.Errorf("a register of %s, cancelled at %s, was stored", ms(old), ms(ldt+500))
 		}
 		if after := part(entry()); after != before {
 			t.Errorf("a refused register changed %s to %s", before, after)
 		}
 	}
-	if !r.Register(up(ldt+501), true) {
+	if r.Register(up(ldt+501), true) != registry.OK {
 		t.Error("a register newer than the cancelled one was refused")
 	}
 	if e := entry(); !e.Record.Live || e.Record.Version != ldt+5 {
@@ -289,7 +289,7 @@ func TestTimestampsFromTheFuture(t *testing.T) {
 			r, _ := newRegistry(t, c)
 			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+3_600_000), false)
 			c.Add(time.Second)
-			if got := r.Register(instance("ORDERS", "i-1", eureka.StatusUp, tt.ldt), tt.isReplication); got != tt.stored {
+			if got := r.Register(instance("ORDERS", "i-1", eureka.StatusUp, tt.ldt), tt.isReplication) == registry.OK; got != tt.stored {
 				t.Errorf("stored = %t, want %t", got, tt.stored)
 			}
 		})

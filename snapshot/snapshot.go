@@ -159,11 +159,15 @@ func Load(dir, cluster string, reg *registry.Registry) (Loaded, error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return Loaded{}, fmt.Errorf("snapshot: %w", err)
 	}
+	refused := 0
 	away := max(0, time.Since(time.UnixMilli(head.Written)))
 	for i := range c.items {
-		reg.Restore(c.items[i].key, c.items[i].entry, away)
+		if reg.Restore(c.items[i].key, c.items[i].entry, away) == registry.Refused {
+			c.skip(fmt.Errorf("entry %d: %.200s: %w", i+1, c.items[i].key, reg.Refuses(c.items[i].key, &c.items[i].entry)))
+			refused++
+		}
 	}
-	return Loaded{Entries: len(c.items), Skipped: c.skipped, Sample: c.sample}, nil
+	return Loaded{Entries: len(c.items) - refused, Skipped: c.skipped, Sample: c.sample}, nil
 }
 
 type item struct {

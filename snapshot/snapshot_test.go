@@ -197,6 +197,7 @@ func TestSkipped(t *testing.T) {
 	for _, test := range []struct{ name, line, want string }{
 		{"age out of bounds", change(`"age":`, `"age":-1`), "registryd.age: -1"},
 		{"duration out of bounds", change(`"dur":90000`, `"dur":2147483647001`), "SNAP/i-5: registryd.dur: 2147483647001"},
+		{"a version at the end of time", change(`"rv":`, `"rv":9`), "registryd.rv: 9"},
 		{"another content than its hash", change(`"ipAddr":"192.0.2.1"`, `"ipAddr":"192.0.2.2"`), "registryd.rh"},
 		{"a member of a later program", change(`"action"`, `"later":1,"action"`), "unknown member"},
 		{"a heartbeat", change(`"Register"`, `"Heartbeat"`), "a Heartbeat"},

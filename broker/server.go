@@ -27,6 +27,7 @@ const (
 	DefaultRouteCluster = "registryd"
 
 	secretUser = "registryd"
+	tailUser   = "tail"
 
 	// serverPing makes the server forget a client that vanished without a word after three of these. NATS's default of
 	// two minutes would keep its subscriptions, and requests to it would time out all that while.
@@ -68,7 +69,12 @@ type ServerOptions struct {
 	// Secret is asked of clients (as a token, or as the password of any user) and of routes. This process needs none.
 	Secret string
 
-	// TLS is for clients and routes. With a CA, both have to show a certificate that it signed.
+	// TailSecret is another secret for clients: who shows it may subscribe to "registry.>" and publish nothing. It needs
+	// Secret, and differs from it.
+	TailSecret string
+
+	// TLS is for clients and routes. With a CA, both have to show a certificate that it signed. Routes need one: each side
+	// verifies the other. Over TLS the secret goes to no stranger.
 	TLS TLSFiles
 
 	// MaxPayload bounds one message with its headers, in bytes. Default DefaultMaxPayload, at most MaxMaxPayload.
@@ -260,6 +266,12 @@ func (o ServerOptions) build() (*natsserver.Options, string, error) {
 	} else if tlsConfig != nil && len(tlsConfig.Certificates) == 0 {
 		fault("tls of a server needs a certificate and its key")
 	}
+	if tlsConfig != nil && o.RouteListen != "" && o.TLS.CA == "" {
+		fault("routes with tls need a ca: it says whose certificates are taken")
+	}
+	if o.TailSecret != "" && (o.Secret == "" || o.Secret == o.TailSecret) {
+		fault("a tail secret needs a secret beside it, and differs from that")
+	}
 	config := &natsserver.Options{
 		ServerName:             cmp.Or(o.Name, "registryd") + "-" + rand.Text()[:8],
 		NoSigs:                 true,
@@ -327,24 +339,35 @@ func (o ServerOptions) build() (*natsserver.Options, string, error) {
 	if o.Secret == "" && o.Listen != "" || config.DontListen {
 		return config, "", nil
 	}
-	door := &doorkeeper{own: rand.Text(), secret: o.Secret}
+	door := &doorkeeper{own: rand.Text(), secret: o.Secret, tail: o.TailSecret}
 	config.CustomClientAuthentication = door
 	return config, door.own, nil
 }
 
-// doorkeeper admits clients by the secret, and this process by a token that it made up.
+// doorkeeper admits clients by the secret, readers by theirs, and this process by a token that it made up.
 type doorkeeper struct {
 	own    string
 	secret string // Empty: nobody but this process.
+	tail   string // Empty: no readers.
 }
 
 // Check implements natsserver.Authentication.
 func (d *doorkeeper) Check(client natsserver.ClientAuthentication) bool {
 	shown := client.GetOpts()
-	if same(shown.Token, d.own) {
+	shows := func(secret string) bool {
+		return secret != "" && (same(shown.Token, secret) || same(shown.Password, secret))
+	}
+	switch {
+	case same(shown.Token, d.own), shows(d.secret):
+		return true
+	case shows(d.tail):
+		client.RegisterUser(&natsserver.User{Username: tailUser, Permissions: &natsserver.Permissions{
+			Publish:   &natsserver.SubjectPermission{Deny: []string{">"}},
+			Subscribe: &natsserver.SubjectPermission{Allow: []string{subjectRoot + ".>"}},
+		}})
 		return true
 	}
-	return d.secret != "" && (same(shown.Token, d.secret) || same(shown.Password, d.secret))
+	return false
 }
 
 func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }

@@ -75,6 +75,9 @@ func TestServerOptions(t *testing.T) {
 		{"loopback", broker.ServerOptions{Listen: "127.0.0.1:0"}, nil},
 		{"loopback by name", broker.ServerOptions{Listen: "localhost:0"}, nil},
 		{"TLS without a certificate", broker.ServerOptions{Listen: "127.0.0.1:0", TLS: broker.TLSFiles{CA: ca}}, broker.ErrOptions},
+		{"routes with TLS of anybody", broker.ServerOptions{RouteListen: "127.0.0.1:0", TLS: broker.TLSFiles{Cert: cert, Key: key}}, broker.ErrOptions},
+		{"a tail secret alone", broker.ServerOptions{Listen: "127.0.0.1:0", TailSecret: "look"}, broker.ErrOptions},
+		{"one secret for both", broker.ServerOptions{Listen: "127.0.0.1:0", Secret: "s", TailSecret: "s"}, broker.ErrOptions},
 		{"no port", broker.ServerOptions{Listen: "127.0.0.1"}, broker.ErrOptions},
 		{"port beyond", broker.ServerOptions{Listen: "127.0.0.1:65536"}, broker.ErrOptions},
 		{"negative port", broker.ServerOptions{Listen: "127.0.0.1:-1"}, broker.ErrOptions},
@@ -162,6 +165,81 @@ func TestServerTLS(t *testing.T) {
 	}
 	serve(t, in, echo(t))
 	mustAsk(t, out, "in", "x")
+}
+
+// A reader's secret lets it hear everything and say nothing.
+func TestServerTailSecret(t *testing.T) {
+	server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: "127.0.0.1:0", Secret: "s3cret", TailSecret: "look"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	in := natstest.Node(t, server, "in")
+	heard := make(chan string, 10)
+	if _, err := in.Subscribe("registry.>", func(m broker.Message) { heard <- m.Subject }); err != nil {
+		t.Fatal(err)
+	}
+	refused := make(chan error, 10)
+	nc := stranger(t, server, nats.Token("look"), nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { refused <- err }))
+	reader, err := nc.SubscribeSync("registry.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Publish("registry.test.presence.in", []byte("forged")); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, <-refused, nats.ErrPermissionViolation)
+	if _, err := nc.SubscribeSync("_INBOX.>"); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, <-refused, nats.ErrPermissionViolation)
+	if err := in.Publish("registry.test.presence.in", []byte("true")); err != nil {
+		t.Fatal(err)
+	}
+	if msg, err := reader.NextMsgWithContext(within(t, patience)); err != nil || string(msg.Data) != "true" {
+		t.Errorf("read %+v, %v, want what the node said", msg, err)
+	}
+	<-heard
+	if len(heard) > 0 {
+		t.Errorf("the node heard on %q", <-heard)
+	}
+}
+
+// Routes over TLS: a server of another CA, or of none, gets none, though it knows the secret.
+func TestServerRoutesTLS(t *testing.T) {
+	files := func() broker.TLSFiles {
+		ca, cert, key := certificates(t)
+		return broker.TLSFiles{CA: ca, Cert: cert, Key: key}
+	}
+	start := func(files broker.TLSFiles, routes ...string) *broker.Server {
+		server, err := broker.StartServer(t.Context(), broker.ServerOptions{
+			RouteListen: "127.0.0.1:0", Routes: routes, Secret: "s3cret", TLS: files,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Shutdown)
+		return server
+	}
+	ours, theirs := files(), files()
+	first := start(ours)
+	second := start(ours, first.RouteAddress())
+	eventually(t, "there is a route", func() bool { return second.Routes() > 0 })
+	before := first.Routes()
+	for name, rogue := range map[string]broker.TLSFiles{
+		"no TLS": {}, "their certificates": theirs,
+		"their certificate, our CA": {CA: ours.CA, Cert: theirs.Cert, Key: theirs.Key},
+		"our certificate, their CA": {CA: theirs.CA, Cert: ours.Cert, Key: ours.Key},
+	} {
+		up, err := start(rogue, first.RouteAddress()).WaitRoutes(within(t, time.Second))
+		if up {
+			t.Errorf("%s: a route", name)
+		}
+		wantError(t, err, context.DeadlineExceeded)
+	}
+	if got := first.Routes(); got != before {
+		t.Errorf("%d routes, want %d", got, before)
+	}
 }
 
 // Two processes' worth of embedded servers, joined by a route.

@@ -52,8 +52,9 @@ var _ interest = (*Service)(nil)
 // Serve begins to take requests. Every instance gets every request, also another of the same node's name, because there
 // is no queue group: two nodes of one name have to find each other out, not to share the work.
 //
-// A request without Registry-Version, or of another version than ProtocolVersion, is answered CodeMalformed. The only
-// error is ErrClosed.
+// A request without Registry-Version, or of another version than ProtocolVersion, is answered CodeMalformed. One whose
+// reply subject is not below its sender's own Subjects.ReplyPrefix is dropped and counted: an answer to it would let the
+// sender speak to another node in this node's name. The only error is ErrClosed.
 func (b *Broker) Serve(handlers Handlers) (*Service, error) {
 	s := &Service{broker: b}
 	for _, e := range []endpoint{
@@ -147,21 +148,25 @@ func (s *Service) handle(req micro.Request, parse func(string) (to, from string,
 		broker:      s.broker,
 		reply:       req.Reply(),
 	}
-	var from bool
-	_, r.From, from = parse(req.Subject())
+	var named bool
+	_, r.From, named = parse(req.Subject())
+	asker, _ := s.broker.subjects.ParseReply(r.reply)
 	version := headers.Get(HeaderVersion)
 	fault := ""
 	switch {
 	case version != strconv.Itoa(ProtocolVersion):
 		fault = fmt.Sprintf("%s is %q, want %d", HeaderVersion, cut(version, maxVersionText), ProtocolVersion)
-	case !from:
-		fault = "the subject names no sender"
 	case len(r.Batch) > MaxHeader:
 		fault = fmt.Sprintf("%s has %d bytes, at most %d", HeaderBatch, len(r.Batch), MaxHeader)
 	}
 	switch {
-	case r.reply == "":
-		counts.rejected.Add(1) // Nobody could learn what became of it.
+	case !named || asker != r.From:
+		// An answer would go to somebody who did not ask, in this node's name, or to nobody.
+		counts.rejected.Add(1)
+		if s.broker.link.firstOf("unanswerable\x00" + r.From) {
+			s.broker.log.Warn("request dropped, its reply subject is not its sender's",
+				"subject", cut(req.Subject(), maxErrorText), "reply", cut(r.reply, maxErrorText))
+		}
 	case fault != "":
 		counts.rejected.Add(1)
 		r.Batch = cut(r.Batch, MaxHeader)

@@ -80,7 +80,7 @@ func TestServeRefuses(t *testing.T) {
 	server := natstest.TCP(t)
 	b := natstest.Node(t, server, "b")
 	serve(t, b, func(r *broker.Request) { t.Errorf("a handler got %+v", r) })
-	nc := stranger(t, server)
+	nc := stranger(t, server, nats.CustomInboxPrefix("registry.test.reply.a"))
 	ours := nats.Header{"Registry-Version": {"1"}, "Registry-Batch": {batchID}}
 	tests := []struct {
 		name    string
@@ -90,8 +90,6 @@ func TestServeRefuses(t *testing.T) {
 	}{
 		{"no version", "registry.test.peer.b.batch.a", nil, `Registry-Version is "", want 1`},
 		{"newer version", "registry.test.peer.b.batch.a", nats.Header{"Registry-Version": {"2"}}, `Registry-Version is "2", want 1`},
-		{"no node's name", "registry.test.peer.b.batch.a:b", ours, "names no sender"},
-		{"reserved name", "registry.test.peer.b.batch.ask", ours, "names no sender"},
 		{"long batch id", "registry.test.peer.b.batch.a", nats.Header{"Registry-Version": {"1"}, "Registry-Batch": {strings.Repeat("b", 129)}}, "129 bytes"},
 	}
 	for i, test := range tests {
@@ -114,11 +112,46 @@ func TestServeRefuses(t *testing.T) {
 			}
 		})
 	}
-	// A batch that can't be answered is counted too, and not applied.
-	if err := nc.PublishMsg(&nats.Msg{Subject: "registry.test.peer.b.batch.a", Header: ours}); err != nil {
+	// Nobody is answered who did not ask by its own name, whatever a stranger writes.
+	unasked, err := nc.SubscribeSync(">")
+	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the unanswerable one is counted", func() bool { return b.Stats().Rejected == uint64(len(tests)+1) })
+	unanswerable := []struct{ sender, reply string }{
+		{"a", ""},
+		{"a", "elsewhere"},
+		{"a", "registry.test.reply.c.token"},
+		{"a", "registry.other.reply.a.token"},
+		{"a", "registry.test.reply.a"},
+		{"a", "registry.test.presence.b"},
+		{"a:b", "registry.test.reply.a.token"},
+		{"ask", "registry.test.reply.ask.token"},
+	}
+	for _, u := range unanswerable {
+		for _, header := range []nats.Header{ours, nil} {
+			msg := &nats.Msg{Subject: "registry.test.peer.b.batch." + u.sender, Reply: u.reply, Header: header}
+			if err := nc.PublishMsg(msg); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := uint64(len(tests) + 2*len(unanswerable))
+	eventually(t, "the unanswerable ones are counted", func() bool { return b.Stats().Rejected == want })
+	if err := b.Publish("done", nil); err != nil { // Comes after all that b has said before.
+		t.Fatal(err)
+	}
+	for {
+		msg, err := unasked.NextMsgWithContext(within(t, patience))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if msg.Subject == "done" {
+			return
+		}
+		if msg.Header.Get("Nats-Service-Error-Code") != "" {
+			t.Errorf("answered on %q", msg.Subject)
+		}
+	}
 }
 
 // Two nodes of one name have to find each other out; with NATS's default queue group they would share the batches.

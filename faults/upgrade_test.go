@@ -77,8 +77,8 @@ func request(t *testing.T, s *natsServer, subject, header, body string) textprot
 		t.Fatal(err)
 	}
 	headers := "NATS/1.0\r\n" + header + "\r\n\r\n"
-	fmt.Fprintf(conn, "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true,\"protocol\":1}\r\nSUB answer 1\r\n"+
-		"HPUB %s answer %d %d\r\n%s%s\r\n", subject, len(headers), len(headers)+len(body), headers, body)
+	fmt.Fprintf(conn, "CONNECT {\"verbose\":false,\"headers\":true,\"no_responders\":true,\"protocol\":1}\r\nSUB registry.default.reply.newer.x 1\r\n"+
+		"HPUB %s registry.default.reply.newer.x %d %d\r\n%s%s\r\n", subject, len(headers), len(headers)+len(body), headers, body)
 	in := textproto.NewReader(bufio.NewReader(conn))
 	for {
 		line, err := in.ReadLine()

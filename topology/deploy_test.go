@@ -1,8 +1,11 @@
 package topology_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,17 +28,68 @@ func passwords() (map[string]string, []string) {
 }
 
 // deployed starts a nats-server with a file of deploy/nats. Its flags move it to
-// a free port of 127.0.0.1.
-func deployed(tb testing.TB, config string, env []string, args ...string) *natsServer {
+// a free port of 127.0.0.1, and edits, text and replacement in turn, what flags
+// can't.
+func deployed(tb testing.TB, config string, env []string, edits ...string) *natsServer {
 	tb.Helper()
 	s := &natsServer{address: freeAddress(tb), env: env}
 	_, port, err := net.SplitHostPort(s.address)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s.args = append([]string{"-c", "../deploy/nats/" + config, "-a", "127.0.0.1", "-p", port}, args...)
+	dir := tb.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../deploy/nats")); err != nil {
+		tb.Fatal(err)
+	}
+	s.config = filepath.Join(dir, config)
+	text, err := os.ReadFile(s.config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for i := 0; i < len(edits); i += 2 {
+		if !strings.Contains(string(text), edits[i]) {
+			tb.Fatalf("%s has no %q", config, edits[i])
+		}
+		text = []byte(strings.ReplaceAll(string(text), edits[i], edits[i+1]))
+	}
+	if err := os.WriteFile(s.config, text, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	s.args = []string{"-c", s.config, "-a", "127.0.0.1", "-p", port}
 	s.start(tb)
 	return s
+}
+
+// serverEnv is the environment of cluster.conf. clients signs what clients and the
+// servers for them show, servers what servers show each other.
+func serverEnv(tb testing.TB, clients, servers authority) []string {
+	tb.Helper()
+	_, env := passwords()
+	server, route := clients.issue(tb, "server"), servers.issue(tb, "route")
+	return append(env,
+		"REGISTRYD_TLS_CERT="+server.cert, "REGISTRYD_TLS_KEY="+server.key, "REGISTRYD_TLS_CA="+clients.file,
+		"REGISTRYD_ROUTE_TLS_CERT="+route.cert, "REGISTRYD_ROUTE_TLS_KEY="+route.key, "REGISTRYD_ROUTE_TLS_CA="+servers.file)
+}
+
+// deployedCluster starts three servers of cluster.conf, which have all routes.
+func deployedCluster(tb testing.TB, clients authority) []*natsServer {
+	tb.Helper()
+	env := serverEnv(tb, clients, newAuthority(tb))
+	routes := []string{freeAddress(tb), freeAddress(tb), freeAddress(tb)}
+	var servers []*natsServer
+	for _, own := range routes {
+		servers = append(servers, deployed(tb, "cluster.conf", env, "0.0.0.0:6222", own,
+			"nats-1:6222", routes[0], "nats-2:6222", routes[1], "nats-3:6222", routes[2]))
+	}
+	for _, s := range servers {
+		eventually(tb, s.name+" has its routes", func() error {
+			if got := len(s.err.with("Route connection created")); got < 2 {
+				return fmt.Errorf("%d", got)
+			}
+			return nil
+		})
+	}
+	return servers
 }
 
 // member starts a node as the deploy files name it.
@@ -204,24 +258,10 @@ func TestPermissions(t *testing.T) {
 // one of them.
 func TestDeployedCluster(t *testing.T) {
 	t.Parallel()
-	password, env := passwords()
+	password, _ := passwords()
 	ca := newAuthority(t)
-	server, client := ca.issue(t, "server"), ca.issue(t, "client")
-	env = append(env, "REGISTRYD_TLS_CERT="+server.cert, "REGISTRYD_TLS_KEY="+server.key, "REGISTRYD_TLS_CA="+ca.file)
-	routes := []string{freeAddress(t), freeAddress(t), freeAddress(t)}
-	all := "nats://" + strings.Join(routes, ",nats://")
-	var servers []*natsServer
-	for _, route := range routes {
-		servers = append(servers, deployed(t, "cluster.conf", env, "--cluster", "nats://"+route, "--routes", all))
-	}
-	for _, s := range servers {
-		eventually(t, s.name+" has its routes", func() error {
-			if got := len(s.err.with("Route connection created")); got < 2 {
-				return fmt.Errorf("%d", got)
-			}
-			return nil
-		})
-	}
+	servers := deployedCluster(t, ca)
+	client := ca.issue(t, "client")
 	var nodes []*node
 	for i, id := range []string{"node-a", "node-b", "node-c"} {
 		var urls []string
@@ -252,6 +292,59 @@ func TestDeployedCluster(t *testing.T) {
 			if got := servers[i].err.with("Violation"); len(got) > 0 {
 				t.Errorf("%s has refused %q", servers[i].name, got)
 			}
+		}
+	}
+}
+
+// TestRogueRoute has strangers' servers join those of deploy/nats as routes. One
+// that gets in could speak as any node.
+func TestRogueRoute(t *testing.T) {
+	t.Parallel()
+	_, env := passwords()
+	clients, servers := newAuthority(t), newAuthority(t)
+	route, east := freeAddress(t), freeAddress(t)
+	cluster := deployed(t, "cluster.conf", serverEnv(t, clients, servers),
+		"0.0.0.0:6222", route, `"nats://nats-1:6222", "nats://nats-2:6222", "nats://nats-3:6222"`, "")
+	own := servers.issue(t, "east-1")
+	region := deployed(t, "regions/east.conf", append(env, `REGISTRYD_LEAF_PASSWORD="p"`,
+		"REGISTRYD_TLS_CERT="+own.cert, "REGISTRYD_TLS_KEY="+own.key, "REGISTRYD_TLS_CA="+servers.file),
+		"0.0.0.0:6222", east, "0.0.0.0:7422", freeAddress(t), `"nats://east-1:6222", "nats://east-2:6222"`, "")
+	tls := func(c certificate, ca authority) string {
+		return fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true, timeout: 3 }\n", c.cert, c.key, ca.file)
+	}
+	node, server := clients.issue(t, "node-a"), servers.issue(t, "fourth")
+	for _, victim := range []struct {
+		name, route string
+		*natsServer
+	}{{"registryd", route, cluster}, {"east", east, region}} {
+		for _, test := range []struct {
+			name, tls string
+			in        bool
+		}{
+			{"no TLS", "", false},
+			{"a node's certificate", tls(node, clients), false},
+			{"a node's certificate and the servers' CA", tls(node, servers), false},
+			{"a server's certificate", tls(server, servers), true}, // So the test can tell.
+		} {
+			t.Run(victim.name+", "+test.name, func(t *testing.T) {
+				// It is logged after TLS has verified both sides.
+				created := func() int { return len(victim.err.with("Route connection created")) }
+				before := created()
+				rogue := startNATS(t, fmt.Sprintf("cluster {\nname: %q\nlisten: %q\nroutes: [ %q ]\n%s}",
+					victim.name, freeAddress(t), "nats://"+victim.route, test.tls))
+				eventually(t, "it is seen whether the stranger's server gets in", func() error {
+					if test.in && created() == before {
+						return errors.New("it has no route")
+					}
+					if tries := len(rogue.err.with("Router connection closed")); !test.in && tries < 3 {
+						return fmt.Errorf("it has tried %d times", tries)
+					}
+					return nil
+				})
+				if got := created() - before; !test.in && got > 0 {
+					t.Errorf("%d routes", got)
+				}
+			})
 		}
 	}
 }

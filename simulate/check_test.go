@@ -45,11 +45,17 @@ func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 		w.floors[key] = f
 	}
 	f.raise(&entry)
+	c := w.client(key)
+	if entry.Age <= time.Millisecond {
+		c.renewed = time.Now()
+	}
 	was, is := before.Override, entry.Override
+	if was.Version != is.Version || before.Record.Version != entry.Record.Version {
+		w.changed = time.Now()
+	}
 	if was.Version == is.Version {
 		return
 	}
-	c := w.client(key)
 	c.overridden = ""
 	if is.Set && time.Since(c.overriddenAt) > time.Second {
 		c.overridden = is.Status
@@ -70,14 +76,8 @@ func (w *world) lower() {
 				}
 				continue
 			}
-			if s := w.snaps[i]; s != nil {
-				for j := range s.keys {
-					if s.keys[j] == key {
-						entry := s.entries[j]
-						entry.Age += time.Since(s.written)
-						f.raise(&entry)
-					}
-				}
+			if entry, ok := w.snaps[i].entry(key); ok {
+				f.raise(&entry)
 			}
 		}
 		if before := w.floors[key]; before.record.After(&f.record) {
@@ -115,7 +115,8 @@ func (w *world) evicted(p *proc, key registry.Key) {
 	if at := time.Unix(0, p.resumed.Load()); at.After(since) {
 		since = at
 	}
-	if up := time.Since(since); up < leaseDuration-time.Second {
+	entry, _, _ := p.reg.Entry(key)
+	if up := time.Since(since); entry.Record.Live && up < termOf(&entry.Record)-time.Second {
 		w.violate("%s evicts %s when it has been up for %v", p.name, key, up)
 	}
 	w.mu.Lock()
@@ -129,78 +130,8 @@ func (w *world) evicted(p *proc, key registry.Key) {
 		if q == nil || q == p || !q.isUp() || !q.reads() {
 			continue
 		}
-		if e, evicted, ok := q.reg.Entry(key); ok && !evicted && e.Record.Live && e.Age < leaseDuration-silent {
+		if e, evicted, ok := q.reg.Entry(key); ok && !evicted && e.Record.Live && e.Age < termOf(&e.Record)-silent {
 			w.violate("%s evicts %s, which lives (heard at %v); %s knows a lease renewed %v ago", p.name, key, heard.Sub(w.begun), q.name, e.Age)
-		}
-	}
-}
-
-// silent is how long the network must have been without faults for peers to
-// know each other.
-const silent = 5 * time.Second
-
-// Reasons for which a cancelled instance may be listed until its lease ends.
-const (
-	// Of two actions through two nodes that have not heard of each other the
-	// later wins: here an override, and metadata above it, which alone would not.
-	operatorUnheard = "an operator changed an instance through a node that had not heard of its cancel, or of its latest data"
-	// Self-preservation, or a snapshot, can keep an instance longer than any
-	// node keeps its tombstone.
-	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
-)
-
-// Times after the end of the faults.
-const (
-	mendTime    = 20 * time.Second // until cancelled instances are gone for good
-	recoverTime = 65 * time.Second // until what lives is listed for good: a pipeline may wait half a minute, and a client too
-)
-
-// watch looks at the lists from the end of the faults on.
-func (w *world) watch() {
-	told := make(map[string]bool)
-	for w.since() < w.plan.end()-settle-2*time.Second {
-		time.Sleep(time.Second)
-		calm := w.since() - w.plan.faults
-		for _, c := range w.clients {
-			w.mu.Lock()
-			phase, changed, heard, late, lost, unheard := c.phase, c.changed, c.heard, c.late, c.lost, c.unheard
-			w.mu.Unlock()
-			if gone := true; phase == running && w.plan.exact && !lost && calm > silent && heard.After(changed) && time.Since(heard) < leaseDuration-30*time.Second &&
-				time.Since(heard) > silent && time.Since(late) > leaseDuration && !told[c.key.ID] {
-				for i := range w.plan.nodes {
-					if p := w.proc(i); p == nil || p.present(c.key) {
-						gone = false
-					}
-				}
-				if gone {
-					told[c.key.ID] = true
-					w.violate("%s lives, was heard at %v and is listed nowhere", c.key, heard.Sub(w.begun))
-				}
-			}
-			for i := range w.plan.nodes {
-				p := w.proc(i)
-				if p == nil {
-					continue
-				}
-				listed := p.present(c.key)
-				text := ""
-				switch {
-				case w.plan.exact && phase == cancelled && listed && calm > mendTime && time.Since(changed) > mendTime && !lost && late.Before(changed):
-					text = fmt.Sprintf("%s was cancelled at %v and is listed at %s", c.key, changed.Sub(w.begun), p.name)
-				case phase == running && !listed && calm > recoverTime && heard.Sub(w.begun) > w.plan.faults+mendTime && time.Since(heard) > 5*time.Second:
-					text = fmt.Sprintf("%s lives, was heard at %v and is not listed at %s", c.key, heard.Sub(w.begun), p.name)
-				}
-				switch {
-				case text == "" || told[text[:20]+p.name]:
-				case phase == cancelled && time.Since(changed) > retirement-near:
-					w.excuse(tombstoneRetired)
-				case phase == cancelled && unheard.After(changed):
-					w.excuse(operatorUnheard)
-				default:
-					told[text[:20]+p.name] = true
-					w.violate("%s", text)
-				}
-			}
 		}
 	}
 }
@@ -317,14 +248,14 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 		if !h.entry.Record.Live { // a snapshot keeps the age of a cancel, others count the time meanwhile
 			age = max(age, time.Since(time.UnixMilli(h.entry.Record.Version)))
 		}
-		if h.entry.Age <= leaseDuration || !h.entry.Record.Live {
+		if h.entry.Age <= termOf(&h.entry.Record) || !h.entry.Record.Live {
 			expired = false
 		}
 	}
 	if first == nil {
 		return true
 	}
-	exempt := age > retirement-near
+	exempt := age > retirement(c.longest)-near
 	for i := range all {
 		h := &all[i]
 		switch {
@@ -356,7 +287,7 @@ func (h *holding) text() string {
 // checkFloor checks that nothing was lost that somebody still knew.
 func (w *world) checkFloor(c *client, all []holding) {
 	f := w.floors[c.key]
-	if f == nil || time.Since(f.renewed) > retirement-near || w.plan.faults > retirement { // all may have forgotten it
+	if f == nil || time.Since(f.renewed) > retirement(c.longest)-near { // all may have forgotten it
 		return
 	}
 	for i := range all {
@@ -380,13 +311,16 @@ func (w *world) checkListed(c *client, all []holding) {
 	phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
 	unheard := c.unheard.After(c.registered)
 	w.mu.Unlock()
+	must := c.mustBeListed()
 	for i := range all {
 		h := &all[i]
 		switch {
 		case phase != running && i == w.plan.preserves:
+		case phase != running && h.listed != nil && time.Since(c.leaseEnds(h)) < settle+w.plan.queue():
 		case phase != running && h.listed != nil:
 			w.violate("%s is dead since %v and listed at %s: %s", c.key, changed.Sub(w.begun), h.proc.name, h.text())
 		case phase != running:
+		case h.listed == nil && !must:
 		case h.listed == nil:
 			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
 		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact): // its data may be older; no heartbeat tells

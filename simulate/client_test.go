@@ -138,7 +138,8 @@ type client struct {
 	id       int
 	key      registry.Key
 	rng      *rand.Rand
-	interval time.Duration
+	interval time.Duration // of its renewals, usually
+	lease    lease
 	off      time.Duration // of its clock
 	frozen   bool          // it never moves its timestamp
 	adjusted bool          // it has moved it back
@@ -161,7 +162,13 @@ type client struct {
 	overridden   eureka.Status
 	overriddenAt time.Time // when the last override, removal or cancel was served
 
-	lost bool // what it was answered for last crashed with all who knew it
+	// forgotten is true when nobody knows of its cancel any more, which was to be.
+	forgotten bool // guarded by world.mu
+	lost      bool // what it was answered for last crashed with all who knew it
+
+	asked   lease         // guarded by world.mu; what it asked for last
+	longest time.Duration // guarded by world.mu; the greatest term that it ever had
+	renewed time.Time     // guarded by world.mu; when any node last served a request that renews its lease
 }
 
 func newClient(w *world, id int) *client {
@@ -177,7 +184,23 @@ func newClient(w *world, id int) *client {
 		c.frozen = true
 	}
 	c.dirty = c.clock()
+	c.lease = lease{c.interval, usual}
+	c.ask(0)
 	return c
+}
+
+// ask has the client ask for a lease of another length from now on, in one of n+1
+// cases.
+func (c *client) ask(n int) {
+	if c.world.plan.mixed {
+		rng := rand.New(rand.NewPCG(c.world.plan.seed, 0x6c650000+uint64(c.id)<<8+uint64(c.gen)))
+		if rng.IntN(n+1) == 0 {
+			c.lease = drawLease(rng, c.interval)
+		}
+	}
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	c.asked, c.longest = c.lease, max(c.longest, c.lease.term())
 }
 
 func (c *client) clock() int64 { return time.Now().Add(c.off).UnixMilli() }
@@ -185,7 +208,7 @@ func (c *client) clock() int64 { return time.Now().Add(c.off).UnixMilli() }
 func (c *client) set(p phase) {
 	c.world.mu.Lock()
 	defer c.world.mu.Unlock()
-	c.phase, c.changed = p, time.Now()
+	c.phase, c.changed, c.forgotten = p, time.Now(), false
 }
 
 func (c *client) answered() {
@@ -244,15 +267,16 @@ func (c *client) live() {
 	c.status = [...]eureka.Status{eureka.StatusUp, eureka.StatusUp, eureka.StatusUp, eureka.StatusStarting, eureka.StatusOutOfService}[c.rng.IntN(5)]
 	c.move()
 	c.set(running)
-	c.world.logf("i%d starts, gen %d, %s, dirty %d", c.id, c.gen, c.status, c.dirty)
+	c.ask(2)
+	c.world.logf("i%d starts, gen %d, %s, dirty %d, lease %v", c.id, c.gen, c.status, c.dirty, c.lease)
 	c.register()
 	for {
-		time.Sleep(c.interval + rand64(c.rng, time.Second))
+		time.Sleep(c.lease.interval + rand64(c.rng, min(time.Second, c.lease.interval/4)))
 		if c.world.since() > c.world.plan.end()-2*time.Second {
 			return
 		}
 		c.renew()
-		if c.over() {
+		if c.over() || c.lease.interval < 5*time.Second && c.rng.IntN(8) > 0 {
 			continue
 		}
 		what := c.rng.IntN(16)
@@ -276,7 +300,8 @@ func (c *client) live() {
 			c.adjust()
 			c.status = [...]eureka.Status{eureka.StatusUp, eureka.StatusDown, eureka.StatusUp}[c.rng.IntN(3)]
 			c.move()
-			c.world.logf("i%d changes, gen %d, %s, dirty %d", c.id, c.gen, c.status, c.dirty)
+			c.ask(2)
+			c.world.logf("i%d changes, gen %d, %s, dirty %d, lease %v", c.id, c.gen, c.status, c.dirty, c.lease)
 			c.register()
 		}
 	}
@@ -315,7 +340,7 @@ func (c *client) register() {
 		Port: eureka.Port{Number: 8080, Enabled: true}, SecurePort: eureka.Port{Number: 443}, CountryID: 1,
 		DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn},
 		LeaseInfo: eureka.LeaseInfo{
-			RenewalIntervalInSecs: int(c.interval / time.Second), DurationInSecs: int(leaseDuration / time.Second),
+			RenewalIntervalInSecs: int(c.lease.interval / time.Second), DurationInSecs: int(c.lease.duration / time.Second),
 		},
 		Metadata:           map[string]string{"gen": fmt.Sprint(c.gen)},
 		LastDirtyTimestamp: c.dirty,

@@ -22,12 +22,6 @@ const (
 // gone is after what silence a peer is given up.
 const gone = 5 * time.Minute
 
-// Lease of every instance.
-const (
-	leaseDuration = 90 * time.Second
-	retirement    = 2*leaseDuration + 5*time.Minute
-)
-
 // weather is how the network between nodes, and between clients and nodes, is.
 type weather struct {
 	loss  float64       // of messages, each way
@@ -51,6 +45,13 @@ const (
 	takeSnapshot
 	cutToEvict // in an emphasis: a partition that ends before an eviction pass
 	quitting   // in an emphasis: clients cancel often, and stay away
+
+	// Of extremes; they are no events.
+	mixedLeases
+	slowBatches
+	realEvictors
+	quietLong
+	outage
 )
 
 var kindNames = [...]string{"weather", "partition", "crash", "all down", "standstill", "override", "delete override", "metadata", "snapshot"}
@@ -112,6 +113,7 @@ type plan struct {
 	faults    time.Duration // how long there are faults
 	quits     bool          // clients cancel often, and stay away
 	events    []event
+	extremes
 }
 
 // exactly is how far clocks may be off for the order of a client's own calls,
@@ -132,7 +134,7 @@ func (e emphasis) of(k kind, usual int) int {
 }
 
 // end is when the promises must hold.
-func (p *plan) end() time.Duration { return p.faults + quietTime }
+func (p *plan) end() time.Duration { return p.faults + p.quiet }
 
 // newPlan makes the plan of a seed; no node's clock is off by more than skew.
 func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
@@ -179,6 +181,7 @@ func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
 			p.addCall(setMetadata)
 		}
 	}
+	p.addExtremes(much)
 	p.finish()
 	return p
 }
@@ -219,7 +222,7 @@ func (p *plan) addPartition(before time.Duration) {
 		e.lasts = p.between(gone, gone+2*time.Minute)
 	}
 	if before > 0 {
-		e.lasts = p.between(leaseDuration+2*time.Second, leaseDuration+20*time.Second)
+		e.lasts = p.between(usual+2*time.Second, usual+20*time.Second)
 		e.at = max(0, before-e.lasts-p.between(2500*time.Millisecond, 9*time.Second))
 	}
 	side := uint(1 + p.rng.IntN(1<<p.nodes-2))

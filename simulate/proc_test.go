@@ -50,12 +50,13 @@ var _ cluster.Transport = (*proc)(nil)
 var errDead = fmt.Errorf("%w: crashed", batcher.Disconnected)
 
 // start starts a process of a node from what a snapshot holds.
-func (w *world) start(node int, snap *snapshot) *proc {
+func (w *world) start(node int, snap *disk) *proc {
 	p := &proc{world: w, node: node, name: nodeNames[node], born: time.Now(), done: make(chan struct{})}
 	var err error
 	if p.cluster, err = cluster.New(p, cluster.Options{
 		Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p), Codec: w.shelf.codec(), QueueLen: queueLen,
-		Rand: func() float64 { return w.chance(ownLink, node, node, 6) },
+		BatchDelay: w.plan.batchDelay,
+		Rand:       func() float64 { return w.chance(ownLink, node, node, 6) },
 	}); err != nil {
 		panic(err)
 	}
@@ -70,10 +71,14 @@ func (w *world) start(node int, snap *snapshot) *proc {
 	if p.cons, err = consumer.New(p.reg, consumer.Options{Stale: stale}); err != nil {
 		panic(err)
 	}
-	if p.evictor, err = registry.NewEvictor(p.reg, registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}); err != nil {
+	evict := registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}
+	if w.plan.evictors {
+		evict = registry.EvictorOptions{}
+	}
+	if p.evictor, err = registry.NewEvictor(p.reg, evict); err != nil {
 		panic(err)
 	}
-	snap.load(p.reg)
+	snap.load(p)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stopTimers = func() { cancel(); p.timers.Wait() }
 	p.timers.Go(func() {
@@ -135,6 +140,7 @@ func (p *proc) evict(ctx context.Context) {
 		}
 	}
 	p.reg.SweepDelta()
+	w.forget()
 }
 
 // asking is a cluster that remembers what it was asked for.

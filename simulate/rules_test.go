@@ -180,7 +180,7 @@ func (w *world) onWire(l linkKind, from, to int, body []byte) []byte {
 	case expiredTaken:
 		return rewrite(l, body, func(item *eureka.Item) bool {
 			if item.State.Live {
-				item.State.Age = min(item.State.Age, (leaseDuration - time.Second).Milliseconds())
+				item.State.Age = min(item.State.Age, (usual - time.Second).Milliseconds())
 			}
 			return true
 		})

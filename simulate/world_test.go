@@ -48,8 +48,10 @@ type world struct {
 	excuses    map[string]bool // guarded by mu; what else was seen, for reasons that no registry can help
 	cuts       []uint16        // guarded by mu; partitions in force
 	rough      time.Time       // guarded by mu; when the last fault was in force
+	restored   time.Time       // guarded by mu; when a snapshot was last loaded
+	changed    time.Time       // guarded by mu; when a node last served a request that changed more than a lease
 
-	snaps [maxNodes]*snapshot // guarded by mu; on each node's disk
+	snaps [maxNodes]*disk // guarded by mu; each node's snapshot
 
 	clients [instances]*client
 	floors  map[registry.Key]*floor // guarded by mu
@@ -221,7 +223,7 @@ func (w *world) do(e *event) {
 		w.crash(e.node, e.lasts, e.snapshot[e.node])
 		w.lower()
 	case allDown:
-		for i := range w.plan.nodes {
+		for i := range w.plan.nodes { // none of them saw another go
 			w.crash(i, e.downs[i], e.snapshot[i])
 		}
 		w.lower()
@@ -283,39 +285,13 @@ func (w *world) crash(node int, down, age time.Duration) {
 	snap := w.snaps[node]
 	w.mu.Unlock()
 	p.kill()
+	w.forget()
 	w.graves.Go(p.bury)
 	time.AfterFunc(max(down, time.Millisecond), func() {
 		w.logf("n%d starts", node)
 		w.start(node, snap)
 		w.touch()
 	})
-}
-
-// snapshot is what package snapshot writes: entries, and when.
-type snapshot struct {
-	written time.Time
-	keys    []registry.Key
-	entries []registry.Entry
-}
-
-func (p *proc) snapshot() *snapshot {
-	s := &snapshot{written: time.Now()}
-	for v := range p.reg.AllVersions() {
-		if entry, evicted, ok := p.reg.Entry(v.Key); ok {
-			entry.Evicted = evicted
-			s.keys, s.entries = append(s.keys, v.Key), append(s.entries, entry)
-		}
-	}
-	return s
-}
-
-func (s *snapshot) load(reg *registry.Registry) {
-	if s == nil {
-		return
-	}
-	for i, entry := range s.entries {
-		reg.Restore(s.keys[i], entry, time.Since(s.written))
-	}
 }
 
 // operate makes an operator's call.

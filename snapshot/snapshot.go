@@ -76,7 +76,7 @@ func Write(dir, cluster string, reg *registry.Registry) (entries int, err error)
 			err = errors.Join(fmt.Errorf("snapshot: %w", err), ignore(f.Close(), os.ErrClosed), ignore(os.Remove(f.Name()), fs.ErrNotExist))
 		}
 	}()
-	if entries, err = write(f, cluster, reg); err != nil {
+	if entries, err = Encode(f, cluster, reg); err != nil {
 		return 0, err
 	}
 	if err = f.Sync(); err != nil {
@@ -107,7 +107,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func write(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
+// Encode writes the bytes of a snapshot of reg and returns how many entries they
+// hold. Its errors are those of w.
+func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)
 	head, err := json.Marshal(header{Snapshot: magic, Format: Format, Cluster: cluster, Written: time.Now().UnixMilli()})
@@ -155,8 +157,14 @@ func Load(dir, cluster string, reg *registry.Registry) (Loaded, error) {
 	if err != nil {
 		return Loaded{}, fmt.Errorf("snapshot: %w", err)
 	}
-	head, c, err := read(f, cluster)
-	if err = errors.Join(err, f.Close()); err != nil {
+	loaded, err := Decode(f, cluster, reg)
+	return loaded, errors.Join(err, f.Close())
+}
+
+// Decode is Load for the bytes of a snapshot.
+func Decode(r io.Reader, cluster string, reg *registry.Registry) (Loaded, error) {
+	head, c, err := read(r, cluster)
+	if err != nil {
 		return Loaded{}, fmt.Errorf("snapshot: %w", err)
 	}
 	refused := 0

@@ -1,0 +1,108 @@
+package simulate
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/registryd/registryd/acceptor"
+)
+
+// extremes are what a seed decides beside the events of old, with a generator of
+// its own: a seed's events of old are what they were before there were extremes.
+type extremes struct {
+	mixed      bool          // clients ask for leases of all lengths, and change them
+	quiet      time.Duration // how long there are no faults before the promises must hold
+	batchDelay time.Duration
+	evictors   bool // nodes evict by Eureka's policy, not all that has expired at once
+}
+
+// Times of extremes.
+const (
+	longQuiet  = 11 * time.Minute // tombstones are forgotten meanwhile
+	outageTime = 8 * time.Minute  // a node that is away for longer may miss a cancel that all others have forgotten
+)
+
+// never is how often a kind comes that comes in an emphasis only.
+const never = 0
+
+// addExtremes draws the extremes of a plan. An emphasis has those that it names,
+// and no others.
+func (p *plan) addExtremes(much emphasis) {
+	rng := rand.New(rand.NewPCG(p.seed, 0x65787472))
+	some := func(k kind, oneIn int) bool { // never: in an emphasis only
+		drawn := rng.IntN(max(1, oneIn)) == 0 && oneIn != never
+		if much != nil {
+			return much[k] > 0
+		}
+		return drawn
+	}
+	old := p.rng
+	p.rng = rng
+	defer func() { p.rng = old }()
+	p.extremes = extremes{quiet: quietTime, batchDelay: acceptor.DefaultDelay}
+	p.mixed = some(mixedLeases, never)
+	if some(slowBatches, 8) {
+		p.batchDelay = p.between(2*time.Second, 5*time.Second)
+	}
+	p.evictors = some(realEvictors, 3)
+	if some(quietLong, never) {
+		p.quiet = longQuiet
+	}
+	if some(outage, never) {
+		p.addOutage()
+	}
+}
+
+// addOutage has one node, or all, be away until tombstones may be forgotten.
+func (p *plan) addOutage() {
+	away := outageTime + rand64(p.rng, 2*time.Minute)
+	at := p.between(30*time.Second, faultTime-time.Minute)
+	e := event{kind: crash, at: at, node: p.rng.IntN(p.nodes), lasts: away}
+	e.snapshot = p.snapshots()
+	if p.rng.IntN(3) > 0 {
+		for i := range e.snapshot {
+			e.snapshot[i] = rand64(p.rng, 15*time.Second)
+		}
+	}
+	if p.rng.IntN(2) == 0 {
+		e.kind = allDown
+		for i := range e.downs {
+			e.downs[i] = away + p.between(0, 10*time.Second)
+		}
+	}
+	p.add(e)
+	p.faults = max(p.faults, at+away+p.between(20*time.Second, 2*time.Minute))
+}
+
+// lease is what a client asks for when it registers.
+type lease struct{ interval, duration time.Duration }
+
+// usual is the duration that most clients ask for.
+const usual = 90 * time.Second
+
+// term is how long a lease lasts after a renewal.
+func (l lease) term() time.Duration { return max(l.duration, l.interval+5*time.Second) }
+
+// retirement is how long after the last renewal nobody may know of an instance
+// any more whose lease was never longer.
+func retirement(longest time.Duration) time.Duration { return 2*longest + 5*time.Minute }
+
+// drawLease returns a lease: in half of all cases the usual one, with the interval.
+func drawLease(rng *rand.Rand, interval time.Duration) lease {
+	seconds := func(lo, hi int) time.Duration { return time.Duration(lo+rng.IntN(hi-lo+1)) * time.Second }
+	if rng.IntN(2) == 0 {
+		return lease{interval, usual}
+	}
+	switch rng.IntN(4) {
+	case 0:
+		duration := seconds(1, 10)
+		return lease{max(time.Second, duration/3), duration}
+	case 1:
+		duration := seconds(5*60, 20*60)
+		return lease{[...]time.Duration{interval, duration / 3}[rng.IntN(2)], duration}
+	case 2:
+		return lease{interval, time.Hour}
+	default: // it believes that the duration is counted from the next renewal
+		return lease{seconds(100, 600), seconds(10, 90)}
+	}
+}

@@ -1,0 +1,259 @@
+package simulate
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/registryd/registryd/registry"
+)
+
+// silent is how long the network must have been without faults for peers to
+// know each other.
+const silent = 5 * time.Second
+
+// Reasons for which a cancelled instance may be listed until its lease ends.
+const (
+	// Of two actions through two nodes that have not heard of each other the
+	// later wins: here an override, and metadata above it, which alone would not.
+	operatorUnheard = "an operator changed an instance through a node that had not heard of its cancel, " +
+		"or of its latest data"
+	// No node has the tombstone any more, nor has its snapshot, and its time was
+	// over when the last one forgot it.
+	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
+)
+
+// Times after the end of the faults.
+const (
+	mendTime = 20 * time.Second // until cancelled instances are gone for good
+	// recoverTime is until what lives is listed for good: a pipeline may wait for
+	// half a minute, and a client too.
+	recoverTime = 65 * time.Second
+)
+
+// transit is how much younger than the truth a lease may look: an age does not
+// count its own way.
+const transit = 15 * time.Second
+
+// termOf is how long the lease of a record lasts after a renewal.
+func termOf(r *registry.Record) time.Duration {
+	if r.Info == nil {
+		return r.Duration
+	}
+	return lease{time.Duration(r.Info.LeaseInfo.RenewalIntervalInSecs) * time.Second, r.Duration}.term()
+}
+
+// forget notes what nobody knows any more and was old enough to be forgotten. It is
+// called after what may have made a node forget.
+func (w *world) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.clients {
+		if c == nil || time.Since(c.renewed) < retirement(c.longest) {
+			continue
+		}
+		known, cancel := false, false
+		for i := range w.plan.nodes {
+			var entry registry.Entry
+			var ok bool
+			if p := w.procs[i]; p != nil {
+				entry, _, ok = p.reg.Entry(c.key)
+			} else {
+				entry, ok = w.snaps[i].entry(c.key)
+			}
+			known, cancel = known || ok, cancel || ok && !entry.Record.Live
+		}
+		if !known {
+			delete(w.floors, c.key)
+			c.overridden = ""
+		}
+		if !cancel && c.phase == cancelled && time.Since(c.changed) > retirement(c.longest) {
+			c.forgotten = true
+		}
+	}
+}
+
+// fate is what is true of a client at one moment.
+type fate struct {
+	phase                           phase
+	restored                        time.Time
+	changed, heard, late, renewed   time.Time
+	lost, forgotten, unheard        bool
+	interval, term, longest, margin time.Duration
+}
+
+func (c *client) fate() fate {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	return fate{
+		phase: c.phase, restored: c.world.restored,
+		changed: c.changed, heard: c.heard, late: c.late, renewed: c.renewed,
+		lost: c.lost, forgotten: c.forgotten, unheard: c.unheard.After(c.changed),
+		interval: c.asked.interval, term: c.asked.term(), longest: c.longest,
+		margin: min(30*time.Second, c.asked.term()/3),
+	}
+}
+
+// mustBeListed reports whether some node must know in the end that the client
+// lives: it was heard since the faults ended, or its lease is still good and not
+// all who knew it have crashed.
+func (c *client) mustBeListed() bool {
+	f := c.fate()
+	return f.phase == running && (f.heard.Sub(c.world.begun) > c.world.plan.faults+mendTime ||
+		!f.lost && f.heard.After(f.changed) && time.Since(f.heard) < f.term-f.margin)
+}
+
+// leaseEnds returns when the lease that a node holds must have ended. What a node
+// restored of a cancel looks no older than it did when it was written, and a lease
+// of the instance's next life joins that age.
+func (c *client) leaseEnds(h *holding) time.Time {
+	f := c.fate()
+	renewed := f.renewed.Add(transit)
+	for _, at := range []time.Time{time.Now().Add(-h.proc.reg.Up()), f.restored} {
+		if at.After(renewed) {
+			renewed = at
+		}
+	}
+	return renewed.Add(termOf(&h.entry.Record))
+}
+
+// watch looks at all nodes each second, from the end of the faults on.
+func (w *world) watch() {
+	told, equal := make(map[string]bool), true
+	violate := func(kind string, c *client, p *proc, format string, args ...any) {
+		if key := fmt.Sprint(kind, c.id, p.name); !told[key] {
+			told[key] = true
+			w.violate("%s %s", c.key, fmt.Sprintf(format, args...))
+		}
+	}
+	for w.since() < w.plan.end()-settle-2*time.Second {
+		time.Sleep(time.Second)
+		calm := w.since() - w.plan.faults
+		for _, c := range w.clients {
+			f := c.fate()
+			w.watchAnywhere(c, &f, calm, violate)
+			for i := range w.plan.nodes {
+				p := w.proc(i)
+				if p == nil {
+					continue
+				}
+				w.watchListed(c, &f, p, calm, violate)
+				w.watchLease(c, &f, p, calm, violate)
+			}
+		}
+		if equal && w.plan.quiet == longQuiet && calm > w.plan.recovered() {
+			equal = w.watchDigests()
+		}
+	}
+}
+
+// recovered is how long after the end of the faults every pipeline is in step.
+func (p *plan) recovered() time.Duration { return recoverTime + 2*p.batchDelay }
+
+// queue is how long an expired instance may wait for the others to be evicted: of
+// so few instances Eureka's policy evicts one in a pass.
+func (p *plan) queue() time.Duration {
+	if p.evictors {
+		return instances * registry.DefaultEvictionInterval
+	}
+	return 0
+}
+
+// violation notes what a client at a node violates, each kind once.
+type violation func(kind string, c *client, p *proc, format string, args ...any)
+
+// watchAnywhere checks that what lives is listed somewhere.
+func (w *world) watchAnywhere(c *client, f *fate, calm time.Duration, violate violation) {
+	if f.phase != running || !w.plan.exact || f.lost || calm <= silent || !f.heard.After(f.changed) ||
+		time.Since(f.heard) > f.term-f.margin || time.Since(f.heard) < silent || time.Since(f.late) < f.longest {
+		return
+	}
+	for i := range w.plan.nodes {
+		if p := w.proc(i); p == nil || p.present(c.key) {
+			return
+		}
+	}
+	violate("nowhere", c, w.proc(0), "lives, was heard at %v and is listed nowhere", f.heard.Sub(w.begun))
+}
+
+// watchListed checks that a node lists what lives, and nothing that was cancelled.
+func (w *world) watchListed(c *client, f *fate, p *proc, calm time.Duration, violate violation) {
+	mend := mendTime + w.plan.batchDelay
+	switch listed := p.present(c.key); {
+	case f.phase == cancelled && listed:
+		switch {
+		case !w.plan.exact || calm <= mend || time.Since(f.changed) <= mend || f.lost || f.late.After(f.changed):
+		case f.forgotten:
+			w.excuse(tombstoneRetired)
+		case f.unheard:
+			w.excuse(operatorUnheard)
+		default:
+			violate("listed", c, p, "was cancelled at %v and is listed at %s", f.changed.Sub(w.begun), p.name)
+		}
+	case f.phase == running && !listed && calm > w.plan.recovered() && f.heard.Sub(w.begun) > w.plan.faults+mend &&
+		time.Since(f.heard) > 5*time.Second+w.plan.batchDelay && time.Since(f.heard) < f.term-f.margin:
+		violate("unlisted", c, p, "lives, was heard at %v and is not listed at %s", f.heard.Sub(w.begun), p.name)
+	}
+}
+
+// watchLease checks the age that a node has a lease of.
+func (w *world) watchLease(c *client, f *fate, p *proc, calm time.Duration, violate violation) {
+	entry, evicted, ok := p.reg.Entry(c.key)
+	if !ok || evicted || !entry.Record.Live {
+		return
+	}
+	age := time.Since(f.renewed)
+	if entry.Age < age-transit && f.renewed.After(f.restored) {
+		violate("younger", c, p, "was renewed %v ago for the last time, %s says %v", age, p.name, entry.Age)
+	}
+	// In calm a renewal comes each interval, and is everywhere one delay later.
+	known := max(age, f.interval+2*time.Second) + w.plan.batchDelay + 3*time.Second
+	if f.phase == running && calm > w.plan.recovered()+2*known && entry.Age > known {
+		violate("older", c, p, "was renewed %v ago, %s says %v", age, p.name, entry.Age)
+	}
+	ends := c.leaseEnds(&holding{proc: p, entry: entry})
+	patience := 2*registry.DefaultEvictionInterval + w.plan.queue()
+	if f.phase == down && p.node != w.plan.preserves && calm > w.plan.recovered() && time.Since(ends) > patience {
+		violate("dead", c, p, "is dead since %v and listed at %s: renewed %v ago, %s says %v of a term of %v",
+			f.changed.Sub(w.begun), p.name, age, p.name, entry.Age, termOf(&entry.Record))
+	}
+}
+
+// watchDigests checks that all digests are equal, and returns false when it has
+// found that they aren't.
+func (w *world) watchDigests() bool {
+	w.mu.Lock()
+	changed := w.changed
+	w.mu.Unlock()
+	if time.Since(changed) < 6*time.Second+w.plan.batchDelay {
+		return true
+	}
+	first := w.proc(0)
+	for i := range w.plan.nodes {
+		p := w.proc(i)
+		if p == nil || first == nil {
+			return true
+		}
+		if p.reg.Digest() != first.reg.Digest() && !w.mayDiffer() {
+			w.violate("the digest of %s is %016x, of %s %016x", first.name, first.reg.Digest(), p.name, p.reg.Digest())
+			return false
+		}
+	}
+	return true
+}
+
+// mayDiffer reports whether some node has an instance that another declines: its
+// lease has expired, and it is not evicted yet.
+func (w *world) mayDiffer() bool {
+	for _, c := range w.clients {
+		expired, unknown := false, false
+		for i := range w.plan.nodes {
+			entry, evicted, ok := w.proc(i).reg.Entry(c.key)
+			unknown = unknown || !ok
+			expired = expired || ok && entry.Record.Live && !evicted && entry.Age > termOf(&entry.Record)
+		}
+		if expired && unknown {
+			return true
+		}
+	}
+	return false
+}

@@ -219,6 +219,13 @@ func document(w http.ResponseWriter, code int, contentType string, body []byte) 
 	return code
 }
 
+// notEncoded answers where what a node tells of itself can't be written: a fault
+// of its own.
+func (h *Handler) notEncoded(w http.ResponseWriter, what string, err error) int {
+	h.log.Error("answer not encoded", "what", what, "err", err)
+	return text(w, http.StatusInternalServerError, what+" not encoded")
+}
+
 // maxPooled is how large a buffer may be to be kept for the next answer, in
 // bytes.
 const maxPooled = 256 << 10

@@ -1,8 +1,8 @@
 package api
 
 import (
+	"encoding/json"
 	"net/http"
-	"strconv"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -90,23 +90,17 @@ func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, find fun
 // (ServerInfoResource). Overrides belong to an application and an id here: of
 // two applications with one id the first by name is told.
 func (h *Handler) overrides(w http.ResponseWriter) int {
-	body := []byte{'{'}
-	told := make(map[string]bool)
-	list := h.reg.Applications()
-	for _, app := range list.Applications {
+	all := make(map[string]eureka.Status)
+	for _, app := range h.reg.Applications().Applications {
 		for _, i := range app.Instances {
-			id := i.ID()
-			if i.OverriddenStatus == eureka.StatusUnknown || told[id] {
-				continue
+			if _, told := all[i.ID()]; !told && i.OverriddenStatus != eureka.StatusUnknown {
+				all[i.ID()] = i.OverriddenStatus
 			}
-			if len(told) > 0 {
-				body = append(body, ',')
-			}
-			told[id] = true
-			body = appendJSONString(body, id)
-			body = append(body, ':')
-			body = strconv.AppendQuote(body, string(i.OverriddenStatus))
 		}
 	}
-	return h.sendList(w, eureka.JSON.ContentType(), append(body, '}'))
+	body, err := json.Marshal(all)
+	if err != nil {
+		return h.notEncoded(w, "overrides", err)
+	}
+	return h.sendList(w, eureka.JSON.ContentType(), body)
 }

@@ -107,8 +107,7 @@ func (h *Handler) overview(w http.ResponseWriter) int {
 	o.Overdue = overdue(h.reg.Applications(), time.Now())
 	body, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
-		h.log.Error("status not encoded", "err", err)
-		return text(w, http.StatusInternalServerError, "status not encoded") // a number that is none
+		return h.notEncoded(w, "overview", err) // a number that is none
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	return document(w, http.StatusOK, eureka.JSON.ContentType(), append(body, '\n'))

@@ -1,6 +1,9 @@
 package api
 
 import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -48,12 +51,14 @@ func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
 		{"available-replicas", strings.Join(available, ",")},
 		{"unavailable-replicas", strings.Join(unavailable, ",")},
 	}
-	return h.render(w, http.StatusOK, f.ContentType(), func(b []byte) []byte {
-		if f == eureka.XML {
-			return appendXMLStatus(b, general, application, node.Ready)
-		}
-		return appendJSONStatus(b, general, application, node.Ready)
-	})
+	if f == eureka.XML {
+		return document(w, http.StatusOK, f.ContentType(), appendXMLStatus(nil, general, application, node.Ready))
+	}
+	body, err := jsonStatus(general, application, node.Ready)
+	if err != nil {
+		return h.notEncoded(w, "status", err)
+	}
+	return document(w, http.StatusOK, f.ContentType(), body)
 }
 
 // xmlStatus is Java's name for the page, which its XML spells out.
@@ -80,27 +85,30 @@ func appendXMLStats(b []byte, name string, stats []stat) []byte {
 	return append(append(append(b, "</"...), name...), '>')
 }
 
-func appendJSONStatus(b []byte, general, application []stat, healthy bool) []byte {
-	b = append(b, `{"generalStats":`...)
-	b = appendJSONStats(b, general)
-	b = append(b, `,"applicationStats":`...)
-	b = appendJSONStats(b, application)
-	b = append(b, `,"isHeathly":`...)
-	b = strconv.AppendBool(b, healthy)
-	return append(b, '}')
+// jsonStatus is the page in JSON, which only Netflix's server has.
+func jsonStatus(general, application []stat, healthy bool) ([]byte, error) {
+	members := func(stats []stat) map[string]string {
+		m := make(map[string]string, len(stats))
+		for _, s := range stats {
+			m[s.name] = s.value
+		}
+		return m
+	}
+	return json.Marshal(struct {
+		General     map[string]string `json:"generalStats"`
+		Application map[string]string `json:"applicationStats"`
+		Healthy     bool              `json:"isHeathly"`
+	}{members(general), members(application), healthy})
 }
 
-func appendJSONStats(b []byte, stats []stat) []byte {
-	b = append(b, '{')
-	for i, s := range stats {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = appendJSONString(b, s.name)
-		b = append(b, ':')
-		b = appendJSONString(b, s.value)
+// appendXMLText appends s as the text of an element. What XML has no characters
+// for is repaired.
+func appendXMLText(b []byte, s string) []byte {
+	var out bytes.Buffer
+	if err := xml.EscapeText(&out, []byte(strings.ToValidUTF8(s, "\uFFFD"))); err != nil {
+		return b // a buffer takes all
 	}
-	return append(b, '}')
+	return append(b, out.Bytes()...)
 }
 
 // uptimeText writes a time as Eureka does: days, then hours:minutes.

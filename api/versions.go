@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/registryd/registryd/eureka"
@@ -50,20 +51,12 @@ func (h *Handler) versions(w http.ResponseWriter) int {
 	}
 	body, err := json.Marshal(out)
 	if err != nil {
-		h.log.Error("versions not encoded", "err", err)
-		return text(w, http.StatusInternalServerError, "versions not encoded")
+		return h.notEncoded(w, "versions", err)
 	}
 	return h.sendList(w, eureka.JSON.ContentType(), body)
 }
 
-func hex16(n uint64) string {
-	const digits = "0123456789abcdef"
-	var out [16]byte
-	for i := range out {
-		out[15-i] = digits[n>>(4*i)&15]
-	}
-	return string(out[:])
-}
+func hex16(n uint64) string { return fmt.Sprintf("%016x", n) }
 
 // repair has the node compare itself with its peers now.
 func (h *Handler) repair(w http.ResponseWriter) int {

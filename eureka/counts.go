@@ -37,15 +37,6 @@ func (c *StatusCounts) Remove(s Status) { c.n[statusIndex(s)]-- }
 // Count returns how many instances have the status.
 func (c *StatusCounts) Count(s Status) int { return c.n[statusIndex(s)] }
 
-// Total returns how many instances were counted.
-func (c *StatusCounts) Total() int {
-	total := 0
-	for _, n := range c.n {
-		total += n
-	}
-	return total
-}
-
 // HashCode returns Eureka's apps__hashcode of the counts: each status that
 // occurs, by name, with its number, as in "DOWN_1_UP_8_". It is empty when
 // nothing was counted. A client that computes another one from what it holds

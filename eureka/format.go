@@ -60,28 +60,6 @@ func (f Format) AppendInstanceDocument(dst []byte, i *InstanceInfo) []byte {
 	return append(dst, '}')
 }
 
-// AppendApplicationDocument appends the answer that holds a single application.
-func (f Form) AppendApplicationDocument(dst []byte, a Application) []byte {
-	w := NewApplicationWriter(dst, f, a.Name)
-	for _, i := range a.Instances {
-		w.add(i)
-	}
-	return w.Close()
-}
-
-// AppendApplications appends a list answer. An application without instances is
-// not listed, as in Eureka.
-func (f Form) AppendApplications(dst []byte, a Applications) []byte {
-	w := NewListWriter(dst, f, a.Version, a.HashCode)
-	for _, app := range a.Applications {
-		w.Application(app.Name)
-		for _, i := range app.Instances {
-			w.add(i)
-		}
-	}
-	return w.Close()
-}
-
 // wireStatus is what is written for s: readers know five statuses only, and
 // Spring's client fails its whole fetch on a sixth.
 func wireStatus(s Status) Status {

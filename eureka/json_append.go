@@ -3,7 +3,8 @@ package eureka
 import (
 	"slices"
 	"strconv"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // What Eureka's JSON says in the language of its classes.
@@ -178,40 +179,6 @@ func appendJSONWord(dst []byte, s string) []byte {
 
 // appendJSONString quotes s. Bytes that are not UTF-8 become U+FFFD.
 func appendJSONString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	start := 0
-	for n := 0; n < len(s); {
-		c := s[n]
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRuneInString(s[n:])
-			if r == utf8.RuneError && size == 1 {
-				dst = append(append(dst, s[start:n]...), "\ufffd"...)
-				start = n + 1
-			}
-			n += size
-			continue
-		}
-		if c >= ' ' && c != '"' && c != '\\' {
-			n++
-			continue
-		}
-		dst = append(dst, s[start:n]...)
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, `\n`...)
-		case '\r':
-			dst = append(dst, `\r`...)
-		case '\t':
-			dst = append(dst, `\t`...)
-		default:
-			dst = append(dst, `\u00`...)
-			dst = append(dst, hex[c>>4], hex[c&0xf])
-		}
-		n++
-		start = n
-	}
-	return append(append(dst, s[start:]...), '"')
+	dst, _ = jsontext.AppendQuote(dst, s) //nolint:errcheck // Only of such bytes, which are replaced all the same.
+	return dst
 }

@@ -27,7 +27,14 @@ func AppendReplicationList(dst []byte, l ReplicationList) []byte {
 
 // JoinReplicationList appends a list made of items that [AppendItem] made.
 func JoinReplicationList(dst []byte, items [][]byte) []byte {
-	return join(dst, ReplicationListHead, items, ReplicationListTail)
+	dst = append(dst, ReplicationListHead...)
+	for n, item := range items {
+		if n > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, item...)
+	}
+	return append(dst, ReplicationListTail...)
 }
 
 // AppendItem appends one item as JSON, in the order that Eureka writes. What is
@@ -69,12 +76,6 @@ func AppendReplicationListResponse(dst []byte, l ReplicationListResponse) []byte
 	return append(dst, ReplicationListResponseTail...)
 }
 
-// JoinReplicationListResponse appends an answer made of results that
-// [AppendResult] made.
-func JoinReplicationListResponse(dst []byte, results [][]byte) []byte {
-	return join(dst, ReplicationListResponseHead, results, ReplicationListResponseTail)
-}
-
 // AppendResult appends one result as JSON.
 func AppendResult(dst []byte, r *Result) []byte {
 	dst = strconv.AppendInt(append(dst, `{"statusCode":`...), int64(r.StatusCode), 10)
@@ -85,17 +86,6 @@ func AppendResult(dst []byte, r *Result) []byte {
 		dst = appendState(append(dst, `,"registryd":`...), r.State)
 	}
 	return append(dst, '}')
-}
-
-func join(dst []byte, head string, parts [][]byte, tail string) []byte {
-	dst = append(dst, head...)
-	for n, part := range parts {
-		if n > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, part...)
-	}
-	return append(dst, tail...)
 }
 
 func appendState(dst []byte, s *State) []byte {

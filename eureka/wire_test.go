@@ -291,41 +291,6 @@ func root(body []byte) string {
 	return text[:end]
 }
 
-// A list put together from encoded instances is the list.
-func TestListWriter(t *testing.T) {
-	all := load(t, "server")
-	a, err := DecodeApplications(JSON, find(t, all, "029-get-apps-json").resp.body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, form := range []Form{{JSON, false}, {JSON, true}, {XML, false}, {XML, true}} {
-		w := NewListWriter([]byte("before"), form, a.Version, a.HashCode)
-		w.Application("EMPTY") // never listed
-		for _, app := range a.Applications {
-			w.Application(app.Name)
-			for _, i := range app.Instances {
-				w.Instance(form.AppendInstance(nil, i))
-			}
-		}
-		got, want := string(w.Close()), "before"+string(form.AppendApplications(nil, a))
-		if got != want {
-			t.Errorf("%+v:\n got %s\nwant %s", form, got, want)
-		}
-		if w.Len() != len(want) {
-			t.Errorf("%+v: Len is %d, want %d", form, w.Len(), len(want))
-		}
-		for _, app := range a.Applications {
-			w := NewApplicationWriter(nil, form, app.Name)
-			for _, i := range app.Instances {
-				w.Instance(form.AppendInstance(nil, i))
-			}
-			if got, want := string(w.Close()), string(form.AppendApplicationDocument(nil, app)); got != want {
-				t.Errorf("%+v: application:\n got %s\nwant %s", form, got, want)
-			}
-		}
-	}
-}
-
 // The empty documents are those of a server that knows nobody.
 func TestEmptyDocuments(t *testing.T) {
 	all := load(t, "server")

@@ -71,9 +71,7 @@ func (m *Members) advance(at Moment, out *[]Event) {
 	if m.want && !m.running && at.Mono >= m.retryAt {
 		switch s := m.Sources(); {
 		case s.One && m.link.Up || len(s.Peers) > 0 && m.waited(at):
-			if !m.overdue(at) || m.partial {
-				m.begin(at, out)
-			}
+			m.begin(at, out)
 		case m.alone(at):
 			m.complete()
 		}

@@ -63,9 +63,6 @@ func (m *Members) SetLink(l Link, at Moment) []Event {
 	if l.Up && anew {
 		m.newSession(at)
 	}
-	if !l.Up {
-		m.echoed = false
-	}
 	return m.leave(at, out)
 }
 
@@ -198,6 +195,9 @@ func (m *Members) Next(at Moment) time.Duration {
 	due := m.began.Mono
 	if m.ticked {
 		due = m.tick.Mono + Interval
+	}
+	if !m.link.Up && (!m.opened || m.paused) {
+		due = min(due, m.tick.Mono+AskAgain) // the caller may only now and then look at the link
 	}
 	for _, t := range [...]time.Duration{
 		m.announce, m.answered, m.session + LateBrokers, m.quiet(), m.goneOn + LateComers, m.retryAt, m.deadline(at),

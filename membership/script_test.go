@@ -83,7 +83,7 @@ func (w *world) run(cmd script.Command) string {
 	case "wall": // is set
 		w.wall = w.wall.Add(cmd.WordDuration(0))
 	case "page":
-		w.Progress(w.round, cmd.Int("entries", 0), w.at())
+		w.Progress(uint64(cmd.Int("round", int(w.round))), cmd.Int("entries", 0), w.at())
 	case "synced", "failed":
 		w.do(w.Synced(uint64(cmd.Int("round", int(w.round))), cmd.Name == "synced", w.at()))
 	case "asked":

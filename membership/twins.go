@@ -39,12 +39,15 @@ type sighting struct {
 // again takes a presence and reports whether its node is alive: it has spoken
 // before, at least sightingGap ago, and its clock has gone on as ours did
 // meanwhile. Messages that waited somewhere arrive closer together than they were
-// sent.
+// sent. Of several incarnations it watches the oldest that is not silent.
 func (s *sighting) again(p *Presence, at Moment) bool {
 	before := *s
 	now := sighting{p.Incarnation, p.sent(), at.Mono}
 	if before.incarnation != now.incarnation {
-		*s = now
+		free := before.incarnation == uuid.Nil || now.at-before.at > Silence
+		if free || older(now.incarnation, before.incarnation) {
+			*s = now
+		}
 		return false
 	}
 	gap, sent := now.at-before.at, now.sent.Sub(before.sent)
@@ -65,7 +68,9 @@ func (m *Members) hearOwn(p Presence, at Moment, out *[]Event) {
 	alive := m.rival.again(&p, at) && !m.lastWords(&p)
 	switch {
 	case p.State == Leaving:
-		m.rivaled = m.rivaled && !known
+		if known {
+			m.rival, m.rivaled = sighting{}, false
+		}
 		if m.superseded && p.Incarnation == m.olderOne {
 			m.unsupersede(at, out)
 		}

@@ -41,7 +41,8 @@ var _ http.Handler = (*Handler)(nil)
 // New returns a handler that serves reg. It fails on an option out of bounds and
 // on metrics that are registered already.
 func New(reg *registry.Registry, opts Options) (*Handler, error) {
-	if err := opts.setDefaults(); err != nil {
+	opts, err := opts.withDefaults()
+	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	t, err := parsePage()

@@ -68,11 +68,11 @@ func newMetrics(sending *budget) *metrics {
 		}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_api_requests_total", Help: "Requests answered, by what they asked for and by status code.",
-		}, []string{"route", "code"}),
+		}, []string{"operation", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "registryd_api_request_duration_seconds", Help: "Time to answer a request.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
-		}, []string{"route"}),
+		}, []string{"operation"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_api_rejected_bodies_total", Help: "Request bodies refused, by reason.",
 		}, []string{"reason"}),
@@ -83,7 +83,7 @@ func newMetrics(sending *budget) *metrics {
 			Name: "registryd_api_refused_lists_total", Help: "Lists refused because too many bytes of lists were being sent.",
 		}),
 		caches: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_api_list_cache_total", Help: "Lists read, by whether the encoded answer was at hand.",
+			Name: "registryd_api_list_cache_requests_total", Help: "Lists read, by whether the encoded answer was at hand.",
 		}, []string{"list", "result"}),
 	}
 	m.browsers = prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -87,39 +88,37 @@ type Options struct {
 	Gatherer prometheus.Gatherer   // what /metrics shows; nil: that path is not served
 }
 
-func (o *Options) setDefaults() error {
-	if o.MaxBody == 0 {
-		o.MaxBody = DefaultMaxBody
-	}
-	if o.MaxBatchBody == 0 {
-		o.MaxBatchBody = DefaultMaxBatchBody
-	}
-	if o.MaxBatches == 0 {
-		o.MaxBatches = DefaultMaxBatches
-	}
-	if o.MaxListBytes == 0 {
-		o.MaxListBytes = DefaultMaxListBytes
-	}
-	if o.MaxAge == 0 {
-		o.MaxAge = DefaultMaxAge
-	}
+// withDefaults returns the options in full, or all that is wrong with them.
+func (o Options) withDefaults() (Options, error) {
+	o.MaxBody = cmp.Or(o.MaxBody, DefaultMaxBody)
+	o.MaxBatchBody = cmp.Or(o.MaxBatchBody, DefaultMaxBatchBody)
+	o.MaxBatches = cmp.Or(o.MaxBatches, DefaultMaxBatches)
+	o.MaxListBytes = cmp.Or(o.MaxListBytes, DefaultMaxListBytes)
+	o.MaxAge = cmp.Or(o.MaxAge, DefaultMaxAge)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	var errs []error
+	var missing error
 	if o.Node == nil {
-		errs = append(errs, errors.New("node is missing"))
+		missing = errors.New("node is missing")
 	}
-	for _, bound := range []struct {
-		name string
-		n    int
-	}{{"max body", o.MaxBody}, {"max batch body", o.MaxBatchBody}, {"max batches", o.MaxBatches}, {"max list bytes", o.MaxListBytes}} {
-		if bound.n < 1 {
-			errs = append(errs, fmt.Errorf("%s %d: less than 1", bound.name, bound.n))
-		}
+	return o, errors.Join(
+		missing,
+		atLeastOne("max body", o.MaxBody), atLeastOne("max batch body", o.MaxBatchBody), atLeastOne("max batches", o.MaxBatches),
+		atLeastOne("max list bytes", o.MaxListBytes), notNegative("max age", o.MaxAge),
+	)
+}
+
+func atLeastOne(name string, n int) error {
+	if n < 1 {
+		return fmt.Errorf("%s %d: less than 1", name, n)
 	}
-	if o.MaxAge < 0 {
-		errs = append(errs, fmt.Errorf("max age %v: less than 0", o.MaxAge))
+	return nil
+}
+
+func notNegative(name string, d time.Duration) error {
+	if d < 0 {
+		return fmt.Errorf("%s %v: less than 0", name, d)
 	}
-	return errors.Join(errs...)
+	return nil
 }

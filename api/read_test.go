@@ -319,17 +319,17 @@ func TestMetrics(t *testing.T) {
 	n.want(t, 404, "GET", "/eureka/<nonsense>/"+strings.Repeat("x", 100), "")
 	body := n.want(t, 200, "GET", "/metrics", "").Body.String()
 	for _, want := range []string{
-		`registryd_api_requests_total{code="200",route="heartbeat"} 2`,
-		`registryd_api_requests_total{code="404",route="heartbeat"} 1`,
-		`registryd_api_requests_total{code="204",route="register"} 1`,
-		`registryd_api_requests_total{code="415",route="register"} 1`,
-		`registryd_api_requests_total{code="404",route="not_found"} 1`,
-		`registryd_api_request_duration_seconds_count{route="heartbeat"} 3`,
+		`registryd_api_requests_total{code="200",operation="heartbeat"} 2`,
+		`registryd_api_requests_total{code="404",operation="heartbeat"} 1`,
+		`registryd_api_requests_total{code="204",operation="register"} 1`,
+		`registryd_api_requests_total{code="415",operation="register"} 1`,
+		`registryd_api_requests_total{code="404",operation="not_found"} 1`,
+		`registryd_api_request_duration_seconds_count{operation="heartbeat"} 3`,
 		`registryd_api_requests_in_flight 1`,
 		`registryd_api_rejected_bodies_total{reason="content_type"} 1`,
 		`registryd_api_rejected_bodies_total{reason="malformed"} 1`,
-		`registryd_api_list_cache_total{list="apps",result="miss"} 1`,
-		`registryd_api_list_cache_total{list="apps",result="hit"} 1`,
+		`registryd_api_list_cache_requests_total{list="apps",result="miss"} 1`,
+		`registryd_api_list_cache_requests_total{list="apps",result="hit"} 1`,
 	} {
 		if !strings.Contains(body, want+"\n") {
 			t.Errorf("metrics lack %s", want)

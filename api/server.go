@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,16 +16,11 @@ import (
 // Bounds of a [Server], where ServerOptions leave them out.
 const (
 	DefaultReadHeaderTimeout = 5 * time.Second
-	DefaultReadTimeout       = 30 * time.Second // headers and body
-	DefaultWriteTimeout      = 60 * time.Second // from the headers' end to the answer's
 	// DefaultIdleTimeout is how long a connection is kept without a request:
 	// beyond Eureka's heartbeat of 30 s, and beyond the 90 s after which many
 	// clients and proxies give up one of theirs. A client that sends on a
 	// connection which is just being closed would meet an error.
 	DefaultIdleTimeout = 120 * time.Second
-	// DefaultMaxHeaderBytes bounds the request line, and so metadata in a
-	// query, together with the headers.
-	DefaultMaxHeaderBytes = 64 << 10
 	// DefaultMaxConnections is how many connections are open at a time; others
 	// wait to be accepted. A client of Eureka keeps one or two.
 	DefaultMaxConnections = 32 << 10
@@ -32,55 +28,38 @@ const (
 	DefaultShutdownTimeout = 5 * time.Second
 )
 
+// Bounds of every [Server].
+const (
+	ReadTimeout  = 30 * time.Second // headers and body
+	WriteTimeout = 60 * time.Second // from the headers' end to the answer's
+	// MaxHeaderBytes bounds the request line, and so metadata in a query,
+	// together with the headers. net/http allows 4 KiB more.
+	MaxHeaderBytes = 64 << 10
+)
+
 // ServerOptions of a [Server]. A zero field means its default.
 type ServerOptions struct {
 	ReadHeaderTimeout time.Duration
-	ReadTimeout       time.Duration
-	WriteTimeout      time.Duration
 	IdleTimeout       time.Duration
-	MaxHeaderBytes    int // bytes; net/http allows 4 KiB more
 	MaxConnections    int
 	ShutdownTimeout   time.Duration
 	Logger            *slog.Logger
 	Metrics           prometheus.Registerer // nil: nowhere
 }
 
-func (o *ServerOptions) setDefaults() error {
-	var errs []error
-	for _, d := range []struct {
-		name  string
-		field *time.Duration
-		value time.Duration
-	}{
-		{"read header timeout", &o.ReadHeaderTimeout, DefaultReadHeaderTimeout},
-		{"read timeout", &o.ReadTimeout, DefaultReadTimeout},
-		{"write timeout", &o.WriteTimeout, DefaultWriteTimeout},
-		{"idle timeout", &o.IdleTimeout, DefaultIdleTimeout},
-		{"shutdown timeout", &o.ShutdownTimeout, DefaultShutdownTimeout},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
-		if *d.field < 0 {
-			errs = append(errs, fmt.Errorf("%s %v: less than 0", d.name, *d.field))
-		}
-	}
-	if o.MaxHeaderBytes == 0 {
-		o.MaxHeaderBytes = DefaultMaxHeaderBytes
-	}
-	if o.MaxConnections == 0 {
-		o.MaxConnections = DefaultMaxConnections
-	}
-	if o.MaxHeaderBytes < 0 {
-		errs = append(errs, fmt.Errorf("max header bytes %d: less than 0", o.MaxHeaderBytes))
-	}
-	if o.MaxConnections < 0 {
-		errs = append(errs, fmt.Errorf("max connections %d: less than 0", o.MaxConnections))
-	}
+// withDefaults returns the options in full, or all that is wrong with them.
+func (o ServerOptions) withDefaults() (ServerOptions, error) {
+	o.ReadHeaderTimeout = cmp.Or(o.ReadHeaderTimeout, DefaultReadHeaderTimeout)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
+	o.MaxConnections = cmp.Or(o.MaxConnections, DefaultMaxConnections)
+	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, DefaultShutdownTimeout)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return errors.Join(errs...)
+	return o, errors.Join(
+		notNegative("read header timeout", o.ReadHeaderTimeout), notNegative("idle timeout", o.IdleTimeout),
+		notNegative("shutdown timeout", o.ShutdownTimeout), atLeastOne("max connections", o.MaxConnections),
+	)
 }
 
 // Server is a listener and what serves it. Its owner calls Run once, or Close.
@@ -96,7 +75,8 @@ type Server struct {
 // NewServer returns a server for a listener, which is its own from then on; with
 // an error it stays the caller's. The server does not accept yet: Run does.
 func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
-	if err := opts.setDefaults(); err != nil {
+	opts, err := opts.withDefaults()
+	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	d := newDoor(l, opts.MaxConnections)
@@ -117,9 +97,9 @@ func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
 		door: d, shutdown: opts.ShutdownTimeout,
 		http: &http.Server{
 			Handler:           d,
-			ReadHeaderTimeout: opts.ReadHeaderTimeout, ReadTimeout: opts.ReadTimeout,
-			WriteTimeout: opts.WriteTimeout, IdleTimeout: opts.IdleTimeout,
-			MaxHeaderBytes: opts.MaxHeaderBytes,
+			ReadHeaderTimeout: opts.ReadHeaderTimeout, ReadTimeout: ReadTimeout,
+			WriteTimeout: WriteTimeout, IdleTimeout: opts.IdleTimeout,
+			MaxHeaderBytes: MaxHeaderBytes,
 			// Broken connections and such: nobody needs to act.
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},

@@ -111,7 +111,7 @@ func TestServer(t *testing.T) {
 	if a := do(t, "HEAD", s.url+"/eureka/apps/NONE", ""); a.code != 404 || a.body != "" {
 		t.Errorf("HEAD of none: status %d, body %q", a.code, a.body)
 	}
-	long := "/eureka/apps/ORDERS/id/metadata?k=" + strings.Repeat("x", api.DefaultMaxHeaderBytes+8<<10)
+	long := "/eureka/apps/ORDERS/id/metadata?k=" + strings.Repeat("x", api.MaxHeaderBytes+8<<10)
 	if a := do(t, "PUT", s.url+long, ""); a.code != 431 {
 		t.Errorf("long query: status %d, want 431", a.code)
 	}
@@ -266,8 +266,8 @@ func TestMaxConnections(t *testing.T) {
 }
 
 func TestListenRefuses(t *testing.T) {
-	_, err := api.Listen(t.Context(), "127.0.0.1:0", api.ServerOptions{ReadTimeout: -1, MaxHeaderBytes: -2, MaxConnections: -3})
-	for _, want := range []string{"read timeout -1ns", "max header bytes -2", "max connections -3"} {
+	_, err := api.Listen(t.Context(), "127.0.0.1:0", api.ServerOptions{ReadHeaderTimeout: -1, IdleTimeout: -2, MaxConnections: -3, ShutdownTimeout: -4})
+	for _, want := range []string{"read header timeout -1ns", "idle timeout -2ns", "max connections -3", "shutdown timeout -4ns"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}

@@ -269,7 +269,7 @@ type httpServer struct {
 
 // startHTTP answers clients, and refuses them until openHTTP.
 func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
-	server, err := api.NewServer(listener, api.ServerOptions{Logger: n.log, Metrics: n.metrics})
+	server, err := api.NewServer(listener, api.ServerOptions{IdleTimeout: n.opts.IdleTimeout, Logger: n.log, Metrics: n.metrics})
 	if err != nil {
 		return httpServer{}, fmt.Errorf("%w: %w", ErrOptions, err)
 	}

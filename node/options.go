@@ -49,6 +49,9 @@ type Options struct {
 	// names without a dot, under which browsers may ask this node; * allows all.
 	// Clients that are no browsers may ask under any name.
 	Hosts []string
+	// IdleTimeout is how long an HTTP connection is kept without a request.
+	// Default api.DefaultIdleTimeout.
+	IdleTimeout time.Duration
 	// Advertise is the service URL told to peers and readers, such as
 	// http://host:8761/eureka/. Default: made of the address listened on.
 	Advertise string

@@ -183,7 +183,7 @@ func (m *mixed) restartNode(ctx context.Context, t *testing.T) {
 	}
 	// Fargo uses c again, with changes too; nobody is told to register again.
 	until(ctx, t, "c answers heartbeats again", func() error {
-		answered, err := m.counter(ctx, m.c, `registryd_api_requests_total{code="200",route="heartbeat"}`)
+		answered, err := m.counter(ctx, m.c, `registryd_api_requests_total{code="200",operation="heartbeat"}`)
 		if err == nil && answered == 0 {
 			err = errors.New("none yet")
 		}

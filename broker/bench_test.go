@@ -39,9 +39,3 @@ func BenchmarkRequest(b *testing.B) {
 		})
 	}
 }
-
-func BenchmarkAppToken(b *testing.B) {
-	for b.Loop() {
-		broker.AppToken("ORDERS.EU WEST")
-	}
-}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"sync"
 	"time"
 
@@ -18,16 +17,12 @@ import (
 const (
 	DefaultRequestTimeout = 2 * time.Second
 	DefaultMaxRequests    = 1024
-	DefaultVersion        = "0.1.0"
 
 	// Pending bounds what has come for one subscription and is not handled yet; beyond it NATS drops, which is counted
 	// as SlowConsumer. Handlers only enqueue, so it is for the moment in which the process stands still.
 	PendingMessages = 8192
 	PendingBytes    = 64 << 20
 )
-
-// semver is the grammar that NATS micro services ask of a version: numbers, then optional pre-release and build.
-var semver = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
 // Options configures a Broker. Exactly one of Embedded, Access.Server and Access.URLs says where the broker is.
 type Options struct {
@@ -41,7 +36,7 @@ type Options struct {
 	// Access reaches a server that somebody else runs.
 	Access Access
 
-	// Version is the node's version as a semantic version, for `nats micro ls`. Default DefaultVersion.
+	// Version is the program's, for `nats micro ls`. One that is no semantic version shows as 0.0.0 with it behind.
 	Version string
 
 	// RequestTimeout bounds a Request whose context has no deadline. Default DefaultRequestTimeout.
@@ -71,9 +66,6 @@ func (o Options) validate() error {
 	}
 	if places != 1 {
 		faults = append(faults, fmt.Errorf("%w: %d of an embedded server, a running one and URLs, want one", ErrOptions, places))
-	}
-	if o.Version != "" && !semver.MatchString(o.Version) {
-		faults = append(faults, fmt.Errorf("%w: version %q is no semantic version", ErrOptions, o.Version))
 	}
 	if o.RequestTimeout < 0 || o.MaxRequests < 0 {
 		faults = append(faults, fmt.Errorf("%w: request time-out and max requests are not negative", ErrOptions))
@@ -120,7 +112,7 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 	b := &Broker{
 		subjects: subjects,
 		node:     options.Node,
-		version:  cmp.Or(options.Version, DefaultVersion),
+		version:  microVersion(options.Version),
 		timeout:  cmp.Or(options.RequestTimeout, DefaultRequestTimeout),
 		log:      component(options.Logger, "broker"),
 		services: map[*Service]struct{}{},

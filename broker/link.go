@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,18 +25,6 @@ const (
 
 	maxNamedErrors = 64 // Texts of errors that are logged once each; more are only counted.
 )
-
-// interest is what a link makes anew on each connection. Its methods are called with the link's lock held.
-type interest interface {
-	// attach subscribes on nc, in place of what it subscribed before.
-	attach(nc *nats.Conn) error
-
-	// name returns the subject that stands for the interest.
-	name() string
-
-	// covers reports whether a subscription to subject is this interest's.
-	covers(subject string) bool
-}
 
 // link owns a sequence of connections: when one has ended, for whatever reason, it opens the next, with options built
 // anew from their files, and makes all interests anew on it. One goroutine, run, does all that.
@@ -265,53 +252,6 @@ func (l *link) firstOf(key string) bool {
 	}
 	l.named[key] = struct{}{}
 	return true
-}
-
-// add makes an interest on the current connection, if there is one, and on each that follows.
-func (l *link) add(i interest) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closing.Load() {
-		return ErrClosed
-	}
-	if l.attached != nil {
-		// A connection that is ending is no fault: the next one gets the interest.
-		if err := i.attach(l.attached); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
-			return err
-		}
-	}
-	l.interests = append(l.interests, i)
-	return nil
-}
-
-// remove takes an interest off the list and calls detach under the same lock.
-func (l *link) remove(i interest, detach func()) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.interests = slices.DeleteFunc(l.interests, func(other interest) bool { return other == i })
-	detach()
-}
-
-// again makes some interests anew on the current connection.
-func (l *link) again(which func(interest) bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, i := range l.interests {
-		if l.attached != nil && which(i) {
-			_ = i.attach(l.attached) //nolint:errcheck // The connection has ended, and the next one gets the interest.
-		}
-	}
-}
-
-// subjects returns the names of all interests.
-func (l *link) subjects() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var names []string
-	for _, i := range l.interests {
-		names = append(names, i.name())
-	}
-	return names
 }
 
 // usable returns ErrClosed or ErrDisconnected where a message can't be sent. It takes no lock.

@@ -3,12 +3,10 @@ package broker_test
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -188,107 +186,6 @@ func TestStalledBroker(t *testing.T) {
 	}
 }
 
-// The NATS client closes a connection for good on every error that it does not know. The next one follows, and all that
-// was subscribed is there again.
-func TestConnectionEnds(t *testing.T) {
-	t.Parallel() // After the bubbles, which are not parallel.
-	for _, text := range []string{
-		"Maximum Payload Violation", "maximum control line exceeded", "Invalid Subject", "Authentication Timeout",
-		"Authorization Violation", "Failed Account Registration", "Server Shutdown", "maximum account active connections exceeded",
-		"maximum connections exceeded", "Stale Connection", "Unknown Protocol Operation", "anything that is new",
-	} {
-		t.Run(text, func(t *testing.T) {
-			t.Parallel()
-			server := natstest.TCP(t)
-			proxy := newProxy(t, server.Address())
-			a := natstest.Start(t, broker.Options{Node: "a", Access: broker.Access{URLs: []string{proxy.address()}}})
-			b := natstest.Node(t, server, "b")
-			held := make(chan struct{}, 1)
-			serve(t, b, func(r *broker.Request) {
-				if string(r.Body) == "hold" {
-					held <- struct{}{}
-					return
-				}
-				echo(t)(r)
-			})
-			serve(t, a, echo(t))
-			heard := make(chan string, 10)
-			if _, err := a.Subscribe("x", func(m broker.Message) { heard <- string(m.Body) }); err != nil {
-				t.Fatal(err)
-			}
-			mustAsk(t, a, "b", "before")
-			waiting := make(chan error, 1)
-			go func() {
-				_, err := ask(within(t, patience), a, "b", "hold")
-				waiting <- err
-			}()
-			<-held
-			proxy.inject("-ERR '" + text + "'\r\n")
-			wantError(t, <-waiting, broker.ErrDisconnected)
-			eventually(t, "connected again", a.Connected)
-			mustAsk(t, a, "b", "after")
-			mustAsk(t, b, "a", "after")
-			if err := b.Publish("x", []byte("after")); err != nil {
-				t.Fatal(err)
-			}
-			if got := <-heard; got != "after" {
-				t.Errorf("heard %q", got)
-			}
-			if stats := a.Stats(); stats.Connects != 2 || stats.Disconnects != 1 {
-				t.Errorf("stats: %+v", stats)
-			}
-		})
-	}
-}
-
-// A broker at a round trip of half a second needs four of them for a connection with TLS.
-func TestFarBroker(t *testing.T) {
-	t.Parallel() // After the bubbles, which are not parallel.
-	ca, cert, key := certificates(t)
-	files := broker.TLSFiles{CA: ca, Cert: cert, Key: key}
-	server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: "127.0.0.1:0", TLS: files})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(server.Shutdown)
-	proxy := newProxy(t, server.Address())
-	proxy.delay = 300 * time.Millisecond // Each way; the dial itself takes no time.
-	a := natstest.Start(t, broker.Options{Node: "a", Access: broker.Access{URLs: []string{"tls://" + proxy.address()}, TLS: files}})
-	eventually(t, "connected", a.Connected)
-}
-
-// A connection uses the files as they are when it begins.
-func TestFilesReadAnew(t *testing.T) {
-	t.Parallel() // After the bubbles, which are not parallel.
-	address := natstest.FreeAddress(t)
-	start := func() (*broker.Server, broker.TLSFiles) {
-		ca, cert, key := certificates(t)
-		files := broker.TLSFiles{CA: ca, Cert: cert, Key: key}
-		server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: address, TLS: files})
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(server.Shutdown)
-		return server, files
-	}
-	first, files := start()
-	a := natstest.Start(t, broker.Options{Node: "a", Access: broker.Access{URLs: []string{"tls://" + address}, TLS: files}})
-	eventually(t, "connected", a.Connected)
-	first.Shutdown()
-	_, renewed := start()
-	eventually(t, "the old files are refused", func() bool { return strings.Contains(a.State().Trouble, "certificate") })
-	for from, to := range map[string]string{renewed.CA: files.CA, renewed.Cert: files.Cert, renewed.Key: files.Key} {
-		text, err := os.ReadFile(from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(to, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, "connected with the new files", a.Connected)
-}
-
 func TestMaxPayload(t *testing.T) {
 	server, err := broker.StartServer(t.Context(), broker.ServerOptions{MaxPayload: 2000})
 	if err != nil {
@@ -339,7 +236,6 @@ func TestStartOptions(t *testing.T) {
 		{"reserved node", broker.Options{Cluster: "c", Node: "ask", Access: broker.Access{URLs: urls}}, broker.ErrName, `node "ask"`},
 		{"no broker", broker.Options{Cluster: "c", Node: "a"}, broker.ErrOptions, "want one"},
 		{"two brokers", broker.Options{Cluster: "c", Node: "a", Embedded: &broker.ServerOptions{}, Access: broker.Access{URLs: urls}}, broker.ErrOptions, "want one"},
-		{"bad version", broker.Options{Cluster: "c", Node: "a", Version: "v1", Access: broker.Access{URLs: urls}}, broker.ErrOptions, `"v1"`},
 		{"negative", broker.Options{Cluster: "c", Node: "a", MaxRequests: -1, Access: broker.Access{URLs: urls}}, broker.ErrOptions, "negative"},
 		{"bad scheme", broker.Options{Cluster: "c", Node: "a", Access: broker.Access{URLs: []string{"http://u:hidden@h"}}}, broker.ErrOptions, `scheme "http"`},
 		{"no host", broker.Options{Cluster: "c", Node: "a", Access: broker.Access{URLs: []string{"nats://:4222"}}}, broker.ErrOptions, "no host"},
@@ -435,104 +331,4 @@ func TestCloseFlushes(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "all 1000 are heard", func() bool { return len(heard) == 1000 })
-}
-
-// proxy is a TCP proxy that can stop moving bytes without closing anything.
-type proxy struct {
-	listener net.Listener
-	target   string
-	delay    time.Duration // Of each chunk; set before the first connection.
-	wg       sync.WaitGroup
-
-	mu    sync.Mutex
-	cond  *sync.Cond
-	still bool
-	conns []net.Conn // A client's and its server's in turn.
-}
-
-func newProxy(t *testing.T, target string) *proxy {
-	t.Helper()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: listener, target: target}
-	p.cond = sync.NewCond(&p.mu)
-	p.wg.Go(p.accept)
-	t.Cleanup(func() {
-		p.resume()
-		_ = listener.Close() //nolint:errcheck // A test's own.
-		p.mu.Lock()
-		for _, conn := range p.conns {
-			_ = conn.Close() //nolint:errcheck // A test's own.
-		}
-		p.mu.Unlock()
-		p.wg.Wait()
-	})
-	return p
-}
-
-func (p *proxy) address() string { return p.listener.Addr().String() }
-
-func (p *proxy) accept() {
-	for {
-		client, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		server, err := new(net.Dialer).DialContext(context.Background(), "tcp", p.target)
-		if err != nil {
-			_ = client.Close() //nolint:errcheck // A test's own.
-			continue
-		}
-		p.mu.Lock()
-		p.conns = append(p.conns, client, server)
-		p.mu.Unlock()
-		p.wg.Go(func() { p.copy(client, server) })
-		p.wg.Go(func() { p.copy(server, client) })
-	}
-}
-
-func (p *proxy) copy(to io.WriteCloser, from io.Reader) {
-	defer to.Close() //nolint:errcheck // A test's own.
-	buf := make([]byte, 4096)
-	for {
-		n, err := from.Read(buf)
-		p.mu.Lock()
-		for p.still {
-			p.cond.Wait()
-		}
-		p.mu.Unlock()
-		if n > 0 {
-			time.Sleep(p.delay)
-			if _, err := to.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-// inject says something to the newest client in the server's name, and hangs up as the server does then.
-func (p *proxy) inject(text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	client, server := p.conns[len(p.conns)-2], p.conns[len(p.conns)-1]
-	_, _ = client.Write([]byte(text)) //nolint:errcheck // The test sees what follows.
-	_ = server.Close()                //nolint:errcheck // A test's own.
-}
-
-func (p *proxy) stall() {
-	p.mu.Lock()
-	p.still = true
-	p.mu.Unlock()
-}
-
-func (p *proxy) resume() {
-	p.mu.Lock()
-	p.still = false
-	p.mu.Unlock()
-	p.cond.Broadcast()
 }

@@ -13,11 +13,10 @@ const ProtocolVersion = 1
 
 // Headers of our messages. The two error headers are those of NATS micro services.
 const (
-	HeaderBatch       = "Registry-Batch"   // The batch's id, a UUIDv7 of the sender.
-	HeaderVersion     = "Registry-Version" // ProtocolVersion. What has none isn't ours.
-	HeaderTraceparent = "traceparent"      // W3C trace context.
-	HeaderError       = micro.ErrorHeader
-	HeaderErrorCode   = micro.ErrorCodeHeader
+	HeaderBatch     = "Registry-Batch"   // The batch's id, a UUIDv7 of the sender.
+	HeaderVersion   = "Registry-Version" // ProtocolVersion. What has none isn't ours.
+	HeaderError     = micro.ErrorHeader
+	HeaderErrorCode = micro.ErrorCodeHeader
 
 	// MaxHeader bounds one header's value, in bytes.
 	MaxHeader = 128
@@ -28,13 +27,12 @@ const (
 
 // Header is what accompanies a request.
 type Header struct {
-	Batch       string // Registry-Batch; empty: not sent.
-	Version     int    // Registry-Version; 0 is ProtocolVersion.
-	Traceparent string // Empty: not sent.
+	Batch   string // Registry-Batch; empty: not sent.
+	Version int    // Registry-Version; 0 is ProtocolVersion.
 }
 
 func (h Header) wire() nats.Header {
-	out := make(nats.Header, 3)
+	out := make(nats.Header, 2)
 	version := h.Version
 	if version == 0 {
 		version = ProtocolVersion
@@ -42,9 +40,6 @@ func (h Header) wire() nats.Header {
 	out[HeaderVersion] = []string{strconv.Itoa(version)}
 	if h.Batch != "" {
 		out[HeaderBatch] = []string{h.Batch}
-	}
-	if h.Traceparent != "" {
-		out[HeaderTraceparent] = []string{h.Traceparent}
 	}
 	return out
 }
@@ -62,7 +57,7 @@ type Message struct {
 // Get returns a header's first value, or "". Names are compared as written: see the Header constants.
 func (m Message) Get(name string) string { return m.header.Get(name) }
 
-// Ours tells whether the message carries Registry-Version, so that a node of some version wrote it. Anything else on our
+// Ours reports whether the message carries Registry-Version, so that a node of some version wrote it. Anything else on our
 // subjects is somebody else's, for instance the acknowledgement of a JetStream stream over registry.>.
 func (m Message) Ours() bool { return m.Get(HeaderVersion) != "" }
 

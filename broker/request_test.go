@@ -82,7 +82,7 @@ func TestRequestOnTheWire(t *testing.T) {
 		}
 	})
 	_, err = a.Request(t.Context(), a.Subjects().Batch("b", "a"),
-		broker.Header{Batch: batchID, Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}, []byte("{}"))
+		broker.Header{Batch: batchID}, []byte("{}"))
 	wantError(t, err, broker.ErrBusy)
 
 	request, err := all.NextMsgWithContext(within(t, patience))
@@ -105,7 +105,6 @@ func TestRequestOnTheWire(t *testing.T) {
 	}{
 		{request, "Registry-Batch", batchID},
 		{request, "Registry-Version", "1"},
-		{request, "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
 		{reply, "Registry-Batch", batchID},
 		{reply, "Registry-Version", "1"},
 		{reply, "Nats-Service-Error-Code", "503"},

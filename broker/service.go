@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -141,12 +142,11 @@ func (s *Service) handle(req micro.Request, parse func(string) (to, from string,
 	counts := &s.broker.counts
 	headers := req.Headers()
 	r := &Request{
-		Batch:       headers.Get(HeaderBatch),
-		Traceparent: headers.Get(HeaderTraceparent),
-		Body:        req.Data(),
-		Received:    time.Now(),
-		broker:      s.broker,
-		reply:       req.Reply(),
+		Batch:    headers.Get(HeaderBatch),
+		Body:     req.Data(),
+		Received: time.Now(),
+		broker:   s.broker,
+		reply:    req.Reply(),
 	}
 	var named bool
 	_, r.From, named = parse(req.Subject())
@@ -206,14 +206,32 @@ func (s *Service) Stop(ctx context.Context) error {
 	return errors.Join(err, wait(ctx, done, ServiceName))
 }
 
+// semver is the grammar that NATS micro services ask of a version, that of semver.org.
+var semver = regexp.MustCompile(`^(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)` +
+	`(?:-((?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*)(?:\.(?:0|[1-9]\d*|\d*[a-zA-Z-][0-9a-zA-Z-]*))*))?` +
+	`(?:\+([0-9a-zA-Z-]+(?:\.[0-9a-zA-Z-]+)*))?$`)
+
+// microVersion makes a semantic version of a program's, such as v1.2.3 or (devel).
+func microVersion(version string) string {
+	if plain := strings.TrimPrefix(version, "v"); semver.MatchString(plain) {
+		return plain
+	}
+	suffix := strings.Map(func(r rune) rune {
+		if r < 128 && plainByte(byte(r)) && r != '_' {
+			return r
+		}
+		return -1
+	}, cut(version, maxVersionText))
+	return "0.0.0-x" + suffix
+}
+
 // Request is one request of a peer. It is answered once, by Respond or Fail, from any goroutine. One that is never
 // answered costs its sender the time-out.
 type Request struct {
-	From        string // The sending node, from the subject.
-	Batch       string // Registry-Batch, at most MaxHeader bytes; empty if the sender gave none.
-	Traceparent string
-	Body        []byte // The handler's own.
-	Received    time.Time
+	From     string // The sending node, from the subject.
+	Batch    string // Registry-Batch, at most MaxHeader bytes; empty if the sender gave none.
+	Body     []byte // The handler's own.
+	Received time.Time
 
 	broker   *Broker
 	reply    string

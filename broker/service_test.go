@@ -34,8 +34,8 @@ func TestMicroService(t *testing.T) {
 	if err != nil || string(reply) != "synced" {
 		t.Errorf("sync: %q, %v", reply, err)
 	}
-	nc := stranger(t, server)
-	msg := &nats.Msg{Subject: a.Subjects().Batch("b", "a"), Reply: nc.NewInbox()} // Without a version: refused.
+	nc := stranger(t, server, nats.CustomInboxPrefix(a.Subjects().ReplyPrefix("a")))
+	msg := &nats.Msg{Subject: a.Subjects().Batch("b", "a")} // Without a version: refused.
 	if _, err := nc.RequestMsgWithContext(within(t, patience), msg); err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +62,27 @@ func TestMicroService(t *testing.T) {
 	}
 	if sync.Subject != "registry.test.peer.b.sync.*" || sync.NumRequests != 1 || sync.QueueGroup != "" {
 		t.Errorf("sync endpoint: %+v", sync)
+	}
+}
+
+// Any version of the program is one that micro services take.
+func TestMicroVersion(t *testing.T) {
+	server := natstest.TCP(t)
+	nc := stranger(t, server)
+	for version, want := range map[string]string{
+		"": "0.0.0-x", "v1.2.3": "1.2.3", "1.2.3-rc.1+x": "1.2.3-rc.1+x", "(devel)": "0.0.0-xdevel", "v1.02.3": "0.0.0-xv1023",
+		"v0.0.0-20261014143641-f0251eb4aa3e+dirty": "0.0.0-20261014143641-f0251eb4aa3e+dirty",
+	} {
+		b := natstest.Start(t, broker.Options{Node: "b", Version: version, Access: broker.Access{Server: server}})
+		service := serve(t, b, echo(t))
+		var info micro.Info
+		askMicro(t, nc, "$SRV.INFO.registryd", &info)
+		if info.Version != want {
+			t.Errorf("version %q shows as %q, want %q", version, info.Version, want)
+		}
+		if err := service.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

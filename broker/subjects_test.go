@@ -64,13 +64,9 @@ func TestSubjects(t *testing.T) {
 		{"presence", s.Presence("a"), "registry.prod.presence.a"},
 		{"presence ask", s.PresenceAsk(), "registry.prod.presence.ask"},
 		{"reply prefix", s.ReplyPrefix("a"), "registry.prod.reply.a"},
-		{"event", s.Event("MY APP"), "registry.prod.event.MY=20APP"},
-		{"log", s.Log("b"), "registry.prod.log.b"},
 		{"all batches", s.AllBatches(), "registry.prod.peer.*.batch.*"},
-		{"all syncs", s.AllSyncs(), "registry.prod.peer.*.sync.*"},
 		{"all replies", s.AllReplies(), "registry.prod.reply.>"},
 		{"all presence", s.AllPresence(), "registry.prod.presence.*"},
-		{"all events", s.AllEvents(), "registry.prod.event.*"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -113,9 +109,6 @@ func TestParseSubjects(t *testing.T) {
 		{"reply, two tokens", s.ParseReply, "registry.prod.reply.a.X.2", "a", true},
 		{"reply without token", s.ParseReply, "registry.prod.reply.a", "", false},
 		{"reply, empty token", s.ParseReply, "registry.prod.reply.a.", "", false},
-		{"event", s.ParseEvent, "registry.prod.event.MY=20APP", "MY APP", true},
-		{"event of no name", s.ParseEvent, "registry.prod.event.=", "", true},
-		{"event, two tokens", s.ParseEvent, "registry.prod.event.A.B", "", false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -125,107 +118,4 @@ func TestParseSubjects(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestAppToken(t *testing.T) {
-	tests := []struct {
-		name string
-		app  string
-		want string
-	}{
-		{"plain", "ORDERS-2_b", "ORDERS-2_b"},
-		{"empty", "", "="},
-		{"dot", "a.b", "a=2Eb"},
-		{"wildcards and space", "* >", "=2A=20=3E"},
-		{"equals", "=", "=3D"},
-		{"utf-8", "ö", "=C3=B6"},
-		{"no utf-8", "\xff\x00", "=FF=00"},
-		{"200 bytes", strings.Repeat("A", 200), strings.Repeat("A", 200)},
-		{"66 escapes and two are 200 bytes", strings.Repeat(".", 66) + "ab", strings.Repeat("=2E", 66) + "ab"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got := broker.AppToken(test.app)
-			if got != test.want {
-				t.Errorf("AppToken(%q) = %q, want %q", test.app, got, test.want)
-			}
-			back, ok := broker.ParseAppToken(got)
-			if !ok || back != test.app {
-				t.Errorf("ParseAppToken(%q) = %q, %v, want %q", got, back, ok, test.app)
-			}
-		})
-	}
-}
-
-func TestAppTokenCut(t *testing.T) {
-	long := strings.Repeat("A", 201)
-	tests := []struct{ name, app, prefix string }{
-		{"201 plain bytes", long, strings.Repeat("A", 166)},
-		{"67 escapes", strings.Repeat(".", 67), strings.Repeat("=2E", 55)},
-		{"a mebibyte", strings.Repeat("é", 1<<19), strings.Repeat("=C3=A9", 27) + "=C3"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			got := broker.AppToken(test.app)
-			prefix, hash, ok := strings.Cut(got, "==")
-			if !ok || prefix != test.prefix || len(hash) != 32 {
-				t.Errorf("got %q, want %q, then == and 32 bytes of hash", got, test.prefix)
-			}
-			if len(got) > broker.MaxAppToken {
-				t.Errorf("got %d bytes, want %d at most", len(got), broker.MaxAppToken)
-			}
-			if app, ok := broker.ParseAppToken(got); ok {
-				t.Errorf("ParseAppToken(%q) = %q, want none", got, app)
-			}
-		})
-	}
-	if broker.AppToken(long) == broker.AppToken(long+"A") {
-		t.Error("two long names have one token")
-	}
-	if again := broker.AppToken(strings.Clone(long)); again != broker.AppToken(long) {
-		t.Error("one long name has two tokens")
-	}
-}
-
-func TestParseAppTokenRefuses(t *testing.T) {
-	tests := []struct{ name, token string }{
-		{"empty", ""},
-		{"lower case", "=2e"},
-		{"cut escape", "a=2"},
-		{"no escape", "a="},
-		{"needless escape", "=41"},
-		{"dot", "a.b"},
-		{"wildcard", "*"},
-		{"too long", strings.Repeat("a", 201)},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			if app, ok := broker.ParseAppToken(test.token); ok {
-				t.Errorf("ParseAppToken(%q) = %q, want none", test.token, app)
-			}
-		})
-	}
-}
-
-func FuzzAppToken(f *testing.F) {
-	for _, seed := range []string{"", "ORDERS", "a.b", "=", "==", "* >", "ö\x00\xff", strings.Repeat(".", 66) + "ab", strings.Repeat("x", 300)} {
-		f.Add(seed)
-	}
-	s := subjects(f, "c")
-	f.Fuzz(func(t *testing.T, app string) {
-		token := broker.AppToken(app)
-		if token == "" || len(token) > broker.MaxAppToken || strings.ContainsAny(token, ".*> \t\r\n\x00") {
-			t.Fatalf("AppToken(%q) = %q: no subject token", app, token)
-		}
-		if back, ok := broker.ParseAppToken(token); ok != !strings.Contains(token, "==") || ok && back != app {
-			t.Fatalf("AppToken(%q) = %q, back %q, %v", app, token, back, ok)
-		}
-		if back, ok := s.ParseEvent(s.Event(app)); ok && back != app {
-			t.Fatalf("event %q comes back as %q", app, back)
-		}
-		// What is read is what would be written.
-		if back, ok := broker.ParseAppToken(app); ok && broker.AppToken(back) != app {
-			t.Fatalf("token %q reads as %q, which is written %q", app, back, broker.AppToken(back))
-		}
-	})
 }

@@ -133,7 +133,9 @@ func (n *Node) start(ctx context.Context) error {
 }
 
 func (n *Node) startBroker(ctx context.Context) error {
-	opts := broker.Options{Cluster: n.opts.Cluster, Node: n.opts.Name, Access: n.opts.Broker, Logger: n.log}
+	opts := broker.Options{
+		Cluster: n.opts.Cluster, Node: n.opts.Name, Version: n.opts.Version, Access: n.opts.Broker, Logger: n.log,
+	}
 	if n.opts.Broker.Server == nil && len(n.opts.Broker.URLs) == 0 {
 		embedded := n.opts.Embedded
 		embedded.Logger = n.log

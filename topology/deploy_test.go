@@ -161,7 +161,6 @@ func TestPermissions(t *testing.T) {
 		{"node-a", "publish", "registry.default.peer.node-b.sync.node-a", true},
 		{"node-a", "publish", "registry.default.presence.node-a", true},
 		{"node-a", "publish", "registry.default.presence.ask", true},
-		{"node-a", "publish", "registry.default.event.ORDERS", true},
 		{"node-a", "subscribe", "registry.default.peer.node-a.batch.*", true},
 		{"node-a", "subscribe", "registry.default.reply.node-a.>", true},
 

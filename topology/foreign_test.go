@@ -113,7 +113,7 @@ func TestGarbage(t *testing.T) {
 		}
 		for _, subject := range []string{
 			"registry.test.presence.n2", "registry.test.presence.n9", "registry.test.presence.ask",
-			"registry.test.reply.n1.x", "registry.test.reply.n1", "registry.test.event.ORDERS", "registry.test.other",
+			"registry.test.reply.n1.x", "registry.test.reply.n1", "registry.test.other",
 		} {
 			msg := &nats.Msg{Subject: subject, Data: []byte(body), Header: nats.Header{"Registry-Version": {"1"}}}
 			if err := nc.PublishMsg(msg); err != nil {

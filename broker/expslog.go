@@ -2,97 +2,15 @@ package broker
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"sync"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	expslog "golang.org/x/exp/slog"
 )
 
 var (
-	_ natsserver.Logger = (*serverLog)(nil)
-	_ slog.Handler      = (*fromExp)(nil)
-	_ expslog.Handler   = (*toExp)(nil)
+	_ slog.Handler    = (*fromExp)(nil)
+	_ expslog.Handler = (*toExp)(nil)
 )
-
-// levelServerDebug is where the NATS server's own debug and trace lines go: below slog.LevelDebug, because they tell of
-// the NATS server, not of this program.
-const levelServerDebug = slog.LevelDebug - 4
-
-// serverLog is the NATS server's Logger over a slog.Logger.
-//
-// The levels move down by one. What the NATS server calls a notice is its banner and its listeners, which Server logs
-// itself in one line. What it calls an error, a route that is refused for instance, it tries again by itself. Only what
-// it calls fatal needs a person; the server would exit there, and here StartServer returns it.
-type serverLog struct {
-	log *slog.Logger
-
-	mu    sync.Mutex
-	fatal []error // At most maxFatal.
-}
-
-// maxFatal bounds the fatal errors that serverLog keeps for StartServer.
-const maxFatal = 8
-
-// Noticef implements natsserver.Logger.
-func (l *serverLog) Noticef(format string, args ...any) { l.write(slog.LevelDebug, format, args) }
-
-// Warnf implements natsserver.Logger.
-func (l *serverLog) Warnf(format string, args ...any) { l.write(slog.LevelWarn, format, args) }
-
-// Errorf implements natsserver.Logger.
-func (l *serverLog) Errorf(format string, args ...any) { l.write(slog.LevelWarn, format, args) }
-
-// Debugf implements natsserver.Logger.
-func (l *serverLog) Debugf(format string, args ...any) { l.write(levelServerDebug, format, args) }
-
-// Tracef implements natsserver.Logger.
-func (l *serverLog) Tracef(format string, args ...any) { l.write(levelServerDebug, format, args) }
-
-// Fatalf implements natsserver.Logger. It does not exit: it keeps the error for StartServer.
-func (l *serverLog) Fatalf(format string, args ...any) {
-	fatal := &fatalError{text: fmt.Sprintf(format, args...)}
-	for _, arg := range args {
-		if err, ok := arg.(error); ok {
-			fatal.cause = err
-		}
-	}
-	l.mu.Lock()
-	if len(l.fatal) < maxFatal {
-		l.fatal = append(l.fatal, fatal)
-	}
-	l.mu.Unlock()
-}
-
-// failed returns the first fatal error, or nil.
-func (l *serverLog) failed() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if len(l.fatal) == 0 {
-		return nil
-	}
-	return l.fatal[0]
-}
-
-func (l *serverLog) write(level slog.Level, format string, args []any) {
-	if !l.log.Enabled(context.Background(), level) {
-		return
-	}
-	l.log.Log(context.Background(), level, fmt.Sprintf(format, args...)) //nolint:sloglint // NATS's own text
-}
-
-// fatalError keeps the NATS server's text and the error inside it.
-type fatalError struct {
-	text  string
-	cause error
-}
-
-// Error implements error.
-func (e *fatalError) Error() string { return e.text }
-
-// Unwrap returns the error that the text was made from, or nil.
-func (e *fatalError) Unwrap() error { return e.cause }
 
 // FromExp makes a log/slog handler of a golang.org/x/exp/slog one: for a program that logs through x/exp/slog and embeds
 // a node. Time, level, message, source position, attributes, groups and LogValuers are kept.

@@ -16,86 +16,103 @@ func parseURL(t testing.TB, path string) target {
 	return parsePath(u.Path, u.RawPath)
 }
 
+// resourceOf returns the resource of a pattern.
+func resourceOf(all []resource, segments ...string) *resource {
+	var want pattern
+	copy(want[:], segments)
+	for i := range all {
+		if all[i].pattern == want {
+			return &all[i]
+		}
+	}
+	panic(segments)
+}
+
+func below(segments ...string) *resource  { return resourceOf(eurekaResources[:], segments...) }
+func beside(segments ...string) *resource { return resourceOf(rootResources[:], segments...) }
+
+var (
+	ofInstance = below("apps", anyName, anyID)
+	ofStatus   = below("apps", anyName, anyID, "status")
+	ofMetadata = below("apps", anyName, anyID, "metadata")
+)
+
 func TestParsePath(t *testing.T) {
 	for _, c := range []struct {
 		path string
 		want target
 	}{
-		{"/", target{resource: pageResource}},
-		{"/healthz", target{resource: healthResource}},
-		{"/healthz/", target{resource: healthResource}},
-		{"/readyz", target{resource: readyResource}},
-		{"/metrics", target{resource: metricsResource}},
+		{"/", target{resource: beside()}},
+		{"/healthz", target{resource: beside("healthz")}},
+		{"/healthz/", target{resource: beside("healthz")}},
+		{"/readyz", target{resource: beside("readyz")}},
+		{"/metrics", target{resource: beside("metrics")}},
 		{"/metrics/x", target{}},
 		{"/nothing", target{}},
-		{"//", target{resource: pageResource}},
-		{"//eureka/apps", target{resource: appsResource}},
-		{"///eureka/apps/ORDERS/a%2Fb", target{resource: instanceResource, name: "ORDERS", id: "a/b"}},
-		{"/eureka", target{resource: baseResource}},
-		{"/eureka/", target{resource: baseResource}},
-		{"/eureka/v2", target{resource: baseResource}},
-		{"/eureka/v2/", target{resource: baseResource}},
+		{"//", target{resource: beside()}},
+		{"//eureka/apps", target{resource: below("apps")}},
+		{"///eureka/apps/ORDERS/a%2Fb", target{resource: ofInstance, name: "ORDERS", id: "a/b"}},
+		{"/eureka", target{resource: below()}},
+		{"/eureka/", target{resource: below()}},
+		{"/eureka/v2", target{resource: below()}},
+		{"/eureka/v2/", target{resource: below()}},
 		{"/eureka/v2//", target{}},
-		{"/apps/ORDERS", target{resource: strayResource}},
-		{"/apps", target{resource: strayResource}},
-		{"/status", target{resource: overviewResource}},
+		{"/apps/ORDERS", target{resource: &strayResource}},
+		{"/apps", target{resource: &strayResource}},
+		{"/status", target{resource: beside("status")}},
 		{"/eureka/v1/apps", target{}},
 		{"/eureka/v2/v2/apps", target{}},
 		{"/Eureka/apps", target{}},
-		{"/v2/apps", target{resource: strayResource}},
+		{"/v2/apps", target{resource: &strayResource}},
 		{"/v2", target{}},
-		{"/eureka/apps/ORDERS/a;b=c", target{resource: instanceResource, name: "ORDERS", id: "a;b=c"}},
-		{"/eureka/apps", target{resource: appsResource}},
-		{"/eureka/apps/", target{resource: appsResource}},
+		{"/eureka/apps/ORDERS/a;b=c", target{resource: ofInstance, name: "ORDERS", id: "a;b=c"}},
+		{"/eureka/apps", target{resource: below("apps")}},
+		{"/eureka/apps/", target{resource: below("apps")}},
 		{"/eureka/apps//", target{}},
 		{"/eureka//apps", target{}},
-		{"/eureka/v2/apps/", target{resource: appsResource}},
-		{"/eureka/apps/delta", target{resource: deltaResource}},
-		{"/eureka/apps/delta/", target{resource: deltaResource}},
-		{"/eureka/apps/DELTA", target{resource: appResource, name: "DELTA"}},
-		{"/eureka/apps/delta/id", target{resource: instanceResource, name: "delta", id: "id"}},
-		{"/eureka/apps/orders", target{resource: appResource, name: "orders"}},
-		{"/eureka/apps/a%20b", target{resource: appResource, name: "a b"}},
-		{"/eureka/apps/ORDERS/host:orders:8080", target{resource: instanceResource, name: "ORDERS", id: "host:orders:8080"}},
-		{"/eureka/apps/ORDERS/host%3Aorders%3A8080", target{resource: instanceResource, name: "ORDERS", id: "host:orders:8080"}},
-		{"/eureka/apps/ORDERS/a%2Fb", target{resource: instanceResource, name: "ORDERS", id: "a/b"}},
-		{"/eureka/apps/ORDERS/a%2Fstatus", target{resource: instanceResource, name: "ORDERS", id: "a/status"}},
-		{"/eureka/apps/ORDERS/a%2F/status", target{resource: instanceStatusResource, name: "ORDERS", id: "a/"}},
-		{"/eureka/apps/ORDERS/%2F", target{resource: instanceResource, name: "ORDERS", id: "/"}},
-		{"/eureka/apps/ORDERS/a%252Fb", target{resource: instanceResource, name: "ORDERS", id: "a%2Fb"}},
-		{"/eureka/apps/ORDERS/a+b", target{resource: instanceResource, name: "ORDERS", id: "a+b"}},
-		{"/eureka/apps/ORDERS/a+b%2Fc", target{resource: instanceResource, name: "ORDERS", id: "a+b/c"}},
-		{"/eureka/apps/ORDERS/..", target{resource: instanceResource, name: "ORDERS", id: ".."}},
-		{"/eureka/apps/ORDERS/%00", target{resource: instanceResource, name: "ORDERS", id: "\x00"}},
-		{"/eureka/apps/ORDERS/%FF", target{resource: instanceResource, name: "ORDERS", id: "\xff"}},
-		{"/eureka/apps/ORDERS/id/", target{resource: instanceResource, name: "ORDERS", id: "id"}},
-		{"/eureka/apps/ORDERS/id/status", target{resource: instanceStatusResource, name: "ORDERS", id: "id"}},
-		{"/eureka/v2/apps/ORDERS/id/status/", target{resource: instanceStatusResource, name: "ORDERS", id: "id"}},
-		{"/eureka/apps/ORDERS/id/metadata", target{resource: metadataResource, name: "ORDERS", id: "id"}},
-		{"/eureka/apps/ORDERS/id/other", target{resource: noResource, name: "ORDERS", id: "id"}},
+		{"/eureka/v2/apps/", target{resource: below("apps")}},
+		{"/eureka/apps/delta", target{resource: below("apps", "delta")}},
+		{"/eureka/apps/delta/", target{resource: below("apps", "delta")}},
+		{"/eureka/apps/DELTA", target{resource: below("apps", anyName), name: "DELTA"}},
+		{"/eureka/apps/delta/id", target{resource: ofInstance, name: "delta", id: "id"}},
+		{"/eureka/apps/orders", target{resource: below("apps", anyName), name: "orders"}},
+		{"/eureka/apps/a%20b", target{resource: below("apps", anyName), name: "a b"}},
+		{"/eureka/apps/ORDERS/host:orders:8080", target{resource: ofInstance, name: "ORDERS", id: "host:orders:8080"}},
+		{"/eureka/apps/ORDERS/host%3Aorders%3A8080", target{resource: ofInstance, name: "ORDERS", id: "host:orders:8080"}},
+		{"/eureka/apps/ORDERS/a%2Fb", target{resource: ofInstance, name: "ORDERS", id: "a/b"}},
+		{"/eureka/apps/ORDERS/a%2Fstatus", target{resource: ofInstance, name: "ORDERS", id: "a/status"}},
+		{"/eureka/apps/ORDERS/a%2F/status", target{resource: ofStatus, name: "ORDERS", id: "a/"}},
+		{"/eureka/apps/ORDERS/%2F", target{resource: ofInstance, name: "ORDERS", id: "/"}},
+		{"/eureka/apps/ORDERS/a%252Fb", target{resource: ofInstance, name: "ORDERS", id: "a%2Fb"}},
+		{"/eureka/apps/ORDERS/a+b", target{resource: ofInstance, name: "ORDERS", id: "a+b"}},
+		{"/eureka/apps/ORDERS/a+b%2Fc", target{resource: ofInstance, name: "ORDERS", id: "a+b/c"}},
+		{"/eureka/apps/ORDERS/..", target{resource: ofInstance, name: "ORDERS", id: ".."}},
+		{"/eureka/apps/ORDERS/%00", target{resource: ofInstance, name: "ORDERS", id: "\x00"}},
+		{"/eureka/apps/ORDERS/%FF", target{resource: ofInstance, name: "ORDERS", id: "\xff"}},
+		{"/eureka/apps/ORDERS/id/", target{resource: ofInstance, name: "ORDERS", id: "id"}},
+		{"/eureka/apps/ORDERS/id/status", target{resource: ofStatus, name: "ORDERS", id: "id"}},
+		{"/eureka/v2/apps/ORDERS/id/status/", target{resource: ofStatus, name: "ORDERS", id: "id"}},
+		{"/eureka/apps/ORDERS/id/metadata", target{resource: ofMetadata, name: "ORDERS", id: "id"}},
+		{"/eureka/apps/ORDERS/id/other", target{}},
 		{"/eureka/apps/ORDERS/id/status/more", target{}},
 		{"/eureka/v2/apps/ORDERS/id/status/more", target{}},
-		{"/eureka/instances/i-1", target{resource: byIDResource, id: "i-1"}},
+		{"/eureka/instances/i-1", target{resource: below("instances", anyID), id: "i-1"}},
 		{"/eureka/instances", target{}},
-		{"/eureka/vips/orders", target{resource: vipResource, name: "orders"}},
-		{"/eureka/svips/orders%3A443", target{resource: svipResource, name: "orders:443"}},
-		{"/eureka/peerreplication/batch/", target{resource: batchResource}},
-		{"/eureka/peerreplication/batch", target{resource: batchResource}},
+		{"/eureka/vips/orders", target{resource: below("vips", anyName), name: "orders"}},
+		{"/eureka/svips/orders%3A443", target{resource: below("svips", anyName), name: "orders:443"}},
+		{"/eureka/peerreplication/batch/", target{resource: below("peerreplication", "batch")}},
+		{"/eureka/peerreplication/batch", target{resource: below("peerreplication", "batch")}},
 		{"/eureka/peerreplication", target{}},
-		{"/eureka/asg/group-1/status", target{resource: asgResource, name: "group-1"}},
+		{"/eureka/asg/group-1/status", target{resource: below("asg", anyName, "status"), name: "group-1"}},
 		{"/eureka/asg/group-1", target{}},
-		{"/eureka/status", target{resource: statusResource}},
+		{"/eureka/status", target{resource: below("status")}},
 		{"/eureka/status/x", target{}},
-		{"/eureka/serverinfo/statusoverrides", target{resource: overridesResource}},
+		{"/eureka/serverinfo/statusoverrides", target{resource: beside("eureka", "serverinfo", "statusoverrides")}},
 		{"/eureka/v2/serverinfo/statusoverrides", target{}},
 	} {
 		got := parseURL(t, c.path)
-		if got.resource != c.want.resource {
-			t.Errorf("%s: resource %d, want %d", c.path, got.resource, c.want.resource)
-			continue
-		}
-		if got.resource != noResource && got != c.want {
-			t.Errorf("%s: %+v, want %+v", c.path, got, c.want)
+		if got != c.want {
+			t.Errorf("%s: %+v of %v, want %+v of %v", c.path, got, got.resource, c.want, c.want.resource)
 		}
 	}
 }
@@ -138,7 +155,7 @@ func TestOperations(t *testing.T) {
 			}
 		}
 	}
-	if got := noResource.operation(http.MethodGet); got != notFound {
+	if got := (*resource)(nil).operation(http.MethodGet); got != notFound {
 		t.Errorf("no resource: operation %s", got)
 	}
 	seen := map[string]bool{}
@@ -203,11 +220,11 @@ func FuzzParsePath(f *testing.F) {
 		if app == "" || id == "" {
 			return
 		}
-		for suffix, want := range map[string]resource{"": instanceResource, "/": instanceResource, "/status": instanceStatusResource, "/metadata/": metadataResource} {
+		for suffix, want := range map[string]*resource{"": ofInstance, "/": ofInstance, "/status": ofStatus, "/metadata/": ofMetadata} {
 			for _, base := range []string{"/eureka/apps/", "/eureka/v2/apps/"} {
 				path := base + url.PathEscape(app) + "/" + url.PathEscape(id) + suffix
 				if got := parseURL(t, path); got != (target{resource: want, name: app, id: id}) {
-					t.Errorf("%s: %+v, want %d, %q, %q", path, got, want, app, id)
+					t.Errorf("%s: %+v, want %v, %q, %q", path, got, want, app, id)
 				}
 			}
 		}

@@ -13,10 +13,11 @@ import (
 func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eureka.Form, code int) {
 	form, acceptable := negotiateList(r.Header)
 	w.Header().Set("Vary", "Accept, Accept-Encoding, X-Eureka-Accept")
+	now := h.opts.Node.Readiness()
 	switch {
 	case !acceptable:
 		return form, text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
-	case !h.opts.Node.Readiness().Reads:
+	case !now.Reads || now.Empty:
 		return form, empty(w, http.StatusForbidden)
 	}
 	return form, 0

@@ -60,6 +60,10 @@ type Readiness struct {
 	// are refused with 403, and what is asked of an unknown instance with 503:
 	// a 404 would make its client register again.
 	Reads bool
+	// Empty makes lists answer 403 all the same: this node started without
+	// anything to serve, and waits for clients to register. All else is answered
+	// as usual. This rule is Eureka's (waitTimeInMsWhenSyncEmpty).
+	Empty bool
 	// Stale says that this process has stood still, and that what comes now may
 	// have waited in its sockets: its client has gone on elsewhere, and an old
 	// cancel or an old status would undo what is newer. Every write of a client

@@ -39,6 +39,8 @@ type Node struct {
 	evictor  *registry.Evictor
 	url      string
 	alone    atomic.Bool // no route to another broker is up
+	restored int         // entries of the snapshot that it started with
+	empty    emptyWait
 
 	// steps undo what Start has done, last first.
 	steps []step
@@ -61,14 +63,19 @@ type step struct {
 // that can't be reached delays nothing. ctx bounds the start only: Close stops
 // the node.
 //
-// Errors: ErrOptions, wrapped with what is wrong; cluster.ErrNameTaken; an
-// address that can't be listened on. Nothing is left running then.
+// Errors: ErrOptions, wrapped with what is wrong, also with a data directory that
+// can't be used; snapshot.ErrInUse; cluster.ErrNameTaken; an address that can't be
+// listened on. Nothing is left running then.
 func Start(ctx context.Context, opts Options) (*Node, error) {
 	if err := opts.setDefaults(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	n := &Node{opts: opts, started: time.Now(), ending: make(chan struct{}), metrics: prometheus.NewRegistry()}
-	if err := n.start(ctx); err != nil {
+	err := n.openData()
+	if err == nil {
+		err = n.start(ctx)
+	}
+	if err != nil {
 		n.end(err)
 		return nil, n.Close()
 	}
@@ -124,6 +131,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	select {
 	case <-n.cluster.Started():
+		n.empty.begin(n)
 		return nil
 	case <-n.ending:
 		return n.cause

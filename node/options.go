@@ -96,8 +96,14 @@ type Options struct {
 	ShutdownTimeout time.Duration
 
 	// DataDir is the directory of the snapshot, from which the node serves at
-	// once what was alive when it stopped. Empty: no snapshot.
+	// once what was alive when it stopped. It is made if it is missing, and
+	// belongs to one node: it needs Name. Empty: no snapshot.
 	DataDir string
+	// WaitWhenEmpty is how long lists are refused with 403 after a start with
+	// nothing to serve: no snapshot, and no peer that knows an instance. Clients
+	// keep the list that they have, and register meanwhile. Default 0: an empty
+	// list at once.
+	WaitWhenEmpty time.Duration
 	// SnapshotInterval is the time between two snapshots. Default
 	// DefaultSnapshotInterval.
 	SnapshotInterval time.Duration
@@ -157,6 +163,7 @@ func (o *Options) setDefaults() error {
 		{"delta retention", o.DeltaRetention},
 		{"shutdown timeout", o.ShutdownTimeout},
 		{"snapshot interval", o.SnapshotInterval},
+		{"wait when empty", o.WaitWhenEmpty},
 	} {
 		if d.d < 0 {
 			errs = append(errs, fmt.Errorf("%s %v: negative", d.name, d.d))
@@ -164,6 +171,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.DeltaRetention > 0 && o.DeltaRetention < time.Second {
 		errs = append(errs, fmt.Errorf("delta retention %v: less than 1s", o.DeltaRetention))
+	}
+	if o.DataDir != "" && o.Name == "" {
+		errs = append(errs, errors.New("data dir: needs the node's name, which the directory belongs to"))
 	}
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,6 +28,45 @@ type snapshots struct {
 	wrote   int  // entries in the last one
 	failing bool // the last one failed
 	inWay   bool // an unusable file is where snapshots go, and could not be set aside
+}
+
+// openData takes the data directory, so that one that can't be used ends the
+// start at once.
+func (n *Node) openData() error {
+	if n.opts.DataDir == "" {
+		return nil
+	}
+	dir, err := snapshot.Open(n.opts.DataDir, n.opts.Cluster, n.opts.Name)
+	switch {
+	case errors.Is(err, snapshot.ErrInUse):
+		return fmt.Errorf("data: %w", err)
+	case err != nil:
+		return fmt.Errorf("%w: data: %w", ErrOptions, err)
+	}
+	n.onStop("data directory", func(context.Context) error { return dir.Close() })
+	return nil
+}
+
+// emptyWait refuses lists after a start with nothing to serve.
+type emptyWait struct{ over atomic.Pointer[time.Time] }
+
+// begin is called once the node has started. It lets lists be read at once where
+// the snapshot or a peer had something.
+func (e *emptyWait) begin(n *Node) {
+	over := time.Now()
+	if n.restored == 0 && (len(n.cluster.Peers()) == 0 || n.registry.Leases().Present == 0) {
+		over = over.Add(n.opts.WaitWhenEmpty)
+	}
+	e.over.Store(&over)
+}
+
+// waits reports whether lists are refused.
+func (e *emptyWait) waits(wait time.Duration) bool {
+	if wait == 0 {
+		return false
+	}
+	over := e.over.Load()
+	return over == nil || time.Until(*over) > 0
 }
 
 // startSnapshots loads the snapshot, if there is one, and begins to write new
@@ -74,6 +114,7 @@ func (n *Node) startSnapshots() error {
 func (s *snapshots) load() error {
 	n := s.node
 	log, start := n.log.With("component", "snapshot"), time.Now()
+	log.Info("snapshots kept", "dir", n.opts.DataDir, "interval", n.opts.SnapshotInterval)
 	if removed, err := snapshot.RemoveLeftovers(n.opts.DataDir); err != nil {
 		log.Warn("snapshots that were never finished can't be removed", "removed", removed, "err", err)
 	} else if removed > 0 {
@@ -100,6 +141,7 @@ func (s *snapshots) load() error {
 		s.skipped.Add(float64(loaded.Skipped))
 		log.Warn("entries of the snapshot not understood, left out", "entries", loaded.Skipped, "err", loaded.Sample)
 	}
+	n.restored = loaded.Entries
 	log.Info("snapshot loaded", "entries", loaded.Entries, "elapsed", time.Since(start))
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,7 +15,8 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/broker"
-	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/client"
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/snapshot"
@@ -156,32 +158,83 @@ func TestUnusableSnapshotThatStays(t *testing.T) {
 	}
 }
 
-// TestNameTakenLeavesTheSnapshotAlone starts a node twice by mistake, with the
-// same directory: the one that gives way must not write there.
-func TestNameTakenLeavesTheSnapshotAlone(t *testing.T) {
+// TestDataDirectory starts nodes with directories that they can't have.
+func TestDataDirectory(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start(t, node.Options{Name: "n1", DataDir: dir})
+	used := t.TempDir()
+	if err := start(t, node.Options{Name: "n1", DataDir: used}).stop(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name string
+		opts node.Options
+		want error
+		text string
+	}{
+		{"another process", node.Options{Name: "n1", DataDir: dir}, snapshot.ErrInUse, dir},
+		{"another node", node.Options{Name: "n2", DataDir: used}, node.ErrOptions, `"n1" of cluster "test"`},
+		{"another cluster", node.Options{Name: "n1", DataDir: used, Cluster: "prod"}, node.ErrOptions, `"n1" of cluster "test"`},
+		{"below a file", node.Options{Name: "n1", DataDir: filepath.Join(file, "data")}, node.ErrOptions, "not a directory"},
+		{"no name", node.Options{DataDir: used}, node.ErrOptions, "name"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.opts.Cluster == "" {
+				test.opts.Cluster = natstest.Cluster
+			}
+			// A broker that answers nobody must not delay the refusal.
+			test.opts.Broker = broker.Access{URLs: []string{"nats://" + natstest.FreeAddress(t)}}
+			_, err := node.Start(t.Context(), test.opts)
+			if !errors.Is(err, test.want) || !strings.Contains(fmt.Sprint(err), test.text) {
+				t.Errorf("got %v, want %v with %s", err, test.want, test.text)
+			}
+		})
+	}
+}
+
+// TestWaitWhenEmpty refuses lists after a start with nothing, and only then.
+func TestWaitWhenEmpty(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
-	opts := node.Options{Name: "n1", Broker: broker.Access{Server: server}, DataDir: t.TempDir(), SnapshotInterval: time.Hour}
+	opts := node.Options{
+		Name: "n1", Broker: broker.Access{Server: server}, DataDir: t.TempDir(), WaitWhenEmpty: time.Hour,
+	}
+	reads := func(n testNode, want int) {
+		t.Helper()
+		if code, _, err := get(t, n, "/eureka/apps"); err != nil || code != want {
+			t.Errorf("list of %s: got %d, %v, want %d", n.Name(), code, err, want)
+		}
+	}
 	first := start(t, opts)
+	ready(t, first, "waiting: nothing to serve, lists are refused")
+	reads(first, http.StatusForbidden)
+	// A client that is not known is sent to register, and is taken.
+	if err := first.Heartbeat(t.Context(), "ORDERS", "a", "", eureka.NoTimestamp); !errors.Is(err, client.ErrNotFound) {
+		t.Errorf("heartbeat: got %v, want %v", err, client.ErrNotFound)
+	}
 	register(t, first, "a")
-	if err := first.stop(); err != nil {
-		t.Fatal(err)
+	reads(first, http.StatusForbidden)
+
+	second := start(t, node.Options{Name: "n2", Broker: opts.Broker, WaitWhenEmpty: time.Hour})
+	reads(second, http.StatusOK) // a peer knew something
+	for _, n := range []testNode{second, first} {
+		if err := n.stop(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	file := filepath.Join(opts.DataDir, snapshot.File)
-	before, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	start(t, opts)
-	opts.Cluster, opts.Listen = natstest.Cluster, natstest.FreeAddress(t)
-	if _, err := node.Start(t.Context(), opts); !errors.Is(err, cluster.ErrNameTaken) {
-		t.Fatalf("start a second n1: got %v, want %v", err, cluster.ErrNameTaken)
-	}
-	after, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(before, after) {
-		t.Errorf("the second one wrote\n%s\nover\n%s", after, before)
-	}
+	reads(start(t, opts), http.StatusOK) // the snapshot had something
+	opts.Name, opts.DataDir, opts.WaitWhenEmpty = "n3", "", time.Millisecond
+	opts.Cluster = "other"
+	third := start(t, opts)
+	eventually(t, "the wait is over", func() error {
+		if code, _, err := get(t, third, "/eureka/apps"); err != nil || code != http.StatusOK {
+			return fmt.Errorf("%d, %w", code, err)
+		}
+		return nil
+	})
 }

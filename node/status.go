@@ -18,6 +18,13 @@ var _ api.Node = status{}
 // synced yet.
 func (s status) Readiness() api.Readiness {
 	out := s.serving()
+	if out.Reads && s.n.empty.waits(s.n.opts.WaitWhenEmpty) {
+		// It stays ready: a load balancer must not keep away the clients that are to register.
+		out.Empty = true
+		if out.State == string(cluster.Ready) {
+			out.State = "waiting: nothing to serve, lists are refused"
+		}
+	}
 	select {
 	case <-s.n.ending:
 		out.State, out.Ready = "stopping", false

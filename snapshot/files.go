@@ -16,12 +16,11 @@ import (
 const MaxAside = 5
 
 // Names beside File: where one is written, and where one is set aside. The
-// latter sort by the time in them; earlier ones had one in whole seconds.
+// latter sort by the time in them.
 const (
-	tempPrefix   = File + ".tmp-"
-	asidePrefix  = File + ".unusable-"
-	asideTime    = "20060102T150405.000000000Z"
-	asideSeconds = "20060102T150405Z"
+	tempPrefix  = File + ".tmp-"
+	asidePrefix = File + ".unusable-"
+	asideTime   = "20060102T150405.000000000Z"
 )
 
 // SetAside renames a snapshot that is not usable, so that it is neither read
@@ -59,22 +58,18 @@ func RemoveLeftovers(dir string) (int, error) {
 	return removed, errors.Join(err, removeErr)
 }
 
-// isTemp says whether Write has made the name, by os.CreateTemp.
+// isTemp reports whether Write has made the name, by os.CreateTemp.
 func isTemp(name string) bool {
 	random, ok := strings.CutPrefix(name, tempPrefix)
 	n, err := strconv.ParseUint(random, 10, 64)
 	return ok && err == nil && strconv.FormatUint(n, 10) == random
 }
 
-// isAside says whether SetAside has made the name.
+// isAside reports whether SetAside has made the name.
 func isAside(name string) bool {
 	text, ok := strings.CutPrefix(name, asidePrefix)
-	for _, layout := range [...]string{asideTime, asideSeconds} {
-		if at, err := time.Parse(layout, text); ok && err == nil && at.Format(layout) == text {
-			return true
-		}
-	}
-	return false
+	at, err := time.Parse(asideTime, text)
+	return ok && err == nil && at.Format(asideTime) == text
 }
 
 // files returns the names of the files in dir that match. A directory that is

@@ -90,8 +90,8 @@ func TestAsideIsBounded(t *testing.T) {
 				dir := t.TempDir()
 				others := []string{"registry.snapshot.unusable-", "registry.snapshot.unusable-mine", "registry.snapshot.unusable-20000101T000000Z.bak"}
 				create(t, dir, others...)
-				create(t, dir, "registry.snapshot.unusable-19991231T235958Z", "registry.snapshot.unusable-19991231T235959Z") // of an earlier program
-				made := []string{"registry.snapshot.unusable-19991231T235958Z", "registry.snapshot.unusable-19991231T235959Z"}
+				made := []string{"registry.snapshot.unusable-19991231T235958.000000000Z", "registry.snapshot.unusable-19991231T235959.000000000Z"}
+				create(t, dir, made...)
 				for i := range test.times {
 					create(t, dir, snapshot.File)
 					aside, err := snapshot.SetAside(dir)
@@ -118,7 +118,7 @@ func TestAsideIsBounded(t *testing.T) {
 func TestAsideOfAClockSetBack(t *testing.T) {
 	dir := t.TempDir()
 	for i := range snapshot.MaxAside + 1 {
-		create(t, dir, fmt.Sprintf("registry.snapshot.unusable-29990101T00000%dZ", i))
+		create(t, dir, fmt.Sprintf("registry.snapshot.unusable-29990101T00000%d.000000000Z", i))
 	}
 	create(t, dir, snapshot.File)
 	aside, err := snapshot.SetAside(dir)

@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -64,31 +63,34 @@ type trailer struct {
 // The file is there whole, with its bytes on the disk, or not at all: after an
 // error the former one is as it was. The directory is made if it is missing.
 func Write(dir, cluster string, reg *registry.Registry) (entries int, err error) {
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return 0, fmt.Errorf("snapshot: %w", err)
+	if err = os.MkdirAll(dir, 0o750); err == nil {
+		err = replace(dir, File, func(w io.Writer) (err error) {
+			entries, err = Encode(w, cluster, reg)
+			return err
+		})
 	}
-	f, err := os.CreateTemp(dir, tempPrefix+"*")
 	if err != nil {
 		return 0, fmt.Errorf("snapshot: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("snapshot: %w", err), ignore(f.Close(), os.ErrClosed), ignore(os.Remove(f.Name()), fs.ErrNotExist))
-		}
-	}()
-	if entries, err = Encode(f, cluster, reg); err != nil {
-		return 0, err
+	return entries, nil
+}
+
+// replace writes a file: whole, with its bytes on the disk, or not at all.
+func replace(dir, name string, content func(io.Writer) error) error {
+	f, err := os.CreateTemp(dir, tempPrefix+"*")
+	if err != nil {
+		return err
 	}
-	if err = f.Sync(); err != nil {
-		return 0, err
+	if err = content(f); err == nil {
+		err = f.Sync()
 	}
-	if err = f.Close(); err != nil {
-		return 0, err
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
 	}
-	if err = os.Rename(f.Name(), filepath.Join(dir, File)); err != nil {
-		return 0, err
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return entries, syncDir(dir)
+	return syncDir(dir)
 }
 
 func ignore(err, what error) error {
@@ -141,7 +143,7 @@ func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	return entries, err
 }
 
-// Loaded tells what became of the entries of a snapshot.
+// Loaded is what became of the entries of a snapshot.
 type Loaded struct {
 	Entries int   // joined
 	Skipped int   // not understood, and left out
@@ -150,8 +152,14 @@ type Loaded struct {
 
 // Load joins the snapshot in dir into reg. Nothing is joined from a file that is
 // not usable. In one that is as it was written, an entry that this program can't
-// understand costs itself only: it is skipped, and told in the result. Errors:
-// fs.ErrNotExist when there is no file; ErrUnusable, wrapped with what is wrong.
+// understand costs itself only: it is skipped, and counted in the result.
+//
+// The time since the file was written ages leases, but no cancels: a cancel is
+// forgotten once every node had the time to learn it, and while the cluster was
+// away none had. Else a cancel would be undone by another node's older copy.
+//
+// Errors: fs.ErrNotExist when there is no file; ErrUnusable, wrapped with what is
+// wrong.
 func Load(dir, cluster string, reg *registry.Registry) (Loaded, error) {
 	f, err := os.Open(filepath.Join(dir, File))
 	if err != nil {

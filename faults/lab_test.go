@@ -219,6 +219,8 @@ func (l *lab) addNode(name string, brokers []*natsServer, opts labOptions) *node
 			l.t.Fatal(err)
 		}
 		n.args = append(n.args, "--data", n.dir)
+	} else if !opts.Previous { // which had none by default
+		n.args = append(n.args, "--data", "none")
 	}
 	n.args = append(n.args, opts.Args...)
 	l.nodes = append(l.nodes, n)

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/registryd/registryd/internal/plain"
 )
 
 // Columns of a line for people start this wide, in characters, and grow with
@@ -31,7 +33,7 @@ const (
 	yellow = "\x1b[33m"
 	red    = "\x1b[31m"
 	faint  = "\x1b[2m"
-	plain  = "\x1b[0m"
+	reset  = "\x1b[0m"
 )
 
 // jsonLine is a line for programs. All members are always there, but entity and
@@ -82,9 +84,9 @@ func (l *liner) render(b *batch, i int, o outcome) []byte {
 	l.buf.Reset()
 	if l.json {
 		l.renderJSON(b, i, o)
-	} else {
-		l.renderText(b, i, o)
+		return plain.JSON(l.buf.Bytes())
 	}
+	l.renderText(b, i, o)
 	return l.buf.Bytes()
 }
 
@@ -141,7 +143,7 @@ func (l *liner) column(width *int, color, text string) {
 	if l.color && color != "" {
 		l.buf.WriteString(color)
 		l.buf.WriteString(text)
-		l.buf.WriteString(plain)
+		l.buf.WriteString(reset)
 	} else {
 		l.buf.WriteString(text)
 	}
@@ -230,37 +232,14 @@ func ascii(s string) bool {
 	return true
 }
 
-// clean makes a text of others fit for a terminal: no control characters and
-// none that turn the direction of writing, one line, bounded.
+// clean makes text of others fit for a terminal: one line, bounded.
 func clean(s string) string {
-	if printable(s) {
-		return s
-	}
-	var sb strings.Builder
 	n := 0
-	for _, r := range s {
+	for i := range s {
 		if n == maxText {
-			sb.WriteRune('…')
-			break
+			return plain.Text(s[:i]) + "…"
 		}
-		if !strconv.IsPrint(r) {
-			r = utf8.RuneError
-		}
-		sb.WriteRune(r)
 		n++
 	}
-	return sb.String()
-}
-
-// printable reports whether s is short, printable ASCII: the usual case.
-func printable(s string) bool {
-	if len(s) > maxText {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return plain.Text(s)
 }

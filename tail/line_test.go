@@ -90,11 +90,21 @@ func TestTextIsSafe(t *testing.T) {
 	req.From, req.To, req.Batch = "x\x07", "\ty", "\x1b]0;\u0085title\x07"
 	out, counts := runText(t, Options{}, req, Message{Kind: Reply, Subject: "r", ErrorCode: "500", Error: "a\nb\x1b"})
 	checkText(t, out, counts)
-	if want := "a\ufffd[2J\ufffd\ufffdb\ufffd\ufffd"; !strings.Contains(out, want) {
+	if want := `a\x1b[2J\r\nb\u202e\u009b`; !strings.Contains(out, want) {
 		t.Errorf("got %q, want it to hold %q", out, want)
 	}
 	if longest := slices.MaxFunc(strings.Split(out, "\n"), func(a, b string) int { return len(a) - len(b) }); len(longest) > 1000 {
 		t.Errorf("a line of %d bytes, want long names cut", len(longest))
+	}
+}
+
+// TestJSONIsSafe prints the same for programs: a terminal may see it too.
+func TestJSONIsSafe(t *testing.T) {
+	req := request("r", item("Register", "a\x1b[2J\r\nb\u202e\u009b\x7f", 1))
+	out, counts := runText(t, Options{JSON: true}, req, reply("r", 200))
+	checkText(t, out, counts)
+	if want := `"id":"a\u001b[2J\r\nb\u202e\u009b\u007f"`; !strings.Contains(out, want) {
+		t.Errorf("got %s, want it to hold %s", out, want)
 	}
 }
 

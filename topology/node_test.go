@@ -38,7 +38,7 @@ func spawnNode(tb testing.TB, id string, args ...string) *node {
 	n := &node{id: id, base: "http://" + address}
 	// Flags that come later win.
 	n.args = append([]string{
-		"serve", "--node", id, "--cluster", clusterName, "--listen", address, "--batch-delay", "100ms",
+		"serve", "--node", id, "--cluster", clusterName, "--listen", address, "--batch-delay", "100ms", "--data", "none",
 	}, args...)
 	c, err := client.New(client.Options{URLs: []string{n.base + "/eureka/"}, Timeout: patience})
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/signal"
+	"syscall"
 
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/dev"
@@ -23,7 +25,8 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	logger, err := logs.logger(stderr)
+	signal.Ignore(syscall.SIGPIPE) // an output that nobody reads any more must not end the nodes
+	logger, _, err := logs.logger(stderr)
 	if err != nil {
 		return err
 	}
@@ -32,7 +35,7 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	}
 	o.Logger, o.Node.Version = logger, version()
 	o.Node.Collectors = logMetrics(stderr)
-	o.Embedded.ListenFallback = !isSet(fs, "embedded-listen")
+	o.Embedded.ListenFallback = !set(fs)["embedded-listen"]
 	c, err := dev.Start(ctx, o)
 	switch {
 	case errors.Is(err, node.ErrOptions):

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/internal/plain"
 )
 
 // Bounds of what is read from a node.
@@ -48,7 +49,7 @@ func runRepair(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	body, err := call(ctx, http.MethodPost, base+"/repair", http.StatusAccepted)
 	if err == nil {
-		fmt.Fprintln(stdout, strings.TrimSpace(string(body)))
+		fmt.Fprintln(stdout, plain.Text(strings.TrimSpace(string(body))))
 	}
 	return err
 }
@@ -77,7 +78,7 @@ func runDiff(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	}
 	for _, key := range slices.Sorted(maps.Keys(seen.differences)) {
-		fmt.Fprintf(stdout, "%s\n%s", key, seen.differences[key])
+		fmt.Fprintf(stdout, "%s\n%s", plain.Text(key), seen.differences[key])
 	}
 	if len(seen.nodes) > 0 {
 		fmt.Fprintf(stderr, "%d nodes, %d entries on the first, %d differ\n",
@@ -112,7 +113,7 @@ func lookTwice(ctx context.Context, nodes []asked, wait time.Duration, stderr io
 				there = append(there, n)
 			} else if ctx.Err() == nil { // else no node is to blame
 				c.silent++
-				fmt.Fprintf(stderr, "node %s: unreachable (%s)\n", cmp.Or(plain(n.name), n.url), oneLine(n.err.Error()))
+				fmt.Fprintf(stderr, "node %s: unreachable (%s)\n", cmp.Or(plain.Text(n.name), n.url), oneLine(n.err.Error()))
 			}
 		}
 		return there
@@ -236,7 +237,7 @@ func compareNodes(nodes []asked) map[string]string {
 		}
 		var lines strings.Builder
 		for i, n := range nodes {
-			fmt.Fprintf(&lines, "  %-16s %s\n", n.name, describe(all[i][key]))
+			fmt.Fprintf(&lines, "  %-16s %s\n", plain.Text(n.name), plain.Text(describe(all[i][key])))
 		}
 		out[key] = lines.String()
 	}

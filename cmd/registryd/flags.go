@@ -13,17 +13,40 @@ import (
 	"github.com/peterbourgon/ff/v3/ffyaml"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/internal/logqueue"
+	"github.com/registryd/registryd/internal/plain"
 )
+
+// envPrefix starts the name of each flag's environment variable.
+const envPrefix = "REGISTRYD"
+
+// faults collects what is wrong with the flags, in the order of the checks.
+type faults []error
+
+func (f *faults) addf(format string, args ...any) { *f = append(*f, fmt.Errorf(format, args...)) }
+
+// add takes an error, which may be nil.
+func (f *faults) add(err error) {
+	if err != nil {
+		*f = append(*f, err)
+	}
+}
+
+// err returns all faults as one error of usage, nil if there is none.
+func (f faults) err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return usagef("%w", errors.Join(f...))
+}
 
 // newFlagSet returns an empty set for a command, with a help that lists its
 // flags the way they are documented: with two dashes.
 func newFlagSet(command, what string, stdout io.Writer) *flag.FlagSet {
 	fs := flag.NewFlagSet("registryd "+command, flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // faults are told once, by run
+	fs.SetOutput(io.Discard) // run reports faults
 	fs.Usage = func() {
-		fmt.Fprintf(stdout, "registryd %s: %s\n\nFlags (each also as REGISTRYD_… in the environment):\n", command, what)
+		fmt.Fprintf(stdout, "registryd %s: %s\n\nFlags (each also as %s_… in the environment):\n", command, what, envPrefix)
 		fs.VisitAll(func(f *flag.Flag) {
 			kind, help := flag.UnquoteUsage(f)
 			def := ""
@@ -43,7 +66,7 @@ func parse(fs *flag.FlagSet, args []string) error {
 	help := fs.Usage
 	fs.Usage = func() {} // called for faults too
 	err := ff.Parse(fs, args,
-		ff.WithEnvVarPrefix("REGISTRYD"),
+		ff.WithEnvVarPrefix(envPrefix),
 		ff.WithConfigFileFlag("config"), ff.WithConfigFileParser(ffyaml.Parser),
 	)
 	switch {
@@ -55,7 +78,44 @@ func parse(fs *flag.FlagSet, args []string) error {
 	case fs.NArg() > 0:
 		return usagef("unexpected argument %q", fs.Arg(0))
 	}
-	return nil
+	return empties(fs)
+}
+
+// empties refuses values that are given and empty: mostly a variable that was
+// not set where the value was made. Taken as "not given" it would start, say, a
+// broker of its own instead of joining one.
+func empties(fs *flag.FlagSet) error {
+	given := set(fs)
+	var wrong faults
+	fs.VisitAll(func(f *flag.Flag) {
+		name := envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		switch value, there := os.LookupEnv(name); {
+		case given[f.Name] && strings.TrimSpace(f.Value.String()) == "":
+			wrong.addf("--%s: the value given is empty; leave the flag out for its default", f.Name)
+		case there && strings.TrimSpace(value) == "":
+			wrong.addf("%s: the variable is set and empty; unset it for the default of --%s", name, f.Name)
+		}
+	})
+	return wrong.err()
+}
+
+// set returns the flags that were given, on the command line, in the environment
+// or in the file.
+func set(fs *flag.FlagSet) map[string]bool {
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	return given
+}
+
+// list takes the values of a flag apart, which commas separate.
+func list(text string) []string {
+	var out []string
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
 }
 
 // logFlags are the flags of the log.
@@ -68,14 +128,14 @@ func addLogFlags(fs *flag.FlagSet, level string) logFlags {
 	}
 }
 
-// logger returns the log that the flags ask for. If w is a log queue, the log
-// reports the lines that the queue drops.
-func (l logFlags) logger(w io.Writer) (*slog.Logger, error) {
-	log, err := l.writeTo(w)
+// logger returns the log that the flags ask for, and its level, which may be
+// changed. If w is a log queue, the log reports the lines that the queue drops.
+func (l logFlags) logger(w io.Writer) (*slog.Logger, *slog.LevelVar, error) {
+	log, level, err := l.writeTo(w)
 	if queue, ok := w.(*logqueue.Writer); ok && err == nil {
 		queue.OnDrop(func(n uint64, sample string) { log.Warn("log lines dropped", "n", n, "sample", sample) })
 	}
-	return log, err
+	return log, level, err
 }
 
 // logMetrics returns the metrics of a log that is written to w.
@@ -86,70 +146,20 @@ func logMetrics(w io.Writer) []prometheus.Collector {
 	return nil
 }
 
-func (l logFlags) writeTo(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
+func (l logFlags) writeTo(w io.Writer) (*slog.Logger, *slog.LevelVar, error) {
+	var wrong faults
+	level := new(slog.LevelVar)
 	if err := level.UnmarshalText([]byte(*l.level)); err != nil {
-		return nil, usagef("--log-level %q: not debug, info, warn or error", *l.level)
+		wrong.addf("--log-level %q: not debug, info, warn or error", *l.level)
 	}
 	opts := &slog.HandlerOptions{Level: level}
+	handler := slog.Handler(slog.NewTextHandler(w, opts))
 	switch *l.format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
+		handler = slog.NewJSONHandler(plain.JSONWriter{W: w}, opts)
 	default:
-		return nil, usagef("--log-format %q: not text or json", *l.format)
+		wrong.addf("--log-format %q: not text or json", *l.format)
 	}
-}
-
-// natsFlags are the flags that reach an existing NATS.
-type natsFlags struct{ urls, creds, nkey, ca, cert, key *string }
-
-func addNATSFlags(fs *flag.FlagSet, what string) natsFlags {
-	return natsFlags{
-		urls:  fs.String("nats", "", "`URLS` of "+what+", separated by commas"),
-		creds: fs.String("nats-creds", "", "credentials `FILE` for --nats"),
-		nkey:  fs.String("nats-nkey", "", "NKey seed `FILE` for --nats"),
-		ca:    fs.String("nats-tls-ca", "", "`FILE` with the CA of --nats"),
-		cert:  fs.String("nats-tls-cert", "", "`FILE` with this client's certificate for --nats"),
-		key:   fs.String("nats-tls-key", "", "`FILE` with the key of --nats-tls-cert"),
-	}
-}
-
-// access returns what the flags say, and whether they say anything.
-func (n natsFlags) access() (broker.Access, bool, error) {
-	a := broker.Access{
-		CredsFile: *n.creds, NKeyFile: *n.nkey,
-		TLS: broker.TLSFiles{CA: *n.ca, Cert: *n.cert, Key: *n.key},
-	}
-	for u := range strings.SplitSeq(*n.urls, ",") {
-		if u = strings.TrimSpace(u); u != "" {
-			a.URLs = append(a.URLs, u)
-		}
-	}
-	if len(a.URLs) == 0 {
-		for name, v := range map[string]string{"nats-creds": *n.creds, "nats-nkey": *n.nkey, "nats-tls-ca": *n.ca, "nats-tls-cert": *n.cert, "nats-tls-key": *n.key} {
-			if v != "" {
-				return a, false, usagef("--%s needs --nats", name)
-			}
-		}
-		return a, false, nil
-	}
-	for name, file := range map[string]string{"nats-creds": *n.creds, "nats-nkey": *n.nkey, "nats-tls-ca": *n.ca, "nats-tls-cert": *n.cert, "nats-tls-key": *n.key} {
-		if file == "" {
-			continue
-		}
-		if _, err := os.Stat(file); err != nil {
-			return a, false, usagef("--%s: %v", name, err)
-		}
-	}
-	return a, true, nil
-}
-
-// isSet says whether a flag was given, on the command line, in the environment
-// or in the file.
-func isSet(fs *flag.FlagSet, name string) bool {
-	set := false
-	fs.Visit(func(f *flag.Flag) { set = set || f.Name == name })
-	return set
+	return slog.New(handler), level, wrong.err()
 }

@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/registryd/registryd/internal/logqueue"
+	"github.com/registryd/registryd/internal/plain"
 )
 
 const usage = `registryd is a service registry for Eureka clients.
@@ -38,14 +39,18 @@ registryd COMMAND --help lists a command's flags.
 `
 
 // errUsage marks errors of usage: one line, exit 2.
-var errUsage = errors.New("usage")
+var errUsage = errors.New("usage fault")
 
 func usagef(format string, args ...any) error {
 	return fmt.Errorf("%w: "+format, append([]any{errUsage}, args...)...)
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	stops := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if command, _ := commandOf(os.Args[1:]); command != "serve" { // which reloads
+		stops = append(stops, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), stops...)
 	defer stop()
 	// Whoever reads standard error may stand still. Nothing here waits for it.
 	stderr := logqueue.New(os.Stderr, nil)
@@ -54,36 +59,46 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program but for its process: tests call it.
+// run is the program without its process: tests call it.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := dispatch(ctx, args, stdout, stderr)
+	code := 1
 	switch {
 	case err == nil || errors.Is(err, flag.ErrHelp):
 		return 0
 	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
-		return 0 // told to stop before it had started
+		return 0 // stopped before it had started
 	case errors.Is(err, errUsage):
-		fmt.Fprintln(stderr, "registryd:", oneLine(strings.TrimPrefix(err.Error(), errUsage.Error()+": ")))
-		return 2
+		code = 2
 	case errors.Is(err, errNotAll):
-		fmt.Fprintln(stderr, "registryd:", oneLine(err.Error()))
-		return 3
-	default:
-		fmt.Fprintln(stderr, "registryd:", oneLine(err.Error()))
-		return 1
+		code = 3
 	}
+	fmt.Fprintln(stderr, "registryd:", usageText(err))
+	return code
 }
 
-// oneLine joins the lines of errors that came together.
+// usageText returns an error as one line, without the mark of those of usage.
+func usageText(err error) string {
+	return oneLine(strings.ReplaceAll(err.Error(), errUsage.Error()+": ", ""))
+}
+
+// oneLine joins the lines of errors that came together, and keeps what others
+// wrote in them from the terminal.
 func oneLine(text string) string {
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
+	return plain.Text(strings.Join(lines, "; "))
+}
+
+// commandOf returns the command of a line, and what follows it.
+func commandOf(args []string) (name string, rest []string) {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return args[0], args[1:]
+	}
+	return "serve", args
 }
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	command := "serve"
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		command, args = args[0], args[1:]
-	}
+	command, args := commandOf(args)
 	if command == "serve" && len(args) == 1 && (args[0] == "-h" || args[0] == "--help" || args[0] == "-help") {
 		fmt.Fprint(stdout, usage)
 	}

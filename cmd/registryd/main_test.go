@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -38,12 +39,17 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state")) // not the user's
+			return nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"free":   free,
 			"occupy": occupy,
 			"refuse": refuse,
 			"exits":  exits,
 			"get":    get,
+			"put":    put,
 			"until":  until,
 			"tasks":  tasks,
 		},
@@ -129,6 +135,22 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 			err = fmt.Errorf("%s: got %d %.300q", args[0], code, body)
 		}
 		return err
+	})
+}
+
+// put URL FILE sends a file as JSON until a server takes it.
+func put(ts *testscript.TestScript, neg bool, args []string) {
+	checkArgs(ts, neg || len(args) != 2, "put URL FILE")
+	body := ts.ReadFile(args[1])
+	poll(ts, func() error {
+		res, err := http.Post(args[0], "application/json", strings.NewReader(body)) //nolint:noctx // A test's own server.
+		if err != nil {
+			return err
+		}
+		if res.StatusCode != http.StatusNoContent {
+			err = fmt.Errorf("%s: got %s", args[0], res.Status)
+		}
+		return errors.Join(err, res.Body.Close())
 	})
 }
 
@@ -248,6 +270,7 @@ func request(method, url string) (code int, body string, err error) {
 
 // TestStoppedBeforeItStarted gets the signal while it starts.
 func TestStoppedBeforeItStarted(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("told to stop"))
 	for _, args := range [][]string{
@@ -269,6 +292,7 @@ func TestOneLine(t *testing.T) {
 		{"one", "a: b", "a: b"},
 		{"joined errors", errors.Join(errors.New("a"), errors.New("b")).Error(), "a; b"},
 		{"a file's line ends", "a\r\nb\n", "a; b"},
+		{"what a server wrote", "a\x1b[2J", `a\x1b[2J`},
 		{"none", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {

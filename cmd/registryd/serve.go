@@ -3,90 +3,143 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/registry"
 )
 
-// defaultEmbedded is where the embedded broker listens unless told otherwise:
-// NATS's port, this machine only.
+// defaultEmbedded is where the embedded broker listens by default: NATS's port,
+// this machine only.
 const defaultEmbedded = "127.0.0.1:4222"
 
 // eurekaPort is the port that Eureka clients expect.
 const eurekaPort = "8761"
 
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	opts, err := serveOptions(args, stdout, stderr)
+	// A log or an output that nobody reads any more must not end the node.
+	signal.Ignore(syscall.SIGPIPE)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+
+	s, err := readSettings(args, stdout, stderr)
 	if err != nil {
 		return err
 	}
-	n, err := node.Start(ctx, opts)
+	n, err := node.Start(ctx, s.Options)
 	switch {
 	case errors.Is(err, node.ErrOptions):
-		return usagef("%v", err)
+		return usagef("%w", err)
 	case err != nil:
 		return err
 	}
-	fmt.Fprintf(stdout, "registryd %s: node %s of cluster %s serves %s\n", opts.Version, n.Name(), opts.Cluster, n.URL())
-	if addr := n.BrokerAddress(); addr != "" {
+	fmt.Fprintf(stdout, "registryd %s: node %s of cluster %s serves %s\n", s.Version, n.Name(), s.Cluster, n.URL())
+	addr := n.BrokerAddress()
+	if addr != "" {
 		fmt.Fprintf(stdout, "embedded broker: nats://%s\n", addr)
 	}
-	return waitFor(ctx, n)
-}
-
-// waitFor waits for the signal, or for the node's own end.
-func waitFor(ctx context.Context, n *node.Node) error {
-	select {
-	case <-ctx.Done():
-	case <-n.Done():
+	s.log(n, addr)
+	for {
+		select {
+		case <-hangups:
+			s.reload(args)
+		case <-ctx.Done():
+			return n.Close()
+		case <-n.Done():
+			return n.Close()
+		}
 	}
-	return n.Close()
 }
 
-// serveOptions turns flags, environment and file into the options of a node.
-func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error) {
+// log writes how the node found its cluster: in a cluster of its own by mistake
+// it looks as well as in the right one.
+func (s *settings) log(n *node.Node, brokerAddress string) {
+	log := s.Logger.With("node", n.Name(), "component", "node")
+	if s.external {
+		var met []string
+		for _, p := range n.Overview().Peers {
+			met = append(met, p.Name)
+		}
+		log.Info("joined cluster", "cluster", s.Cluster, "peers", len(met), "met", strings.Join(met, " "))
+		return
+	}
+	if s.Embedded.ListenFallback && brokerAddress != defaultEmbedded && len(s.Embedded.Routes) == 0 {
+		log.Warn("default broker port is taken, this node is a cluster of its own",
+			"taken", defaultEmbedded, "address", brokerAddress, "to_join_that_broker", "--nats nats://"+defaultEmbedded)
+	}
+}
+
+// settings are what flags, environment and file say about a node.
+type settings struct {
+	node.Options
+	external bool              // NATS is somebody else's
+	level    *slog.LevelVar    // of the log
+	values   map[string]string // of the flags
+}
+
+// readSettings reads flags, environment and file. It reports all faults.
+func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	fs := newFlagSet("serve", "one node of the registry", stdout)
-	var o node.Options
+	o := &settings{values: map[string]string{}}
 	fs.StringVar(&o.Listen, "listen", ":"+eurekaPort, "`HOST:PORT` of the HTTP server")
 	fs.StringVar(&o.Name, "node", "", "`NAME` of this node (default: the host name's first label, with the port unless it is 8761)")
 	fs.StringVar(&o.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
-	fs.StringVar(&o.Advertise, "advertise", "", "service `URL` told to peers and readers (default: made of --listen)")
+	fs.StringVar(&o.Advertise, "advertise", "", "service `URL` for peers and readers (default: made of --listen)")
 	fs.DurationVar(&o.BatchDelay, "batch-delay", node.DefaultBatchDelay, "how long a change waits for others before its batch is sent")
 	fs.IntVar(&o.BatchSize, "batch-size", node.DefaultBatchSize, "`TASKS` per batch, at most")
-	fs.TextVar(&o.BatchMode, "batch-mode", o.BatchMode, "when a batch is sent, `fixed` or adaptive: after --batch-delay, or at once while none is in flight")
+	fs.TextVar(&o.BatchMode, "batch-mode", o.BatchMode,
+		"when a batch is sent, `fixed` or adaptive: after --batch-delay, or at once while none is in flight")
 	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval, "time between two eviction passes")
 	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention, "how long a change stays in the delta")
-	fs.StringVar(&o.DataDir, "data", "", "`DIR` of the snapshot that a restart begins with; empty: none")
+	data := fs.String("data", "", "`DIR` of the snapshot that a restart begins with, or "+noData+
+		" (default: $STATE_DIRECTORY, else registryd/CLUSTER/NODE in $XDG_STATE_HOME or ~/.local/state)")
+	fs.DurationVar(&o.WaitWhenEmpty, "wait-when-empty", 0,
+		"how long lists are refused with 403 after a start with nothing to serve, so that clients keep what they have")
 	preserve := fs.Bool("self-preservation", true, "evict nothing while fewer leases are renewed than --renewal-threshold asks for")
-	fs.Float64Var(&o.RenewalThreshold, "renewal-threshold", registry.DefaultRenewalThreshold, "`SHARE` of the expected renewals below which nothing is evicted")
+	fs.Float64Var(&o.RenewalThreshold, "renewal-threshold", registry.DefaultRenewalThreshold,
+		"`SHARE` of the expected renewals below which nothing is evicted")
 	compat := fs.String("lease-compat", "exact", "how long a lease lives, `exact` or netflix: its duration, or twice that once renewed")
 	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
-	fs.StringVar(&o.Embedded.Listen, "embedded-listen", defaultEmbedded, "`HOST:PORT` where the embedded broker listens; the default gives way to a free port when it is taken")
-	routeListen := fs.String("embedded-route-listen", "", "`HOST:PORT` where embedded brokers of other nodes join this one")
-	routes := fs.String("embedded-routes", "", "`ADDRESSES` of other nodes' --embedded-route-listen, separated by commas")
-	secretFile := fs.String("cluster-secret-file", "", "`FILE` with the secret that the embedded broker asks of clients and routes")
+	embedded := addEmbeddedFlags(fs)
 	logs := addLogFlags(fs, "info")
 	if err := parse(fs, args); err != nil {
-		return o, err
+		return nil, err
 	}
+	fs.VisitAll(func(f *flag.Flag) { o.values[f.Name] = f.Value.String() })
+
+	var wrong faults
 	var err error
-	if o.Logger, err = logs.logger(stderr); err != nil {
-		return o, err
-	}
+	o.Logger, o.level, err = logs.logger(stderr)
+	wrong.add(err)
 	o.Collectors = logMetrics(stderr)
-	for name, d := range map[string]bool{"batch-delay": o.BatchDelay > 0, "batch-size": o.BatchSize > 0, "eviction-interval": o.EvictionInterval > 0, "delta-retention": o.DeltaRetention > 0} {
-		if !d {
-			return o, usagef("--%s %s: must be above 0", name, fs.Lookup(name).Value)
+	for _, f := range []struct {
+		name  string
+		above bool
+	}{
+		{"batch-delay", o.BatchDelay > 0},
+		{"batch-size", o.BatchSize > 0},
+		{"eviction-interval", o.EvictionInterval > 0},
+		{"delta-retention", o.DeltaRetention > 0},
+	} {
+		if !f.above {
+			wrong.addf("--%s %s: must be above 0", f.name, o.values[f.name])
 		}
 	}
+	if o.WaitWhenEmpty < 0 {
+		wrong.addf("--wait-when-empty %v: negative", o.WaitWhenEmpty)
+	}
 	if !(o.RenewalThreshold > 0 && o.RenewalThreshold <= 1) { // also NaN
-		return o, usagef("--renewal-threshold %v: must be above 0 and at most 1", o.RenewalThreshold)
+		wrong.addf("--renewal-threshold %v: must be above 0 and at most 1", o.RenewalThreshold)
 	}
 	switch *compat {
 	case "exact":
@@ -94,56 +147,77 @@ func serveOptions(args []string, stdout, stderr io.Writer) (node.Options, error)
 	case "netflix":
 		o.LeaseCompat = registry.Netflix
 	default:
-		return o, usagef("--lease-compat %q: not exact or netflix", *compat)
+		wrong.addf("--lease-compat %q: not exact or netflix", *compat)
 	}
 	o.NoSelfPreservation = !*preserve
 	o.Version = version()
-	if o.Name != "" && !broker.ValidNode(o.Name) {
-		return o, usagef("--node %.80q: %v", o.Name, broker.ErrName)
+	switch {
+	case o.Name == "":
+		o.Name, err = defaultName(o.Listen)
+		wrong.add(err)
+	case !broker.ValidNode(o.Name):
+		wrong.addf("--node %.80q: %w", o.Name, broker.ErrName)
 	}
-	if o.Name == "" {
-		if o.Name, err = defaultName(o.Listen); err != nil {
-			return o, err
-		}
+	if !broker.ValidName(o.Cluster) {
+		wrong.addf("--cluster %.80q: %w", o.Cluster, broker.ErrName)
 	}
-	access, external, err := nats.access()
-	if err != nil {
-		return o, err
+	o.Broker, err = nats.access()
+	wrong.add(err)
+	o.external = len(o.Broker.URLs) > 0
+	o.Embedded, err = embedded.options(set(fs), o.Cluster, o.external)
+	wrong.add(err)
+	if len(wrong) == 0 {
+		o.DataDir, err = dataDir(*data, o.Cluster, o.Name)
+		wrong.add(err)
 	}
+	return o, wrong.err()
+}
+
+// embeddedFlags are the flags of the embedded broker.
+type embeddedFlags struct{ listen, routeListen, routes, secretFile *string }
+
+func addEmbeddedFlags(fs *flag.FlagSet) embeddedFlags {
+	return embeddedFlags{
+		listen: fs.String("embedded-listen", defaultEmbedded,
+			"`HOST:PORT` where the embedded broker listens; the default gives way to a free port when it is taken"),
+		routeListen: fs.String("embedded-route-listen", "", "`HOST:PORT` where embedded brokers of other nodes join this one"),
+		routes:      fs.String("embedded-routes", "", "`ADDRESSES` of other nodes' --embedded-route-listen, separated by commas"),
+		secretFile:  fs.String("cluster-secret-file", "", "`FILE` with the secret that the embedded broker asks of clients and routes"),
+	}
+}
+
+// options returns the embedded broker's options, empty ones with a NATS of
+// somebody else.
+func (e embeddedFlags) options(given map[string]bool, cluster string, external bool) (broker.ServerOptions, error) {
+	var wrong faults
 	if external {
 		for _, name := range []string{"embedded-listen", "embedded-route-listen", "embedded-routes", "cluster-secret-file"} {
-			if isSet(fs, name) {
-				return o, usagef("--nats and --%s exclude each other: with --nats there is no embedded broker", name)
+			if given[name] {
+				wrong.addf("--nats and --%s exclude each other: with --nats there is no embedded broker", name)
 			}
 		}
-		o.Broker, o.Embedded = access, broker.ServerOptions{}
-		return o, nil
+		return broker.ServerOptions{}, wrong.err()
 	}
-	o.Embedded.ListenFallback = !isSet(fs, "embedded-listen")
-	o.Embedded.RouteListen = *routeListen
-	o.Embedded.RouteCluster = o.Cluster
-	for r := range strings.SplitSeq(*routes, ",") {
-		if r = strings.TrimSpace(r); r != "" {
-			o.Embedded.Routes = append(o.Embedded.Routes, r)
-		}
+	o := broker.ServerOptions{
+		Listen: *e.listen, ListenFallback: !given["embedded-listen"],
+		RouteListen: *e.routeListen, RouteCluster: cluster, Routes: list(*e.routes),
 	}
-	if *secretFile != "" {
-		secret, err := os.ReadFile(*secretFile)
-		if err != nil {
-			return o, usagef("--cluster-secret-file: %v", err)
-		}
-		if o.Embedded.Secret = strings.TrimSpace(string(secret)); o.Embedded.Secret == "" {
-			return o, usagef("--cluster-secret-file %s: is empty", *secretFile)
-		}
+	if *e.routes != "" && len(o.Routes) == 0 {
+		wrong.addf("--embedded-routes %q: no address", *e.routes)
 	}
-	return o, nil
+	if *e.secretFile != "" {
+		var err error
+		o.Secret, err = readSecret("cluster-secret-file", *e.secretFile)
+		wrong.add(err)
+	}
+	return o, wrong.err()
 }
 
 // defaultName makes a node's name of the host's and the port.
 func defaultName(listen string) (string, error) {
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "", usagef("--listen %q: not HOST:PORT", listen)
+		return "", usagef("--listen %.80q: not HOST:PORT", listen)
 	}
 	host, err := os.Hostname()
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
+	"github.com/registryd/registryd/internal/plain"
 	"github.com/registryd/registryd/node"
 )
 
@@ -46,7 +46,7 @@ func runStatus(ctx context.Context, args []string, stdout io.Writer) error {
 		return fmt.Errorf("status: %s: %w", target.Redacted(), err)
 	}
 	if *asJSON {
-		_, err := stdout.Write(append(bytes.TrimSpace(body), '\n'))
+		_, err := stdout.Write(plain.JSON(append(bytes.TrimSpace(body), '\n')))
 		return err
 	}
 	return printStatus(stdout, &o, time.Now())
@@ -104,8 +104,8 @@ func fetchStatus(ctx context.Context, target *url.URL) ([]byte, error) {
 func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	var out bytes.Buffer
 	uptime := max(0, now.Sub(o.Started)).Truncate(time.Second)
-	fmt.Fprintf(&out, "node       %s of cluster %s, registryd %s, at %s\n", plain(o.Node), plain(o.Cluster), plain(o.Version), plain(o.URL))
-	fmt.Fprintf(&out, "state      %s, up %v\n", plain(o.State), uptime)
+	fmt.Fprintf(&out, "node       %s of cluster %s, registryd %s, at %s\n", plain.Text(o.Node), plain.Text(o.Cluster), plain.Text(o.Version), plain.Text(o.URL))
+	fmt.Fprintf(&out, "state      %s, up %v\n", plain.Text(o.State), uptime)
 	fmt.Fprintf(&out, "instances  %d", o.Instances)
 	if hidden := o.Entries - o.Instances; hidden > 0 {
 		fmt.Fprintf(&out, ", and %d cancelled or evicted ones that are remembered", hidden)
@@ -120,7 +120,7 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 		for i := range o.Peers {
 			p := &o.Peers[i]
 			fmt.Fprintf(table, "%s\t%s\t%d/%d/%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
-				plain(p.Name), peerStatus(p.Status, p.Silent), p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
+				plain.Text(p.Name), peerStatus(p.Status, p.Silent), p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
 				p.InFlight, seconds(p.Oldest), seconds(p.RoundTripLast), seconds(p.Lag), p.SentTasks,
 				reasons(p.Failed), reasons(p.Dropped), waiting(p.Waiting, p.WaitLeft))
 		}
@@ -144,14 +144,14 @@ func peerStatus(status string, silent float64) string {
 	if status == "reachable" {
 		return status
 	}
-	return fmt.Sprintf("%s for %s", plain(status), seconds(silent))
+	return fmt.Sprintf("%s for %s", plain.Text(status), seconds(silent))
 }
 
 func waiting(why string, left float64) string {
 	if why == "" {
 		return "-"
 	}
-	return fmt.Sprintf("%s, %s more", plain(why), seconds(left))
+	return fmt.Sprintf("%s, %s more", plain.Text(why), seconds(left))
 }
 
 // seconds writes a time to three digits, "-" for none.
@@ -178,7 +178,7 @@ func reasons(counts map[string]uint64) string {
 	for _, reason := range slices.Sorted(maps.Keys(counts)) {
 		if n := counts[reason]; n > 0 {
 			total += n
-			of = append(of, fmt.Sprintf("%s %d", plain(reason), n))
+			of = append(of, fmt.Sprintf("%s %d", plain.Text(reason), n))
 		}
 	}
 	switch len(of) {
@@ -189,14 +189,4 @@ func reasons(counts map[string]uint64) string {
 	default:
 		return strconv.FormatUint(total, 10) + " (" + strings.Join(of, ", ") + ")"
 	}
-}
-
-// plain keeps what a node says of itself from moving the cursor.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '?'
-	}, s)
 }

@@ -28,9 +28,9 @@ instances  50, and 3 cancelled or evicted ones that are remembered
 leases     100 expected, 88 missing; self-preservation on: nothing is evicted
 peers      2
 
-PEER  STATUS                  QUEUES  IN FLIGHT  OLDEST  ROUND TRIP  LAG    SENT  FAILED                 DROPPED    WAITING
-n2    reachable               0/0/0   0          -       1.2ms       -      1204  0                      0          -
-n?[3  unreachable for 12.35s  1/22/3  750        3.2s    1.5s        1m16s  7     4 (busy 1, timeout 3)  expired 4  timeout, 750ms more
+PEER     STATUS                  QUEUES  IN FLIGHT  OLDEST  ROUND TRIP  LAG    SENT  FAILED                 DROPPED    WAITING
+n2       reachable               0/0/0   0          -       1.2ms       -      1204  0                      0          -
+n\x1b[3  unreachable for 12.35s  1/22/3  750        3.2s    1.5s        1m16s  7     4 (busy 1, timeout 3)  expired 4  timeout, 750ms more
 
 QUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; SENT and IN FLIGHT are tasks, FAILED batches.
 `

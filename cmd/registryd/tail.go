@@ -27,15 +27,15 @@ func runTail(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	logger, err := logs.logger(stderr)
+	logger, _, err := logs.logger(stderr)
 	if err != nil {
 		return err
 	}
-	access, given, err := nats.access()
+	access, err := nats.access()
 	if err != nil {
 		return err
 	}
-	if !given {
+	if len(access.URLs) == 0 {
 		access.URLs = []string{"nats://" + defaultEmbedded}
 	}
 	if !broker.ValidName(*cluster) {

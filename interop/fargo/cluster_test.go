@@ -109,7 +109,7 @@ func (c *cluster) nodes() []*node { return []*node{c.a, c.b, c.c} }
 func (c *cluster) newNode(ctx context.Context, t *testing.T, name string, onLine func(string) bool, args ...string) *node {
 	t.Helper()
 	n := &node{name: name, args: append([]string{
-		"serve", "--node", name, "--eviction-interval", evictionInterval.String(), "--self-preservation=false",
+		"serve", "--node", name, "--data", "none", "--eviction-interval", evictionInterval.String(), "--self-preservation=false",
 	}, args...)}
 	for range starts {
 		n.port = freePort(ctx, t)

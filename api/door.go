@@ -55,7 +55,7 @@ type doorConn struct {
 // Accept implements net.Listener. One goroutine calls it.
 func (d *door) Accept() (net.Conn, error) {
 	for {
-		c, err := d.boundedListener.accept()
+		c, err := d.accept()
 		vain := errors.Is(err, os.ErrDeadlineExceeded)
 		term, opening := d.accepted(vain)
 		switch {

@@ -92,7 +92,9 @@ func TestDoor(t *testing.T) {
 	go func() { s.done <- server.Run(ctx) }()
 	defer func() {
 		stop()
-		<-s.done
+		if err := <-s.done; err != nil {
+			t.Error(err)
+		}
 	}()
 	asks := []struct {
 		method, path              string

@@ -26,7 +26,7 @@ func (l *boundedListener) accept() (*placedConn, error) {
 	case <-l.closed:
 		return nil, net.ErrClosed
 	}
-	c, err := l.Listener.Accept()
+	c, err := l.Accept()
 	if err != nil {
 		<-l.places
 		return nil, err

@@ -452,7 +452,7 @@ func TestLastN(t *testing.T) {
 	}
 	body := w.Body.String()
 	cancelled, registered, _ := strings.Cut(body, "Registered: 2")
-	if !strings.Contains(cancelled, "Cancelled: 1") || !strings.Contains(cancelled, "<td>first</td>") {
+	if !strings.Contains(cancelled, "Cancelled or evicted: 1") || !strings.Contains(cancelled, "<td>first</td>") {
 		t.Errorf("cancelled: %s", cancelled)
 	}
 	second, first := strings.Index(registered, "&lt;second&gt;"), strings.Index(registered, "<td>first</td>")

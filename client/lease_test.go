@@ -453,8 +453,10 @@ func TestLeaseDefaults(t *testing.T) {
 // TestLeaseKeepsNames: what the instance says of its own is not replaced.
 func TestLeaseKeepsNames(t *testing.T) {
 	c := newClient(t, nil, "http://a.test")
-	amazon := &eureka.InstanceInfo{HostName: "h", App: "A", VIPAddress: new("v"), SecureVIPAddress: new("s"),
-		DataCenterInfo: eureka.DataCenterInfo{Name: eureka.Amazon, Metadata: map[string]string{"instance-id": "i-1"}}}
+	amazon := &eureka.InstanceInfo{
+		HostName: "h", App: "A", VIPAddress: new("v"), SecureVIPAddress: new("s"),
+		DataCenterInfo: eureka.DataCenterInfo{Name: eureka.Amazon, Metadata: map[string]string{"instance-id": "i-1"}},
+	}
 	named := *amazon
 	named.InstanceID = new("given")
 	for id, info := range map[string]*eureka.InstanceInfo{"i-1": amazon, "given": &named} {

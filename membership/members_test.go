@@ -261,22 +261,19 @@ func (c *checker) hear(p membership.Presence) {
 		c.echoed = true // it may be from before: the check is weaker than the rule
 	}
 	events := c.Hear(p, c.at)
+	c.do(events) // a standstill comes first
 	for _, e := range events {
-		switch e.Kind {
-		case membership.Joined, membership.Restarted, membership.Heard, membership.Goodbye:
-			if e.Kind == membership.Restarted {
-				c.restarted++
-				newer := slices.Compare(before.incarnation[:], p.Incarnation[:]) > 0
-				if silent := c.at.Mono - before.at; newer && silent < membership.Interval {
-					c.failf("an older incarnation of %s replaces one that was heard %v ago", p.Node, silent)
-				}
-			}
-			if p.State != membership.Leaving {
-				c.last[p.Node] = heard{p.Incarnation, c.at.Mono}
+		if e.Kind == membership.Restarted {
+			c.restarted++
+			newer := slices.Compare(before.incarnation[:], p.Incarnation[:]) > 0
+			if silent := c.at.Mono - before.at; newer && silent < membership.Interval {
+				c.failf("an older incarnation of %s replaces one that was heard %v ago", p.Node, silent)
 			}
 		}
+		if e.Kind == membership.Heard {
+			c.last[p.Node] = heard{p.Incarnation, c.at.Mono}
+		}
 	}
-	c.do(events)
 }
 
 // do checks events, and acts on them.
@@ -301,6 +298,7 @@ func (c *checker) do(events []membership.Event) {
 			if waited := c.at.Mono - c.began; c.opened == 1 && !stood && waited < membership.RestoredWait {
 				c.failf("opened after %v, without a connection that stood", waited)
 			}
+		default:
 		}
 	}
 }

@@ -208,6 +208,7 @@ func (w *world) do(events []membership.Event) {
 			continue
 		case membership.CatchUp:
 			w.round = e.Round
+		default:
 		}
 		fmt.Fprintf(&w.out, "%.3fs %s\n", w.mono.Seconds(), w.describe(e))
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/race"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -44,14 +45,23 @@ func (n *testNode) pipeline(to string) cluster.Peer {
 	return cluster.Peer{}
 }
 
+// scaled returns a quarter of n where the race detector makes each of them cost
+// five times as much.
+func scaled(n int) int {
+	if race.Enabled {
+		return n / 4
+	}
+	return n
+}
+
 // TestNobodyStarves lets clients renew far more often than batches leave. In
 // Java's pipeline one of them, at the head, holds back all.
 func TestNobodyStarves(t *testing.T) {
 	const (
-		hot   = 200
 		size  = 10
 		delay = 300 * ms // what the peer takes
 	)
+	hot := scaled(200)
 	for _, mode := range simModes {
 		for _, slow := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, slow peer %t", mode, slow), func(t *testing.T) {
@@ -89,7 +99,7 @@ func TestNobodyStarves(t *testing.T) {
 					// At most all slots are ahead; batches leave four by four.
 					limit := 500 * ms
 					if slow {
-						limit += (hot/size/4 + 1) * delay
+						limit += time.Duration((hot+4*size-1)/(4*size)+1) * delay
 					}
 					sent, worst := map[string]int{}, time.Duration(0)
 					for _, s := range b.take() {
@@ -136,11 +146,7 @@ const bytesPerSlot = 512
 // TestAnHourOfOutage has 20,000 changes on 2,000 of 6,000 instances while the peer
 // is away. In one case it is gone, in the other it is there and refuses.
 func TestAnHourOfOutage(t *testing.T) {
-	const (
-		instances = 6000
-		touched   = 2000
-		changes   = 20_000
-	)
+	instances, touched, changes := scaled(6000), scaled(2000), scaled(20_000)
 	for _, tc := range []struct {
 		name    string
 		gone    bool
@@ -165,7 +171,7 @@ func TestAnHourOfOutage(t *testing.T) {
 				time.Sleep(30 * time.Second)
 				synctest.Wait()
 				checkEqual(t, n1, n2)
-				size := float64(n1.pipeline("n2").Batcher.Bytes) / instances // of one as a task
+				size := float64(n1.pipeline("n2").Batcher.Bytes) / float64(instances) // of one as a task
 				b.take()
 
 				before := heap()
@@ -192,8 +198,8 @@ func TestAnHourOfOutage(t *testing.T) {
 					default:
 						n1.reg.Register(long(id, int64(i)), false)
 					}
-					time.Sleep(time.Hour / changes)
-					if i%1000 != 999 {
+					time.Sleep(time.Hour / time.Duration(changes))
+					if i%(changes/20) != 0 {
 						continue
 					}
 					for _, p := range n1.cluster.Peers() {
@@ -264,6 +270,7 @@ func TestAnHourOfOutage(t *testing.T) {
 // seconds, and one that is well: the last gets the same at the same times as if it
 // were alone with n1.
 func TestOtherPeersDoNotNotice(t *testing.T) {
+	changes := scaled(3000)
 	run := func(t *testing.T, trouble bool) (times map[string]time.Duration) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBus(t)
@@ -289,7 +296,7 @@ func TestOtherPeersDoNotNotice(t *testing.T) {
 				return true, nil
 			})
 			start := time.Now()
-			for i := range 3000 {
+			for i := range changes {
 				n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
 				time.Sleep(ms)
 			}
@@ -306,19 +313,19 @@ func TestOtherPeersDoNotNotice(t *testing.T) {
 			if !trouble {
 				return
 			}
-			if a, _ := b.nodes["slow"].reg.Application("DEMO"); len(a.Instances) != 3000 {
-				t.Errorf("the slow one lists %d, want 3000", len(a.Instances))
+			if a, _ := b.nodes["slow"].reg.Application("DEMO"); len(a.Instances) != changes {
+				t.Errorf("the slow one lists %d, want %d", len(a.Instances), changes)
 			}
 			mute := n1.pipeline("mute")
-			if mute.Acceptor.Pending()+mute.Acceptor.InFlight != 3000 || mute.Acceptor.Dropped[acceptor.Overflowed] != 0 {
-				t.Errorf("of 3000 for the mute one %d wait, %d are in flight; dropped %v",
+			if mute.Acceptor.Pending()+mute.Acceptor.InFlight != changes || mute.Acceptor.Dropped[acceptor.Overflowed] != 0 {
+				t.Errorf("of %d for the mute one %d wait, %d are in flight; dropped %v", changes,
 					mute.Acceptor.Pending(), mute.Acceptor.InFlight, mute.Acceptor.Dropped)
 			}
 			b.fail(nil)
 			time.Sleep(40 * time.Second)
 			synctest.Wait()
-			if a, _ := b.nodes["mute"].reg.Application("DEMO"); len(a.Instances) != 3000 {
-				t.Errorf("the mute one lists %d after it has begun to answer, want 3000", len(a.Instances))
+			if a, _ := b.nodes["mute"].reg.Application("DEMO"); len(a.Instances) != changes {
+				t.Errorf("the mute one lists %d after it has begun to answer, want %d", len(a.Instances), changes)
 			}
 			n1.checkLaw()
 		})
@@ -331,8 +338,8 @@ func TestOtherPeersDoNotNotice(t *testing.T) {
 			break
 		}
 	}
-	if len(alone) != 3000 || !maps.Equal(alone, among) {
-		t.Errorf("%d arrive alone, %d among slow peers; want 3000 of each, at the same times", len(alone), len(among))
+	if len(alone) != changes || !maps.Equal(alone, among) {
+		t.Errorf("%d arrive alone, %d among slow peers; want %d of each, at the same times", len(alone), len(among), changes)
 	}
 }
 

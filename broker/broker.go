@@ -50,6 +50,16 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// Check returns all that is wrong with the options, as Start would. It reads the files that they name, and starts nothing.
+func (o Options) Check() error {
+	err := o.validate()
+	if o.Embedded != nil {
+		_, _, embedded := o.Embedded.build()
+		err = errors.Join(err, embedded)
+	}
+	return err
+}
+
 func (o Options) validate() error {
 	faults := o.Access.faults()
 	if !ValidName(o.Cluster) {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -52,8 +53,9 @@ type Options struct {
 	// IdleTimeout is how long an HTTP connection is kept without a request.
 	// Default api.DefaultIdleTimeout.
 	IdleTimeout time.Duration
-	// Advertise is the service URL told to peers and readers, such as
-	// http://host:8761/eureka/. Default: made of the address listened on.
+	// Advertise is the service URL for peers and readers, such as
+	// http://host:8761/eureka/. Default: made of the address listened on; of a
+	// wildcard it is the address from which this machine sends to others.
 	Advertise string
 
 	// Broker says how to reach a broker that somebody else runs: an embedded
@@ -181,7 +183,34 @@ func (o *Options) setDefaults() error {
 	if o.BatchMode > acceptor.Adaptive {
 		errs = append(errs, fmt.Errorf("batch %v: not fixed or adaptive", o.BatchMode))
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.checkParts()...)...)
+}
+
+// checkParts checks the options of the parts, so that all faults are known before
+// anything is started.
+func (o *Options) checkParts() []error {
+	var errs []error
+	reg, err := registry.New(registry.Options{
+		DeltaRetention: o.DeltaRetention, LeaseCompat: o.LeaseCompat, MaxLease: o.MaxLease, MaxInstances: o.MaxInstances,
+	})
+	if err != nil {
+		errs = append(errs, err)
+	} else if _, err := registry.NewEvictor(reg, registry.EvictorOptions{
+		Interval: o.EvictionInterval, NoSelfPreservation: o.NoSelfPreservation,
+		Threshold: o.RenewalThreshold, Min: o.SelfPreservationMin,
+	}); err != nil {
+		errs = append(errs, err)
+	}
+	access := broker.Options{Cluster: o.Cluster, Node: cmp.Or(o.Name, "unnamed"), Access: o.Broker}
+	if o.Broker.Server == nil && len(o.Broker.URLs) == 0 {
+		access.Embedded = &o.Embedded
+	}
+	if broker.ValidName(access.Cluster) && broker.ValidNode(access.Node) { // else that was reported
+		if err := access.Check(); err != nil {
+			errs = append(errs, fmt.Errorf("broker: %w", err))
+		}
+	}
+	return errs
 }
 
 func validPort(text string) bool {
@@ -199,9 +228,6 @@ func (o *Options) addressed(at net.Addr) {
 		o.Name = "node-" + port
 	}
 	if o.Advertise == "" {
-		if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-			host = "localhost"
-		}
-		o.Advertise = "http://" + net.JoinHostPort(host, port) + "/eureka/"
+		o.Advertise = "http://" + net.JoinHostPort(advertisedHost(host), port) + "/eureka/"
 	}
 }

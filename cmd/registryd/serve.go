@@ -8,11 +8,14 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 
+	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/registry"
@@ -21,6 +24,9 @@ import (
 // defaultEmbedded is where the embedded broker listens by default: NATS's port,
 // this machine only.
 const defaultEmbedded = "127.0.0.1:4222"
+
+// lookInterval is the time between two looks at the peers' addresses.
+const lookInterval = 5 * time.Second
 
 // eurekaPort is the port that Eureka clients expect.
 const eurekaPort = "8761"
@@ -49,8 +55,14 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		fmt.Fprintf(stdout, "embedded broker: nats://%s\n", addr)
 	}
 	s.log(n, addr)
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			if s.isHidden(n) {
+				look.Stop()
+			}
 		case <-hangups:
 			s.reload(args)
 		case <-ctx.Done():
@@ -79,6 +91,33 @@ func (s *settings) log(n *node.Node, brokerAddress string) {
 	}
 }
 
+// isHidden reports whether this node advertises an address that means another
+// machine to one of its peers, and logs it. Peers' tools and pages would ask
+// themselves.
+func (s *settings) isHidden(n *node.Node) bool {
+	if !isLoopback(n.URL()) {
+		return false
+	}
+	for _, p := range n.Overview().Peers {
+		if !isLoopback(p.URL) {
+			s.Logger.Warn("peers on other machines can't reach the advertised address, set --advertise",
+				"node", n.Name(), "component", "node", "url", n.URL(), "peer", p.Name, "peer_url", p.URL)
+			return true
+		}
+	}
+	return false
+}
+
+// isLoopback reports whether a service URL means the machine of whoever reads it.
+func isLoopback(service string) bool {
+	u, err := url.Parse(service)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+}
+
 // settings are what flags, environment and file say about a node.
 type settings struct {
 	node.Options
@@ -94,7 +133,11 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	fs.StringVar(&o.Listen, "listen", ":"+eurekaPort, "`HOST:PORT` of the HTTP server")
 	fs.StringVar(&o.Name, "node", "", "`NAME` of this node (default: the host name's first label, with the port unless it is 8761)")
 	fs.StringVar(&o.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
-	fs.StringVar(&o.Advertise, "advertise", "", "service `URL` for peers and readers (default: made of --listen)")
+	fs.StringVar(&o.Advertise, "advertise", "",
+		"service `URL` for peers and readers (default: made of --listen, or of this machine's address for a wildcard)")
+	hosts := fs.String("http-hosts", "",
+		"`NAMES`, beside that of --advertise, under which browsers may ask this node, separated by commas; * allows all")
+	fs.DurationVar(&o.IdleTimeout, "idle-timeout", api.DefaultIdleTimeout, "how long a client's connection is kept without a request")
 	fs.DurationVar(&o.BatchDelay, "batch-delay", node.DefaultBatchDelay, "how long a change waits for others before its batch is sent")
 	fs.IntVar(&o.BatchSize, "batch-size", node.DefaultBatchSize, "`TASKS` per batch, at most")
 	fs.TextVar(&o.BatchMode, "batch-mode", o.BatchMode,
@@ -108,6 +151,11 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	preserve := fs.Bool("self-preservation", true, "evict nothing while fewer leases are renewed than --renewal-threshold asks for")
 	fs.Float64Var(&o.RenewalThreshold, "renewal-threshold", registry.DefaultRenewalThreshold,
 		"`SHARE` of the expected renewals below which nothing is evicted")
+	fs.IntVar(&o.SelfPreservationMin, "self-preservation-min", registry.DefaultSelfPreservationMin,
+		"`COUNT` of missing leases below which eviction goes on")
+	fs.DurationVar(&o.MaxLease, "max-lease", registry.DefaultMaxLease, "longest lease, from a minute to a year, the same on all nodes")
+	fs.IntVar(&o.MaxInstances, "max-instances", registry.DefaultMaxInstances,
+		"`COUNT` of instances, with those that are remembered as cancelled, beyond which a new one is refused with 507")
 	compat := fs.String("lease-compat", "exact", "how long a lease lives, `exact` or netflix: its duration, or twice that once renewed")
 	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	embedded := addEmbeddedFlags(fs)
@@ -130,6 +178,10 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		{"batch-size", o.BatchSize > 0},
 		{"eviction-interval", o.EvictionInterval > 0},
 		{"delta-retention", o.DeltaRetention > 0},
+		{"idle-timeout", o.IdleTimeout > 0},
+		{"self-preservation-min", o.SelfPreservationMin > 0},
+		{"max-lease", o.MaxLease > 0},
+		{"max-instances", o.MaxInstances > 0},
 	} {
 		if !f.above {
 			wrong.addf("--%s %s: must be above 0", f.name, o.values[f.name])
@@ -161,6 +213,9 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	if !broker.ValidName(o.Cluster) {
 		wrong.addf("--cluster %.80q: %w", o.Cluster, broker.ErrName)
 	}
+	if o.Hosts = list(*hosts); *hosts != "" && len(o.Hosts) == 0 {
+		wrong.addf("--http-hosts %q: no name", *hosts)
+	}
 	o.Broker, err = nats.access()
 	wrong.add(err)
 	o.external = len(o.Broker.URLs) > 0
@@ -174,15 +229,20 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 }
 
 // embeddedFlags are the flags of the embedded broker.
-type embeddedFlags struct{ listen, routeListen, routes, secretFile *string }
+type embeddedFlags struct{ listen, routeListen, routes, secretFile, tailSecretFile, ca, cert, key *string }
 
 func addEmbeddedFlags(fs *flag.FlagSet) embeddedFlags {
 	return embeddedFlags{
 		listen: fs.String("embedded-listen", defaultEmbedded,
 			"`HOST:PORT` where the embedded broker listens; the default gives way to a free port when it is taken"),
-		routeListen: fs.String("embedded-route-listen", "", "`HOST:PORT` where embedded brokers of other nodes join this one"),
-		routes:      fs.String("embedded-routes", "", "`ADDRESSES` of other nodes' --embedded-route-listen, separated by commas"),
-		secretFile:  fs.String("cluster-secret-file", "", "`FILE` with the secret that the embedded broker asks of clients and routes"),
+		routeListen:    fs.String("embedded-route-listen", "", "`HOST:PORT` where embedded brokers of other nodes join this one"),
+		routes:         fs.String("embedded-routes", "", "`ADDRESSES` of other nodes' --embedded-route-listen, separated by commas"),
+		secretFile:     fs.String("cluster-secret-file", "", "`FILE` with the secret that the embedded broker asks of clients and routes"),
+		tailSecretFile: fs.String("tail-secret-file", "", "`FILE` with a second secret, with which clients may only look on, as tail does"),
+		ca: fs.String("embedded-tls-ca", "",
+			"`FILE` with the CA whose certificates clients and routes of the embedded broker have to show"),
+		cert: fs.String("embedded-tls-cert", "", "`FILE` with the certificate of the embedded broker, for clients and routes"),
+		key:  fs.String("embedded-tls-key", "", "`FILE` with the key of --embedded-tls-cert"),
 	}
 }
 
@@ -191,7 +251,10 @@ func addEmbeddedFlags(fs *flag.FlagSet) embeddedFlags {
 func (e embeddedFlags) options(given map[string]bool, cluster string, external bool) (broker.ServerOptions, error) {
 	var wrong faults
 	if external {
-		for _, name := range []string{"embedded-listen", "embedded-route-listen", "embedded-routes", "cluster-secret-file"} {
+		for _, name := range []string{
+			"embedded-listen", "embedded-route-listen", "embedded-routes", "embedded-tls-ca", "embedded-tls-cert",
+			"embedded-tls-key", "cluster-secret-file", "tail-secret-file",
+		} {
 			if given[name] {
 				wrong.addf("--nats and --%s exclude each other: with --nats there is no embedded broker", name)
 			}
@@ -201,13 +264,23 @@ func (e embeddedFlags) options(given map[string]bool, cluster string, external b
 	o := broker.ServerOptions{
 		Listen: *e.listen, ListenFallback: !given["embedded-listen"],
 		RouteListen: *e.routeListen, RouteCluster: cluster, Routes: list(*e.routes),
+		TLS: broker.TLSFiles{CA: *e.ca, Cert: *e.cert, Key: *e.key},
 	}
 	if *e.routes != "" && len(o.Routes) == 0 {
 		wrong.addf("--embedded-routes %q: no address", *e.routes)
 	}
-	if *e.secretFile != "" {
+	for _, f := range []struct {
+		name, file string
+		secret     *string
+	}{
+		{"cluster-secret-file", *e.secretFile, &o.Secret},
+		{"tail-secret-file", *e.tailSecretFile, &o.TailSecret},
+	} {
+		if f.file == "" {
+			continue
+		}
 		var err error
-		o.Secret, err = readSecret("cluster-secret-file", *e.secretFile)
+		*f.secret, err = readSecret(f.name, f.file)
 		wrong.add(err)
 	}
 	return o, wrong.err()

@@ -58,10 +58,10 @@ func scaled(n int) int {
 // Java's pipeline one of them, at the head, holds back all.
 func TestNobodyStarves(t *testing.T) {
 	const (
+		hot   = 200
 		size  = 10
 		delay = 300 * ms // what the peer takes
 	)
-	hot := scaled(200)
 	for _, mode := range simModes {
 		for _, slow := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%v, slow peer %t", mode, slow), func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestNobodyStarves(t *testing.T) {
 					}
 					ticks := 250
 					if slow {
-						ticks = 1000
+						ticks = scaled(1000)
 					}
 					var changed []time.Time
 					for tick := range ticks { // Each renews 50 times a second.
@@ -99,7 +99,7 @@ func TestNobodyStarves(t *testing.T) {
 					// At most all slots are ahead; batches leave four by four.
 					limit := 500 * ms
 					if slow {
-						limit += time.Duration((hot+4*size-1)/(4*size)+1) * delay
+						limit += (hot/size/4 + 1) * delay
 					}
 					sent, worst := map[string]int{}, time.Duration(0)
 					for _, s := range b.take() {

@@ -21,8 +21,8 @@ func header(h http.Header, name string) string {
 	}
 }
 
-// rank says how well an Accept header takes a media type: by quality, then by
-// how exactly it names it, then by its place.
+// rank is how well an Accept header matches a media type. The quality counts
+// first, then how exactly the header names the type, then the position.
 type rank struct {
 	quality  float64
 	specific int // 0: not at all, 1: */*, 2: application/*, 3: the type itself
@@ -44,7 +44,7 @@ func (r rank) before(o rank) bool {
 	}
 }
 
-// ranks reads an Accept header. None, or an empty one, takes all.
+// ranks reads an Accept header. A missing or empty one accepts everything.
 func ranks(accept string) (json, xml rank) {
 	if strings.TrimSpace(accept) == "" {
 		all := rank{quality: 1, specific: 1}
@@ -76,16 +76,16 @@ func ranks(accept string) (json, xml rank) {
 	return json, xml
 }
 
-// take keeps the most exact of the ranges that match a type, of two equal ones
-// the first.
+// take keeps the most exact of the ranges that match a type, and the first of two
+// equal ones.
 func (r *rank) take(o rank) {
 	if o.specific > r.specific {
 		*r = o
 	}
 }
 
-// quality reads the q among the parameters of a range: 1 if there is none, or
-// none that is a number from 0 to 1.
+// quality returns the parameter q of a range. It is 1 if q is missing or is not a
+// number from 0 to 1.
 func quality(parameters string) float64 {
 	for parameters != "" {
 		var p string
@@ -101,9 +101,9 @@ func quality(parameters string) float64 {
 	return 1
 }
 
-// negotiate chooses the format of an answer that is one instance or a result:
-// the best that the Accept header takes, XML where it is all the same. ok is
-// false for 406.
+// negotiate chooses the format of an answer that is one instance or a result: the
+// one that the Accept header prefers, and XML if it prefers none. ok is false
+// for 406.
 func negotiate(h http.Header) (f eureka.Format, ok bool) {
 	accept := header(h, "Accept")
 	switch accept {
@@ -122,16 +122,16 @@ func negotiate(h http.Header) (f eureka.Format, ok bool) {
 	return eureka.XML, true
 }
 
-// answerFormat is negotiate for an answer, and says in it what it depends on.
+// answerFormat is negotiate for an answer. It also sets the header Vary.
 func answerFormat(w http.ResponseWriter, r *http.Request) (f eureka.Format, ok bool) {
 	w.Header().Set("Vary", "Accept")
 	return negotiate(r.Header)
 }
 
-// negotiateList chooses the form of a list: JSON where the Accept header
-// contains the text json and JSON is acceptable, else XML (Eureka's
-// ApplicationsResource). Eureka looks for the text alone, and may send JSON
-// that it calls XML.
+// negotiateList chooses the form of a list. It is JSON if the Accept header
+// contains the text json and accepts JSON, else XML. This rule is Eureka's
+// (ApplicationsResource), which looks for the text alone and may label JSON as
+// XML.
 func negotiateList(h http.Header) (f eureka.Form, ok bool) {
 	if v := h["X-Eureka-Accept"]; len(v) > 0 {
 		f.Compact = strings.EqualFold(v[0], "compact")
@@ -156,7 +156,7 @@ func negotiateList(h http.Header) (f eureka.Form, ok bool) {
 	}
 }
 
-// takesGzip says whether an answer may be compressed.
+// takesGzip reports whether the client accepts a gzipped answer.
 func takesGzip(h http.Header) bool {
 	list := header(h, "Accept-Encoding")
 	for list != "" {
@@ -171,8 +171,8 @@ func takesGzip(h http.Header) bool {
 	return false
 }
 
-// bodyFormat reads a request's Content-Type: JSON or XML in a charset that
-// Eureka takes. ok is false for 415. latin1 says that the charset is ISO-8859-1.
+// bodyFormat reads a request's Content-Type: JSON or XML, in a charset that Eureka
+// accepts. ok is false for 415. latin1 reports that the charset is ISO-8859-1.
 func bodyFormat(h http.Header) (f eureka.Format, latin1, ok bool) {
 	content := header(h, "Content-Type")
 	if content == "application/json" {
@@ -194,8 +194,8 @@ func bodyFormat(h http.Header) (f eureka.Format, latin1, ok bool) {
 	return f, latin1, charset == "" || latin1 || strings.EqualFold(charset, "UTF-8")
 }
 
-// isReplication says whether a request carries Eureka's mark of a peer: the
-// value is exactly true, in lower case.
+// isReplication reports whether a request carries Eureka's mark of a peer. This
+// rule is Eureka's: the value is exactly true, in lower case.
 func isReplication(h http.Header) bool {
 	v := h["X-Netflix-Discovery-Replication"]
 	return len(v) > 0 && v[0] == "true"

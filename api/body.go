@@ -15,13 +15,13 @@ var (
 	errCoding   = errors.New("unknown content encoding")
 )
 
-// firstRead is how much room a body gets at once, in bytes; more comes as it
+// firstRead is the room that a body gets at first, in bytes. It grows as the body
 // arrives, so that a large Content-Length alone costs nothing.
 const firstRead = 16 << 10
 
-// readBody reads a request's body, decompressed, of at most limit bytes.
-// Decompression stops at the limit too, whatever the body would become. It
-// returns errTooLarge, errCoding, or what reading or decompressing met.
+// readBody reads a request's body and decompresses it, to at most limit bytes.
+// Decompression stops at the limit. The error is errTooLarge, errCoding, or that of
+// reading or decompressing.
 func (h *Handler) readBody(r *http.Request, limit int) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, errTooLarge
@@ -37,16 +37,16 @@ func (h *Handler) readBody(r *http.Request, limit int) ([]byte, error) {
 		z = new(gzip.Reader)
 	}
 	defer h.gunzips.Put(z)
-	// What is compressed is bounded too: empty members decompress to nothing.
+	// The compressed bytes are bounded too: empty members decompress to nothing.
 	if err := z.Reset(&boundedReader{from: r.Body, left: limit}); err != nil {
 		return nil, err
 	}
 	return readBounded(z, -1, limit)
 }
 
-// codings returns how often a Content-Encoding says that the body is gzipped. ok
-// is false for a compression that is not taken. What is none, such as a charset
-// by mistake, means nothing, as in Eureka.
+// codings returns how often a Content-Encoding says that the body is gzipped. ok is
+// false for another compression. As in Eureka anything else, such as a charset by
+// mistake, is ignored.
 func codings(list string) (gzips int, ok bool) {
 	for list != "" {
 		var coding string
@@ -61,8 +61,8 @@ func codings(list string) (gzips int, ok bool) {
 	return gzips, true
 }
 
-// readBounded reads all, of at most limit bytes. size is what is expected, -1 if
-// that isn't known.
+// readBounded reads to the end, at most limit bytes. size is the expected number,
+// or -1 if unknown.
 func readBounded(from io.Reader, size, limit int) ([]byte, error) {
 	if size < 0 || size > firstRead {
 		size = firstRead
@@ -103,8 +103,8 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fromLatin1 returns text in ISO-8859-1 as UTF-8. Java ignores what the header
-// says and reads UTF-8, so text that is UTF-8 stays as it is.
+// fromLatin1 converts text from ISO-8859-1 to UTF-8. Java ignores the charset of the
+// header and reads UTF-8, so valid UTF-8 stays as it is.
 func fromLatin1(text []byte) []byte {
 	if utf8.Valid(text) {
 		return text

@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// Eureka's clients need no protection from themselves, and may reach a node by
-// any name of a load balancer. A browser is different: it sends what a page of
-// any site has it send. So what follows holds for browsers alone.
+// Eureka's clients may reach a node by any name of a load balancer. A browser is
+// different: a page of any site can make it send requests. So these checks are for
+// browsers alone.
 
-// fromBrowser reports whether a request has what browsers add and what a script
-// of theirs can't, or hardly ever does, take away. It allocates nothing.
+// fromBrowser reports whether a request has headers that browsers add and that their
+// scripts can hardly remove. It allocates nothing.
 func fromBrowser(h http.Header) bool {
 	if h["Origin"] != nil || h["Sec-Fetch-Site"] != nil {
 		return true
@@ -30,10 +30,10 @@ func fromBrowser(h http.Header) bool {
 	return false
 }
 
-// refuseBrowser answers a browser's request that another site may be behind: one
-// under a host name that is not this node's (a name bound anew to this node's
-// address), and a write that a page of another site began. code is 0 where there
-// is nothing to refuse.
+// refuseBrowser answers a browser's request that another site may have caused: a
+// request under a host name that is not this node's, which may be a stranger's name
+// bound to this node's address, and a write that a page of another site started.
+// code is 0 if there is nothing to refuse.
 func (h *Handler) refuseBrowser(w http.ResponseWriter, r *http.Request, op operation) (code int) {
 	switch {
 	case op == health || op == readiness:
@@ -59,9 +59,9 @@ func newHostNames(names []string) hostNames {
 	return h
 }
 
-// allow reports whether a Host header names this node: by an address, as
-// localhost, by a name without a dot, which no stranger can own, or by one of the
-// names given. The name * allows all.
+// allow reports whether a Host header names this node. Addresses, localhost and names
+// without a dot do, since no stranger can own those, and so do the names given. The
+// name * allows all.
 func (h hostNames) allow(host string) bool {
 	host = strings.ToLower(hostOf(host))
 	if !strings.Contains(host, ".") && !strings.Contains(host, ":") || strings.HasSuffix(host, ".localhost") {

@@ -5,8 +5,8 @@ import (
 	"sync/atomic"
 )
 
-// budget bounds the bytes of the lists that are being sent: who reads slowly, or
-// not at all, holds an answer in memory until the write time-out.
+// budget bounds the bytes of the lists that are being sent. A client that reads
+// slowly keeps its answer in memory until the write time-out.
 type budget struct {
 	max  int64
 	used atomic.Int64
@@ -25,8 +25,8 @@ func (b *budget) take(n int) bool {
 // give returns the bytes of a take.
 func (b *budget) give(n int) { b.used.Add(-int64(n)) }
 
-// readers counts who is being sent one answer. All of them share its bytes, which
-// the budget counts once.
+// readers counts the requests that are being sent one answer. They share its bytes,
+// so the budget counts them once.
 type readers struct {
 	mu    sync.Mutex
 	count int

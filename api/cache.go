@@ -12,13 +12,13 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// listCache holds the answers to one list, one for each form. An answer is
-// never older than the request: it is served as long as the registry is at the
-// generation that was read before the list was collected. Leases renew without
-// a new generation, so an answer is also given up at maxAge.
+// listCache holds the newest answer to one list in each form. An answer is never
+// older than its request: it is valid while the registry's generation is the one
+// read before the list was collected. Renewals do not change the generation, so
+// an answer also expires after maxAge.
 //
-// Requests that find none wait for one rendering, and share it if it was begun
-// at a generation that is not below the one that they found on arrival.
+// Requests that find no valid answer wait for one rendering. They share it if its
+// generation is not below the one they saw on arrival.
 type listCache struct {
 	generation func() uint64
 	collect    func() eureka.Applications
@@ -32,12 +32,12 @@ type listCache struct {
 
 // listSlot holds the newest answer in one form.
 type listSlot struct {
-	rendering sync.Mutex // held by who renders; a leaf, but for the registry's
+	rendering sync.Mutex // held while rendering; only the registry's lock is taken under it
 	newest    atomic.Pointer[listAnswer]
 }
 
-// listAnswer is one answer. It is never changed, and so outlives its slot while
-// it is being sent.
+// listAnswer is one answer. Its body is never changed, so requests may send it
+// after the slot has a newer one.
 type listAnswer struct {
 	generation uint64
 	made       time.Time
@@ -49,7 +49,7 @@ type listAnswer struct {
 	readers readers
 }
 
-// cacheMetrics count the answers taken from a cache, and those made for it.
+// cacheMetrics count the answers found in a cache, and those rendered for it.
 type cacheMetrics struct{ hits, misses prometheus.Counter }
 
 func newListCache(generation func() uint64, collect func() eureka.Applications, maxAge time.Duration, m cacheMetrics) *listCache {
@@ -67,7 +67,7 @@ func (c *listCache) slot(f eureka.Form) *listSlot {
 	return &c.slots[i]
 }
 
-// get returns an answer that is right at a moment within the call.
+// get returns an answer that is up to date as of the call.
 func (c *listCache) get(f eureka.Form) *listAnswer {
 	return c.since(f, time.Now(), c.generation())
 }
@@ -91,23 +91,23 @@ func (c *listCache) since(f eureka.Form, arrived time.Time, generation uint64) *
 	if a != nil {
 		room = len(a.body) + len(a.body)/16
 	}
-	// The generation is read first: a change in between makes the answer newer
-	// than it claims, never older.
+	// The generation is read first. A change in between makes the answer newer
+	// than its generation, never older.
 	next := &listAnswer{made: time.Now(), generation: c.generation()}
 	next.body = f.AppendApplications(make([]byte, 0, room), c.collect())
 	slot.newest.Store(next)
 	return next
 }
 
-// serves says whether a is right for a request that arrived at a time and
+// serves reports whether a is valid for a request that arrived at a time and
 // generation.
 func (c *listCache) serves(a *listAnswer, generation uint64, arrived time.Time) bool {
 	return a != nil && a.generation >= generation && arrived.Sub(a.made) < c.maxAge
 }
 
-// compressed returns the answer gzipped, which is done once; nil if that can't
-// be done. The fastest level: lists shrink to a tenth by it, and half the time
-// again is not worth a few percent.
+// compressed returns the answer gzipped, or nil if that fails. It compresses once,
+// at the fastest level: lists shrink to a tenth, and better levels cost half as
+// much time again for a few percent.
 func (a *listAnswer) compressed(pool *sync.Pool) []byte {
 	a.zip.Do(func() {
 		var out bytes.Buffer

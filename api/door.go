@@ -16,15 +16,15 @@ import (
 // door opens.
 const drainStep = 10 * time.Millisecond
 
-// door is a listener and a handler that keep what was sent too early from being
-// applied. The port is bound from the start, but a request that has waited for
-// the node to start is old: its client may have gone to another node since.
+// door is a listener and a handler. It refuses requests that were sent before the
+// node served. The port is bound from the start, and a request may wait there: its
+// client may have gone to another node meanwhile.
 //
-// Each connection belongs to the term in which it was accepted. Open begins a
-// term once the kernel's accept queue has been empty, Shut ends it. A request is
+// Each connection belongs to the term in which it was accepted. open begins a term
+// once the kernel's accept queue has been empty, and shut ends it. A request is
 // served if its connection is of the present term and the door is open. On all
-// other connections the door refuses writes with 503, serves reads where there is
-// a handler, and closes the connection after the answer.
+// other connections the door answers writes with 503, serves reads if there is a
+// handler, and closes the connection after the answer.
 type door struct {
 	*boundedListener
 	raw net.Listener // below boundedListener
@@ -69,10 +69,10 @@ func (d *door) Accept() (net.Conn, error) {
 	}
 }
 
-// accepted returns the term of what Accept has just accepted, and reports
-// whether the door was opening. It ends the opening if nothing waits any more:
-// what the kernel accepts from then on came after the call of open. vain says
-// that Accept ended at its deadline.
+// accepted returns the term of a connection that was just accepted, and reports
+// whether the door was opening. It ends the opening if no connection waits: all
+// later ones came after the call of open. vain reports that Accept reached its
+// deadline.
 func (d *door) accepted(vain bool) (term uint64, opening bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -102,9 +102,8 @@ func (d *door) wakeAt(at time.Time) error {
 	return errors.ErrUnsupported
 }
 
-// open begins to serve with h. It returns once what waited in the accept queue
-// has been accepted as old; its requests are refused. It fails when ctx ends,
-// and when the listener does.
+// open begins to serve with h. It returns once all connections of the accept queue
+// have been accepted as old. It fails when ctx or the listener ends first.
 func (d *door) open(ctx context.Context, h http.Handler) error {
 	d.mu.Lock()
 	d.handler.Store(&h)

@@ -16,8 +16,7 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// Handler serves one node's HTTP. It may be used from any goroutine, and starts
-// none.
+// Handler serves the HTTP of one node. Any goroutine may use it; it starts none.
 type Handler struct {
 	reg     *registry.Registry
 	opts    Options
@@ -38,8 +37,8 @@ type Handler struct {
 
 var _ http.Handler = (*Handler)(nil)
 
-// New returns a handler that serves reg. It fails on an option out of bounds and
-// on metrics that are registered already.
+// New returns a handler that serves reg. It fails if an option is out of bounds or
+// its metrics are registered already.
 func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -85,12 +84,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isStale says whether writes are to be refused because this process has stood
-// still. It may have done so at any time: who waits for a body asks again when it
-// is there.
+// isStale reports whether writes are refused because this process was suspended.
+// That may happen at any time, so handlers ask again after they have read a body.
 func (h *Handler) isStale() bool { return h.opts.Node.Readiness().Stale }
 
-// serve answers by operation and returns the status code that it sent.
+// serve answers an operation and returns the status code that it sent.
 func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op operation) int {
 	if fromBrowser(r.Header) {
 		if code := h.refuseBrowser(w, r, op); code != 0 {
@@ -168,7 +166,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	return empty(w, http.StatusNotFound)
 }
 
-// readiness answers a load balancer.
+// readiness answers the probe of a load balancer.
 func (h *Handler) readiness(w http.ResponseWriter) int {
 	ready := h.opts.Node.Readiness()
 	if !ready.Ready {
@@ -204,7 +202,7 @@ func empty(w http.ResponseWriter, code int) int {
 	return code
 }
 
-// text answers with a line for people. It never repeats what was asked.
+// text answers with a line for people. It never repeats parts of the request.
 func text(w http.ResponseWriter, code int, s string) int {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	return document(w, code, "text/plain; charset=utf-8", []byte(s))
@@ -220,8 +218,8 @@ func document(w http.ResponseWriter, code int, contentType string, body []byte) 
 	return code
 }
 
-// notEncoded answers where what a node tells of itself can't be written: a fault
-// of its own.
+// notEncoded answers if the node's own data cannot be encoded, which is a fault of
+// the program.
 func (h *Handler) notEncoded(w http.ResponseWriter, what string, err error) int {
 	h.log.Error("answer not encoded", "what", what, "err", err)
 	return text(w, http.StatusInternalServerError, what+" not encoded")
@@ -250,8 +248,8 @@ func (h *Handler) buffered(appendTo func([]byte) []byte, send func([]byte) int) 
 	return code
 }
 
-// instance answers with one instance, always in full: X-Eureka-Accept is for
-// lists.
+// instance answers with one instance, always in full. This rule is Eureka's:
+// X-Eureka-Accept is for lists.
 func (h *Handler) instance(w http.ResponseWriter, r *http.Request, i *eureka.InstanceInfo, ok bool) int {
 	f, acceptable := answerFormat(w, r)
 	switch {

@@ -7,9 +7,9 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// refuseList answers where a list may not be read: with 403 while this node
-// doesn't know what its peers know, so that clients keep what they have.
-// code is 0 where it may.
+// refuseList answers if a list may not be read. While this node does not know what
+// its peers know it is 403, so that clients keep the list they have. code is 0 if
+// the list may be read.
 func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eureka.Form, code int) {
 	form, acceptable := negotiateList(r.Header)
 	w.Header().Set("Vary", "Accept, Accept-Encoding, X-Eureka-Accept")
@@ -23,8 +23,8 @@ func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eurek
 	return form, 0
 }
 
-// cached answers with all instances or the delta. regions= is ignored: there
-// are no remote regions, and Eureka skips those it doesn't know.
+// cached answers with all instances or the delta. The parameter regions is
+// ignored: there are no remote regions, and Eureka skips unknown ones.
 func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) int {
 	form, code := h.refuseList(w, r)
 	if code != 0 {
@@ -46,14 +46,14 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) i
 	return document(w, http.StatusOK, form.ContentType(), body)
 }
 
-// refuseSending answers where too many bytes of lists are being sent: the client
-// goes to the next server.
+// refuseSending answers if too many bytes of lists are being sent. The client tries
+// the next server.
 func (h *Handler) refuseSending(w http.ResponseWriter) int {
 	h.metrics.refusedLists.Inc()
 	return empty(w, http.StatusServiceUnavailable)
 }
 
-// sendList answers with a list of its own.
+// sendList answers with a list that no other request shares.
 func (h *Handler) sendList(w http.ResponseWriter, contentType string, body []byte) int {
 	if !h.sending.take(len(body)) {
 		return h.refuseSending(w)
@@ -76,7 +76,8 @@ func (h *Handler) app(w http.ResponseWriter, r *http.Request, t target) int {
 		func(body []byte) int { return h.sendList(w, form.ContentType(), body) })
 }
 
-// vip answers with the instances of a vip. None is an empty list, not a 404.
+// vip answers with the instances of a vip. This rule is Eureka's: no instance is an
+// empty list, not a 404.
 func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, find func(string) eureka.Applications) int {
 	form, code := h.refuseList(w, r)
 	if code != 0 {
@@ -88,13 +89,13 @@ func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, find fun
 }
 
 // overrides answers with all overrides by instance id, as Netflix's server does
-// (ServerInfoResource). Overrides belong to an application and an id here: of
-// two applications with one id the first by name is told.
+// (ServerInfoResource). An override belongs to an application and an id here. If
+// two applications have the same id, the answer has the first one by name.
 func (h *Handler) overrides(w http.ResponseWriter) int {
 	all := make(map[string]eureka.Status)
 	for _, app := range h.reg.Applications().Applications {
 		for _, i := range app.Instances {
-			if _, told := all[i.ID()]; !told && i.OverriddenStatus != eureka.StatusUnknown {
+			if _, taken := all[i.ID()]; !taken && i.OverriddenStatus != eureka.StatusUnknown {
 				all[i.ID()] = i.OverriddenStatus
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// rejection says why a body was refused.
+// rejection is why a body was refused.
 type rejection uint8
 
 const (
@@ -27,7 +27,7 @@ func (r rejection) String() string {
 	return [rejections]string{"malformed", "invalid", "too_large", "content_type", "content_encoding", "busy"}[r]
 }
 
-// foreign says why a browser's request was refused.
+// foreign is why a browser's request was refused.
 type foreign uint8
 
 const (
@@ -49,7 +49,7 @@ type metrics struct {
 	refusedLists prometheus.Counter
 	caches       *prometheus.CounterVec
 
-	// What a request counts, so that a heartbeat doesn't look up labels.
+	// The series of each operation, so that a heartbeat looks up no labels.
 	durations [operations]prometheus.Observer
 	codes     [operations][len(codes)]atomic.Pointer[prometheus.Counter]
 	reasons   [rejections]prometheus.Counter
@@ -58,7 +58,7 @@ type metrics struct {
 	refusedBrowser [foreigners]prometheus.Counter
 }
 
-// codes are the status codes that are counted each; the last stands for others.
+// codes are the status codes with a series each. The last stands for all others.
 var codes = [...]int{200, 204, 400, 403, 404, 405, 406, 409, 413, 415, 421, 500, 503, 507, 0}
 
 func newMetrics(sending *budget) *metrics {

@@ -27,47 +27,46 @@ const (
 	// DefaultMaxListBytes bounds the lists that are being sent at a time, in
 	// bytes. Readers of one state of the list share its bytes.
 	DefaultMaxListBytes = 256 << 20
-	// DefaultMaxAge is how old an answer with all instances may be while nothing
-	// but renewals happens.
+	// DefaultMaxAge is how old a cached list may be while only renewals happen.
 	DefaultMaxAge = time.Second
 )
 
-// Node is the node that a [Handler] serves: what it is asked for beside the
-// registry. Its methods are called from many goroutines.
+// Node is what a [Handler] asks of its node, apart from the registry. Its methods are
+// called from many goroutines.
 type Node interface {
-	// Readiness is asked with nearly every request: it must not block.
+	// Readiness is called with nearly every request. It must not block.
 	Readiness() Readiness
-	// Overview tells how the node is, for people and tools. Overdue is not its.
+	// Overview describes the node for people and tools. The handler sets Overdue.
 	Overview() Overview
 	// Apply applies a ReplicationList that a Java peer sent, by Eureka's rules
 	// with isReplication, in order, and returns a result for each item.
 	Apply(ctx context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse
 	// Repair has the node compare itself with all peers at once.
 	Repair()
-	// MaxTask returns how many bytes an instance may take at present as one task
-	// of a batch to a peer: a larger one would never leave this node.
+	// MaxTask returns the bytes that an instance may have at present as one task of
+	// a batch to a peer. A larger one would never leave this node.
 	MaxTask() int
 }
 
-// Readiness says what a node may be asked for.
+// Readiness is what a node may be asked for.
 type Readiness struct {
-	// State is one word, or a few: ready, syncing, degraded, … It is the body
-	// of /readyz.
+	// State is a word or a few: ready, syncing, degraded, … It is the body of
+	// /readyz.
 	State string
 	// Ready makes /readyz answer 200, else 503.
 	Ready bool
-	// Reads says that this node knows what its peers know. Until then lists
-	// are refused with 403, and what is asked of an unknown instance with 503:
-	// a 404 would make its client register again.
+	// Reads reports that this node knows what its peers know. Until then lists are
+	// answered with 403, and requests for an unknown instance with 503: a 404 would
+	// make its client register again.
 	Reads bool
 	// Empty makes lists answer 403 all the same: this node started without
 	// anything to serve, and waits for clients to register. All else is answered
 	// as usual. This rule is Eureka's (waitTimeInMsWhenSyncEmpty).
 	Empty bool
-	// Stale says that this process has stood still, and that what comes now may
-	// have waited in its sockets: its client has gone on elsewhere, and an old
-	// cancel or an old status would undo what is newer. Every write of a client
-	// is refused with 503 and no body, which sends it to the next server.
+	// Stale reports that this process was suspended. Requests may have waited in its
+	// sockets since, while their clients went to other nodes: an old cancel or an
+	// old status would undo a newer one. All writes of clients are answered with 503
+	// and no body, which sends the client to the next server.
 	Stale bool
 }
 
@@ -76,9 +75,9 @@ type Options struct {
 	// Node is the node that is served. It is required.
 	Node Node
 
-	// Hosts are the names, beside addresses, localhost and names without a dot,
-	// under which browsers may ask: the advertised host, and those of load
-	// balancers. * allows all. Other clients may ask under any name.
+	// Hosts are the host names under which browsers may ask: the advertised one, and
+	// those of load balancers. Addresses, localhost and names without a dot are
+	// always allowed, and * allows all. Other clients may use any name.
 	Hosts []string
 
 	MaxBody      int           // bytes, see DefaultMaxBody

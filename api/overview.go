@@ -10,7 +10,8 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// Overview is a node at a glance: the JSON of GET /status. Times are in seconds.
+// Overview describes a node at a glance. It is the JSON of GET /status. Times are in
+// seconds.
 type Overview struct {
 	Node    string         `json:"node"`
 	Cluster string         `json:"cluster"`
@@ -22,13 +23,13 @@ type Overview struct {
 	Leases  LeasesOverview `json:"leases"`
 	Peers   []PeerOverview `json:"peers"` // by name, never null
 
-	// Instances are what readers see; Entries are all that is known, with
-	// tombstones and evicted ones.
+	// Instances is the number that readers see. Entries counts tombstones and evicted
+	// instances too.
 	Instances int `json:"instances"`
 	Entries   int `json:"entries"`
 
-	// Overdue are instances whose lease is over and that are still listed, those
-	// that have been silent for longest first; at most 100.
+	// Overdue are listed instances whose lease is over, the longest silent first, at
+	// most 100.
 	Overdue []OverdueInstance `json:"overdue"` // never null
 }
 
@@ -40,7 +41,7 @@ type OverdueInstance struct {
 	Lease  int     `json:"lease_seconds"` // how long it may be silent
 }
 
-// LeasesOverview is what self-preservation goes by.
+// LeasesOverview is the input and the state of self-preservation.
 type LeasesOverview struct {
 	Expected         int  `json:"expected"` // leases that are there, or were evicted in the last quarter of an hour
 	Missing          int  `json:"missing"`  // of these: evicted, expired or silent
@@ -82,8 +83,8 @@ type PeerOverview struct {
 	RoundTripLast float64           `json:"round_trip_last_seconds"`
 	RoundTripMean float64           `json:"round_trip_mean_seconds"`
 
-	// Waiting says why no batch is sent, "" if nothing holds them back, and
-	// WaitLeft for how long.
+	// Waiting is why no batch is sent, "" if nothing holds batches back. WaitLeft is
+	// for how much longer.
 	Waiting  string  `json:"waiting"`
 	WaitLeft float64 `json:"waiting_seconds"`
 }
@@ -94,11 +95,11 @@ func (p *PeerOverview) Available() bool { return p.Status == "reachable" && p.Wa
 // Pending returns the actions that wait for a batch.
 func (p *PeerOverview) Pending() int { return p.AcceptorQueue + p.ProcessingOrder + p.Retrying }
 
-// maxOverdue is how many overdue instances an overview tells.
+// maxOverdue bounds Overview.Overdue.
 const maxOverdue = 100
 
-// overview answers with the node at a glance, beside Eureka's own status
-// resource.
+// overview answers with the node at a glance. Eureka's own status resource is
+// another one.
 func (h *Handler) overview(w http.ResponseWriter) int {
 	o := h.opts.Node.Overview()
 	if o.Peers == nil {
@@ -113,7 +114,7 @@ func (h *Handler) overview(w http.ResponseWriter) int {
 	return document(w, http.StatusOK, eureka.JSON.ContentType(), append(body, '\n'))
 }
 
-// overdue returns what Overview.Overdue is.
+// overdue returns the value of Overview.Overdue.
 func overdue(list eureka.Applications, now time.Time) []OverdueInstance {
 	out := []OverdueInstance{}
 	for _, app := range list.Applications {

@@ -18,7 +18,7 @@ var pageText string
 //go:embed lastn.html
 var recentText string
 
-// maxPageInstances bounds the instances that the page lists. It tells how many
+// maxPageInstances bounds the instances that the page lists. The page says how many
 // more there are.
 const maxPageInstances = 1000
 
@@ -65,8 +65,8 @@ func parsePage() (*template.Template, error) {
 	return pages, nil
 }
 
-// page answers with a page for people. What instances say of themselves is text
-// to it: html/template escapes it, and takes no link but http, https and mailto.
+// page answers with a page for people. html/template escapes the values of instances,
+// and drops links other than http, https and mailto.
 func (h *Handler) page(w http.ResponseWriter) int {
 	list := h.reg.Applications()
 	now := time.Now()
@@ -95,8 +95,8 @@ func (h *Handler) page(w http.ResponseWriter) int {
 	return h.html(w, "page", data)
 }
 
-// base answers at the base of Eureka's paths, which is nothing there: a browser
-// is sent to the page. The way is relative, for proxies that add a prefix.
+// base answers at the base of Eureka's paths. Eureka has nothing there; a browser is
+// redirected to the page. The redirect is relative, for proxies that add a prefix.
 func (h *Handler) base(w http.ResponseWriter, r *http.Request) int {
 	if !strings.Contains(header(r.Header, "Accept"), "text/html") {
 		return empty(w, http.StatusNotFound)
@@ -105,11 +105,11 @@ func (h *Handler) base(w http.ResponseWriter, r *http.Request) int {
 	return empty(w, http.StatusFound)
 }
 
-// strayInterval is the time between two warnings of paths that lack the base.
+// strayInterval is the least time between two warnings of stray.
 const strayInterval = time.Minute
 
-// stray answers a client whose service URL lacks the base of Eureka's paths, and
-// warns of it. Writes get no body, see the package comment.
+// stray answers a client whose service URL lacks the base of Eureka's paths, and logs
+// a warning. Writes get no body, see the package comment.
 func (h *Handler) stray(w http.ResponseWriter, r *http.Request) int {
 	now := time.Now().Unix()
 	if last := h.strayed.Load(); now-last >= int64(strayInterval/time.Second) && h.strayed.CompareAndSwap(last, now) {

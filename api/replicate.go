@@ -9,10 +9,10 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// replicate applies a Java peer's batch (PeerReplicationResource). The path is
-// always replication, whatever the header says. 503 makes the peer wait a second
-// and send the batch again: while this node doesn't know what its peers know,
-// and while too many batches are held.
+// replicate applies a Java peer's batch (PeerReplicationResource). The path always
+// means replication, whatever the header says. 503 makes the peer wait for a
+// second and send the batch again. It is the answer while this node does not know
+// what its peers know, and while too many batches are held.
 func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	f, _, ok := bodyFormat(r.Header)
 	if !ok || f != eureka.JSON {
@@ -47,7 +47,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	case err != nil:
 		return h.unparsable(w, f)
 	}
-	if !h.takesBatches() { // it may have stood still while it waited for the body
+	if !h.takesBatches() { // it may have been suspended while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)
 	}
 	response := h.opts.Node.Apply(r.Context(), list)
@@ -59,8 +59,8 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	})
 }
 
-// takesBatches says whether this node knows what its peers know, and has not
-// stood still.
+// takesBatches reports whether this node knows what its peers know, and was not
+// suspended since.
 func (h *Handler) takesBatches() bool {
 	now := h.opts.Node.Readiness()
 	return now.Reads && !now.Stale
@@ -72,8 +72,8 @@ const (
 	xmlResult   = "com.netflix.eureka.cluster.protocol.ReplicationInstanceResponse"
 )
 
-// appendXMLResponse writes a response as Java does for a peer that doesn't ask
-// for JSON.
+// appendXMLResponse writes a response as Java does for a peer that does not ask for
+// JSON.
 func appendXMLResponse(b []byte, response eureka.ReplicationListResponse) []byte {
 	b = append(b, "<"+xmlResponse+"><responseList>"...)
 	for i := range response {

@@ -62,9 +62,8 @@ func (o ServerOptions) withDefaults() (ServerOptions, error) {
 	)
 }
 
-// Server is a listener and what serves it. Its owner calls Run once, or Close.
-//
-// It answers from the start of Run, but serves from Open on: see [Server.Open].
+// Server serves a listener. Its owner calls Run once, or Close. The server answers
+// from the start of Run, and serves its handler from [Server.Open] on.
 type Server struct {
 	door     *door
 	http     *http.Server
@@ -72,8 +71,8 @@ type Server struct {
 	silent   silentConns
 }
 
-// NewServer returns a server for a listener, which is its own from then on; with
-// an error it stays the caller's. The server does not accept yet: Run does.
+// NewServer returns a server for a listener, and owns the listener unless it fails.
+// The server accepts no connection before Run.
 func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -128,23 +127,22 @@ func Listen(ctx context.Context, addr string, opts ServerOptions) (*Server, erro
 // chosen.
 func (s *Server) Addr() net.Addr { return s.door.Addr() }
 
-// Open begins to serve with h: nothing that was sent before is applied. Requests
-// on connections that were accepted earlier, or that waited to be accepted when
-// Open was called, are refused: writes with 503 and no body, lists with 403,
-// /readyz with 503. Reads on them are served once there is a handler. Such a
-// connection is closed after its next answer.
+// Open begins to serve h. No write that was sent before Open is applied: on a
+// connection that was accepted earlier, or that waited to be accepted, writes are
+// answered with 503 and no body. Before the first Open lists are 403 and /readyz is
+// 503; later reads are served. Each such connection is closed after its next answer.
 //
-// Open returns once the accept queue has been empty, which needs Run. It fails
-// when ctx ends and when the server does.
+// Open returns once the accept queue has been empty, which requires Run. It fails
+// when ctx or the server ends first.
 func (s *Server) Open(ctx context.Context, h http.Handler) error { return s.door.open(ctx, h) }
 
-// Shut refuses writes, as before Open, until Open is called again. Connections
-// that there are stay old. Requests under way end as they would.
+// Shut refuses writes until Open is called again. The next Open does not trust the
+// connections that exist now. Requests under way are not affected.
 func (s *Server) Shut() { s.door.shut() }
 
-// Run serves until ctx is done. Then it takes no more requests, lets those under
-// way end within the shutdown timeout, and returns nil. It returns an error when
-// serving fails, and when requests had to be cut off.
+// Run serves until ctx is done. Then it takes no more requests, waits up to the
+// shutdown timeout for those under way, and returns nil. It returns an error if
+// serving fails or requests had to be cut off.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.http.Serve(s.door) }() // ends with Shutdown, or by itself
@@ -166,8 +164,7 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// Close frees the address of a server that is not run. After Run it does
-// nothing.
+// Close frees the address of a server that was not run. After Run it does nothing.
 func (s *Server) Close() error {
 	if err := s.door.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("api: %w", err)

@@ -16,8 +16,8 @@ import (
 // stat is one line of Eureka's status resource.
 type stat struct{ name, value string }
 
-// status answers with Eureka's status page (StatusResource, StatusInfo), in both
-// formats; Spring's server fails on JSON. The word isHeathly is Java's.
+// status answers with Eureka's status page (StatusResource, StatusInfo) in both
+// formats; Spring's server fails for JSON. The spelling isHeathly is Java's.
 func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
 	f, ok := answerFormat(w, r)
 	if !ok {
@@ -101,8 +101,8 @@ func jsonStatus(general, application []stat, healthy bool) ([]byte, error) {
 	}{members(general), members(application), healthy})
 }
 
-// appendXMLText appends s as the text of an element. What XML has no characters
-// for is repaired.
+// appendXMLText appends s as the text of an element. Characters that XML does not
+// have become U+FFFD.
 func appendXMLText(b []byte, s string) []byte {
 	var out bytes.Buffer
 	if err := xml.EscapeText(&out, []byte(strings.ToValidUTF8(s, "\uFFFD"))); err != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// Versions is the body of GET /versions: what decides between two nodes' copies
-// of each entry, tombstones and evicted ones included. `registryd diff` compares
-// those of all nodes.
+// Versions is the body of GET /versions: for each entry, also tombstones and evicted
+// ones, the versions that decide between the copies of two nodes. `registryd diff`
+// compares those of all nodes.
 type Versions struct {
 	Node    string         `json:"node"`
 	Peers   []PeerAddress  `json:"peers"`

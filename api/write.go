@@ -12,15 +12,15 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// What Eureka answers to a body that it can't read, by the format of the body.
+// Eureka's answers to a body that it cannot read, by the format of the body.
 const (
 	unparsableJSON = `{"error": "cannot parse request body"}`
 	unparsableXML  = `<error><message>cannot parse request body</message></error>`
 )
 
-// heartbeat renews a lease (InstanceResource.renewLease). What the client says
-// of its status is ignored, and so is the body. It is the most frequent request
-// by far, so nothing here allocates.
+// heartbeat renews a lease (InstanceResource.renewLease). This rule is Eureka's: the
+// parameter status and the body are ignored. Heartbeats are by far the most
+// frequent requests, so this path allocates nothing.
 func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) int {
 	key := registry.NewKey(t.name, t.id)
 	lastDirty, ok := timestamp(r.URL.RawQuery)
@@ -46,8 +46,8 @@ func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) in
 	}
 }
 
-// register stores an instance (ApplicationResource.addInstance). Whether it was
-// new, or kept because the stored one is newer, the answer is 204.
+// register stores an instance (ApplicationResource.addInstance). The answer is 204
+// even if the stored instance is newer and stays.
 func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int {
 	f, latin1, ok := bodyFormat(r.Header)
 	if !ok {
@@ -72,7 +72,7 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 	if bound, over := h.overBound(info, len(body)); over {
 		return h.tooLarge(w, bound)
 	}
-	if h.isStale() { // it may have stood still while it waited for the body
+	if h.isStale() { // it may have been suspended while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)
 	}
 	switch h.reg.Register(info, isReplication(r.Header)) {
@@ -114,8 +114,9 @@ func (h *Handler) setStatus(w http.ResponseWriter, r *http.Request, t target) in
 	return h.answer(w, key, h.reg.SetStatus(key, status, lastDirty, isReplication(r.Header)), reads)
 }
 
-// deleteStatus removes an override (InstanceResource.deleteStatusUpdate). No
-// value is UNKNOWN, and heartbeats get 404 until the client registers again.
+// deleteStatus removes an override (InstanceResource.deleteStatusUpdate). Without a
+// value the status becomes UNKNOWN, and heartbeats get 404 until the client
+// registers again. This rule is Eureka's.
 func (h *Handler) deleteStatus(w http.ResponseWriter, r *http.Request, t target) int {
 	key := registry.NewKey(t.name, t.id)
 	status := eureka.StatusUnknown
@@ -134,9 +135,9 @@ func (h *Handler) deleteStatus(w http.ResponseWriter, r *http.Request, t target)
 }
 
 // setMetadata merges the query into an instance's metadata
-// (InstanceResource.updateMetadata). The query's length is bounded by the
-// server's MaxHeaderBytes, what is merged by MaxBody and Node.MaxTask; calls at
-// the same time may each pass and together exceed them.
+// (InstanceResource.updateMetadata). MaxHeaderBytes bounds the length of the query.
+// MaxBody and Node.MaxTask bound the merged metadata; concurrent calls may each
+// pass and exceed them together.
 func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) int {
 	key := registry.NewKey(t.name, t.id)
 	reads := h.opts.Node.Readiness().Reads
@@ -171,19 +172,19 @@ func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) 
 	return h.answer(w, key, h.reg.SetMetadata(key, pairs), reads)
 }
 
-// safeShare is how much smaller than Node.MaxTask a body must be for the task
-// made of it to be within that whatever it holds: a byte becomes six at
-// the most, and the names stand in a task twice.
+// safeShare is how many times smaller than Node.MaxTask a body must be so that its
+// task fits in any case: a byte becomes at most six, and a task holds the names
+// twice.
 const safeShare = 16
 
-// overBound says whether an instance would be over Node.MaxTask as a task, and
-// what the bound is. body is how many bytes it came in.
+// overBound reports whether an instance would exceed Node.MaxTask as a task, and
+// returns that bound. body is the number of bytes that it came in.
 func (h *Handler) overBound(info *eureka.InstanceInfo, body int) (bound int, over bool) {
 	bound = h.opts.Node.MaxTask()
 	if body < bound/safeShare {
 		return bound, false
 	}
-	// With the longest versions and statuses, since its task may have those.
+	// Its task may have the longest versions and statuses.
 	task := eureka.AppendItem(nil, &eureka.Item{
 		Action: eureka.ActionRegister, AppName: info.App, ID: info.ID(), LastDirtyTimestamp: math.MaxInt64,
 		Status: eureka.StatusOutOfService, InstanceInfo: info,
@@ -203,7 +204,7 @@ func (h *Handler) tooLarge(w http.ResponseWriter, bound int) int {
 		fmt.Sprintf("instance: larger than %d bytes as a task, which is what a batch holds with this broker's max payload", bound))
 }
 
-// mergedSize returns the bytes of the keys and values that a merge leaves.
+// mergedSize returns the bytes of all keys and values after a merge.
 func mergedSize(old, pairs map[string]string) int {
 	n := 0
 	for k, v := range pairs {
@@ -217,14 +218,14 @@ func mergedSize(old, pairs map[string]string) int {
 	return n
 }
 
-// setASG answers for auto-scaling groups as Eureka does outside of AWS: 400,
-// whatever the value.
+// setASG answers for auto-scaling groups as Eureka does outside AWS: 400 for any
+// value.
 func (h *Handler) setASG(w http.ResponseWriter) int {
 	return text(w, http.StatusBadRequest, "auto-scaling groups are served in AWS only")
 }
 
-// timestamp reads lastDirtyTimestamp from a query: NoTimestamp where there is
-// none; ok is false where it is no number.
+// timestamp reads lastDirtyTimestamp from a query. It is NoTimestamp if missing; ok
+// is false if it is not a number.
 func timestamp(query string) (ms int64, ok bool) {
 	value, given := parameter(query, "lastDirtyTimestamp")
 	if !given {
@@ -234,13 +235,13 @@ func timestamp(query string) (ms int64, ok bool) {
 	return ms, err == nil
 }
 
-// present says whether readers see the instance.
+// present reports whether readers see the instance.
 func (h *Handler) present(key registry.Key) bool {
 	_, ok := h.reg.Instance(key)
 	return ok
 }
 
-// answer tells a client what came of its write.
+// answer sends a client the outcome of its write.
 func (h *Handler) answer(w http.ResponseWriter, key registry.Key, outcome registry.Outcome, reads bool) int {
 	if outcome == registry.NotFound {
 		return h.missing(w, key, reads)
@@ -248,10 +249,10 @@ func (h *Handler) answer(w http.ResponseWriter, key registry.Key, outcome regist
 	return empty(w, http.StatusOK)
 }
 
-// missing refuses a write to an instance that is not here, or that may not be
-// renewed. reads is what Status said before the registry was asked. While this
-// node doesn't know what its peers know an unknown instance may live: 503 sends
-// the client to the next server, where 404 would make it register again.
+// missing refuses a write to an instance that is not here, or that cannot be
+// renewed. reads is the node's answer before the registry was asked. While this
+// node does not know what its peers know, an unknown instance may be alive: 503
+// sends the client to the next server, and 404 would make it register again.
 // There is no body, see the package comment.
 func (h *Handler) missing(w http.ResponseWriter, key registry.Key, reads bool) int {
 	if !reads && !h.present(key) {
@@ -260,8 +261,8 @@ func (h *Handler) missing(w http.ResponseWriter, key registry.Key, reads bool) i
 	return empty(w, http.StatusNotFound)
 }
 
-// badValue refuses a parameter with Eureka's 500, but an unknown instance first,
-// as Eureka does. Nothing has been changed.
+// badValue refuses a parameter with Eureka's 500. As in Eureka an unknown instance
+// is refused first. Nothing has been changed.
 func (h *Handler) badValue(w http.ResponseWriter, key registry.Key, what string) int {
 	reads := h.opts.Node.Readiness().Reads
 	if !h.present(key) {
@@ -270,8 +271,8 @@ func (h *Handler) badValue(w http.ResponseWriter, key registry.Key, what string)
 	return text(w, http.StatusInternalServerError, what)
 }
 
-// badHeartbeat refuses a heartbeat with a timestamp that is none, but as Eureka
-// does an instance that can't renew first: its status is UNKNOWN.
+// badHeartbeat refuses a heartbeat whose timestamp is not a number. As in Eureka an
+// instance of status UNKNOWN, which cannot renew, is refused first.
 func (h *Handler) badHeartbeat(w http.ResponseWriter, key registry.Key) int {
 	if i, ok := h.reg.Instance(key); ok && i.Status == eureka.StatusUnknown {
 		return empty(w, http.StatusNotFound)
@@ -293,10 +294,10 @@ func (h *Handler) refuseBody(w http.ResponseWriter, r *http.Request, f eureka.Fo
 	}
 }
 
-// abandonBody gives up a body that is larger than it may be: the connection
-// can't be used again. A MaxBytesReader that hits its bound tells net/http to
-// close it gently, so that a client that is still sending gets its answer and
-// no reset. One that asked before sending (100-continue) is not made to send.
+// abandonBody gives up a body that is too large, and the connection with it. A
+// MaxBytesReader that reaches its bound has net/http close the connection gently,
+// so that a client that is still sending gets the answer instead of a reset. A
+// client that asked before sending (100-continue) need not send the body.
 func abandonBody(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Connection", "close")
 	if r.Header.Get("Expect") != "" {
@@ -306,7 +307,7 @@ func abandonBody(w http.ResponseWriter, r *http.Request) {
 	http.MaxBytesReader(w, r.Body, 0).Read(one[:]) //nolint:errcheck // It is the bound, or the end.
 }
 
-// unparsable answers as Eureka does to a body that it can't decode.
+// unparsable answers as Eureka does to a body that it cannot decode.
 func (h *Handler) unparsable(w http.ResponseWriter, f eureka.Format) int {
 	h.metrics.rejected(malformed)
 	body := unparsableJSON

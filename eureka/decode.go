@@ -32,7 +32,8 @@ func (e *DecodeError) Error() string {
 
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// Reasons to refuse a body. They are told in a [DecodeError], not tested for.
+// Reasons to refuse a body. They are the text of a [DecodeError], nobody tests for
+// them.
 var (
 	errDepth     = fmt.Errorf("nested deeper than %d", MaxDepth)
 	errNumber    = errors.New("not a number")
@@ -167,8 +168,8 @@ func parseActionType(s string) ActionType {
 	}
 }
 
-// dataCenter makes a data centre of what a document told: class, name and
-// metadata, each empty or nil when it told none.
+// dataCenter returns the data centre of a document's class, name and metadata, each
+// empty or nil if missing.
 func dataCenter(class, name string, metadata map[string]string) (DataCenterInfo, error) {
 	switch {
 	case class == classAmazon:

@@ -36,7 +36,7 @@ type ListOptions struct {
 	// NATS says that the list came from a node of ours. Then an item may have
 	// the member registryd, which becomes [Item.State], and what is wrong with
 	// one item goes to its [Item.Err] while the others are read. Members
-	// beside the list, and unknown ones in registryd, are ignored.
+	// other than the list, and unknown ones in registryd, are ignored.
 	//
 	// Else any unknown member, registryd too, and any unknown action fails the
 	// list.

@@ -20,6 +20,7 @@ type Overview struct {
 	Started time.Time      `json:"started"`
 	State   string         `json:"state"` // the body of /readyz
 	Ready   bool           `json:"ready"`
+	Broker  BrokerOverview `json:"broker"`
 	Leases  LeasesOverview `json:"leases"`
 	Peers   []PeerOverview `json:"peers"` // by name, never null
 
@@ -31,6 +32,13 @@ type Overview struct {
 	// Overdue are listed instances whose lease is over, the longest silent first, at
 	// most 100.
 	Overdue []OverdueInstance `json:"overdue"` // never null
+}
+
+// BrokerOverview is the connection to the broker.
+type BrokerOverview struct {
+	Connected bool    `json:"connected"`
+	For       float64 `json:"for_seconds"`       // since Connected last changed
+	Trouble   string  `json:"trouble,omitempty"` // why there is none
 }
 
 // OverdueInstance is an instance that has not renewed its lease in time.

@@ -100,6 +100,7 @@ func (n *Node) start(ctx context.Context) error {
 	n.log = n.opts.Logger.With("node", n.opts.Name)
 
 	n.metrics.MustRegister(
+		buildInfo(n.opts.Version),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

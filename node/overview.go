@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/registryd/registryd/api"
 )
 
@@ -12,10 +14,12 @@ type Overview = api.Overview
 func (n *Node) Overview() Overview {
 	s := status{n}
 	ready, leases := s.Readiness(), n.registry.Leases()
+	link := n.broker.State()
 	out := Overview{
 		Node: n.opts.Name, Cluster: n.opts.Cluster, Version: n.opts.Version, URL: n.url, Started: n.started,
 		State: ready.State, Ready: ready.Ready,
 		Instances: leases.Present, Entries: n.registry.Len(),
+		Broker: api.BrokerOverview{Connected: link.Up, For: time.Since(link.Since).Seconds(), Trouble: link.Trouble},
 		Leases: api.LeasesOverview{
 			Expected: leases.Expected, Missing: leases.Missing,
 			SelfPreservation: n.evictor.SelfPreservation(),

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,16 +18,6 @@ import (
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/internal/plain"
 )
-
-// Bounds of what is read from a node.
-const (
-	maxVersionsBody = 1 << 30
-	connectTimeout  = 3 * time.Second // a machine that is gone answers nothing
-	nodeTimeout     = 30 * time.Second
-)
-
-// defaultURL is the node that is asked where none is named.
-const defaultURL = "http://127.0.0.1:" + eurekaPort
 
 // errDiffer ends diff with exit code 1, like diff(1).
 var errDiffer = errors.New("the nodes differ")
@@ -43,11 +32,13 @@ func runRepair(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	base, err := nodeURL(*node)
+	root, err := nodeURL(*node)
 	if err != nil {
 		return err
 	}
-	body, err := call(ctx, http.MethodPost, base+"/repair", http.StatusAccepted)
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	body, err := ask(ctx, newAsker(), http.MethodPost, root, "repair", http.StatusAccepted)
 	if err == nil {
 		fmt.Fprintln(stdout, plain.Text(strings.TrimSpace(string(body))))
 	}
@@ -67,11 +58,11 @@ func runDiff(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	var nodes []asked
 	for u := range strings.SplitSeq(*node, ",") {
-		base, err := nodeURL(strings.TrimSpace(u))
+		root, err := nodeURL(strings.TrimSpace(u))
 		if err != nil {
 			return err
 		}
-		nodes = append(nodes, asked{url: base})
+		nodes = append(nodes, asked{root: root})
 	}
 	seen, err := lookTwice(ctx, nodes, *wait, stderr)
 	if err != nil {
@@ -113,7 +104,7 @@ func lookTwice(ctx context.Context, nodes []asked, wait time.Duration, stderr io
 				there = append(there, n)
 			} else if ctx.Err() == nil { // else no node is to blame
 				c.silent++
-				fmt.Fprintf(stderr, "node %s: unreachable (%s)\n", cmp.Or(plain.Text(n.name), n.url), oneLine(n.err.Error()))
+				fmt.Fprintf(stderr, "node %s: unreachable (%s)\n", plain.Text(cmp.Or(n.name, n.url())), oneLine(n.err.Error()))
 			}
 		}
 		return there
@@ -138,7 +129,7 @@ func lookTwice(ctx context.Context, nodes []asked, wait time.Duration, stderr io
 	again := reached(look(ctx, c.nodes))
 	// What differed from a node that is gone by now can't be told any more.
 	c.nodes = slices.DeleteFunc(c.nodes, func(n asked) bool {
-		return !slices.ContainsFunc(again, func(other asked) bool { return other.url == n.url })
+		return !slices.ContainsFunc(again, func(other asked) bool { return other.url() == n.url() })
 	})
 	c.differences = compareNodes(c.nodes)
 	still := compareNodes(again)
@@ -146,30 +137,30 @@ func lookTwice(ctx context.Context, nodes []asked, wait time.Duration, stderr io
 	return c, ctx.Err()
 }
 
-// nodeURL takes a node's URL, or its service URL, down to its root.
-func nodeURL(text string) (string, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return "", usagef("--url %.200q: not an http or https URL", text)
-	}
-	return u.Scheme + "://" + u.Host, nil
-}
-
 // asked is a node that is asked for its versions, and its answer.
 type asked struct {
-	url      string // its root; empty: it told its peer none
-	name     string // as its peer or itself calls it; empty: not known yet
+	root     *url.URL // nil: its peer knows none
+	name     string   // as its peer or itself calls it; empty: not known yet
 	versions api.Versions
 	err      error // why there is no answer
 }
 
-// peers returns the nodes that a node has told of.
+// url returns the root as text, without a password; "" for none.
+func (n *asked) url() string {
+	if n.root == nil {
+		return ""
+	}
+	return n.root.Redacted()
+}
+
+// peers returns the nodes that a node knows.
 func (n *asked) peers() []asked {
 	var out []asked
 	for _, p := range n.versions.Peers {
-		base, _ := nodeURL(p.URL) //nolint:errcheck // ask tells that there is none
-		if base != n.url {
-			out = append(out, asked{url: base, name: p.Name})
+		peer := asked{name: p.Name}
+		peer.root, _ = nodeURL(p.URL) //nolint:errcheck // Without one it is not asked, and reported.
+		if peer.url() != n.url() {
+			out = append(out, peer)
 		}
 	}
 	return out
@@ -179,34 +170,37 @@ func (n *asked) peers() []asked {
 func look(ctx context.Context, nodes []asked) []asked {
 	var out []asked
 	for _, n := range nodes {
-		if !slices.ContainsFunc(out, func(o asked) bool { return o.url == n.url && o.name == n.name }) {
-			out = append(out, asked{url: n.url, name: n.name})
+		if !slices.ContainsFunc(out, func(o asked) bool { return o.url() == n.url() && o.name == n.name }) {
+			out = append(out, asked{root: n.root, name: n.name})
 		}
 	}
+	client := newAsker()
 	var asking sync.WaitGroup
 	for i := range out {
-		asking.Go(func() { out[i].ask(ctx) })
+		asking.Go(func() { out[i].ask(ctx, client) })
 	}
 	asking.Wait()
 	return out
 }
 
 // ask fetches the versions of a node, or the reason why not.
-func (n *asked) ask(ctx context.Context) {
-	if n.url == "" {
+func (n *asked) ask(ctx context.Context, client *http.Client) {
+	if n.root == nil {
 		n.err = errors.New("it has no http or https URL")
 		return
 	}
-	body, err := call(ctx, http.MethodGet, n.url+"/versions", http.StatusOK)
+	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	defer cancel()
+	body, err := ask(ctx, client, http.MethodGet, n.root, "versions", http.StatusOK)
 	if err != nil {
 		n.err = err
 		return
 	}
 	switch err := json.Unmarshal(body, &n.versions); {
 	case err != nil:
-		n.err = fmt.Errorf("%s/versions: %w", n.url, err)
+		n.err = fmt.Errorf("%s/versions: %w", n.url(), err)
 	case n.name != "" && n.versions.Node != n.name:
-		n.err = fmt.Errorf("%s is node %.80q", n.url, n.versions.Node) // an address that means another machine here
+		n.err = fmt.Errorf("%s is node %.80q", n.url(), n.versions.Node) // an address that means another machine here
 	default:
 		n.name = n.versions.Node
 	}
@@ -261,31 +255,4 @@ func describe(e api.EntryVersion) string {
 		text += fmt.Sprintf("  override %d %s", e.Override, override)
 	}
 	return text
-}
-
-// call makes one request of a node and returns its body.
-func call(ctx context.Context, method, target string, want int) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, target, http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	transport := &http.Transport{
-		Proxy:             http.ProxyFromEnvironment,
-		DialContext:       (&net.Dialer{Timeout: connectTimeout}).DialContext,
-		DisableKeepAlives: true,
-	}
-	res, err := (&http.Client{Transport: transport}).Do(req)
-	if err != nil {
-		return nil, err
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxVersionsBody))
-	if err = errors.Join(err, res.Body.Close()); err != nil {
-		return nil, fmt.Errorf("%s: %w", target, err)
-	}
-	if res.StatusCode != want {
-		return nil, fmt.Errorf("%s answered %s: %.200s", target, res.Status, body)
-	}
-	return body, nil
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -45,6 +47,16 @@ func holds(node string, version int64, peers ...api.PeerAddress) *api.Versions {
 
 func TestDiffOfSomeNodes(t *testing.T) {
 	const differs = "ORDERS/a\n  a                record 1 live 00000000000000ff\n  b                record 2 live 00000000000000ff\n"
+	// behind is a proxy that serves a node below a path.
+	behind := func(t *testing.T, node string) string {
+		target, err := url.Parse(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proxy := httptest.NewServer(http.StripPrefix("/reg", httputil.NewSingleHostReverseProxy(target)))
+		t.Cleanup(proxy.Close)
+		return proxy.URL + "/reg"
+	}
 	peer := func(name, url string) api.PeerAddress { return api.PeerAddress{Name: name, URL: url + "/eureka/"} }
 	for _, test := range []struct {
 		name   string
@@ -93,6 +105,15 @@ func TestDiffOfSomeNodes(t *testing.T) {
 			"a node and its peers",
 			func(t *testing.T) []string {
 				return []string{fakeNode(t, holds("a", 1, peer("b", fakeNode(t, holds("b", 2)))))}
+			},
+			differs,
+			[]string{"2 nodes, 1 entries on the first, 1 differ"},
+			errDiffer,
+		},
+		{
+			"behind a proxy",
+			func(t *testing.T) []string {
+				return []string{behind(t, fakeNode(t, holds("a", 1, peer("b", behind(t, fakeNode(t, holds("b", 2)))))))}
 			},
 			differs,
 			[]string{"2 nodes, 1 entries on the first, 1 differ"},

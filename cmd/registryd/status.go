@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,30 +19,29 @@ import (
 	"github.com/registryd/registryd/node"
 )
 
-// Bounds of a status request.
-const (
-	statusTimeout = 5 * time.Second
-	maxStatus     = 16 << 20 // bytes of an answer
-)
+// maxOverdue is how many overdue instances status lists.
+const maxOverdue = 10
 
 func runStatus(ctx context.Context, args []string, stdout io.Writer) error {
 	fs := newFlagSet("status", "a node, its leases, its peers and their queues, at a glance", stdout)
-	base := fs.String("url", "http://127.0.0.1:"+eurekaPort, "`URL` of the node; its service URL, which ends with /eureka/, will do")
-	asJSON := fs.Bool("json", false, "all that the node tells, as it tells it")
+	base := fs.String("url", defaultURL, "`URL` of the node; its service URL, which ends with /eureka/, will do")
+	asJSON := fs.Bool("json", false, "all that the node answers, as JSON")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
-	target, err := statusURL(*base)
+	root, err := nodeURL(*base)
 	if err != nil {
 		return err
 	}
-	body, err := fetchStatus(ctx, target)
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	body, err := ask(ctx, newAsker(), http.MethodGet, root, "status", http.StatusOK)
 	if err != nil {
-		return err
+		return fmt.Errorf("status: %w", err)
 	}
 	o, err := decodeStatus(body)
 	if err != nil {
-		return fmt.Errorf("status: %s: %w", target.Redacted(), err)
+		return fmt.Errorf("status: %s: %w", root.Redacted(), err)
 	}
 	if *asJSON {
 		_, err := stdout.Write(plain.JSON(append(bytes.TrimSpace(body), '\n')))
@@ -62,44 +60,6 @@ func decodeStatus(body []byte) (node.Overview, error) {
 	return o, nil
 }
 
-// statusURL returns where a node tells its status.
-func statusURL(base string) (*url.URL, error) {
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, usagef("--url %.200q: not an http or https URL", base)
-	}
-	path := strings.TrimSuffix(u.Path, "/")
-	path = strings.TrimSuffix(path, "/v2")
-	u.Path = strings.TrimSuffix(path, "/eureka") + "/status"
-	u.RawPath, u.RawQuery, u.Fragment = "", "", ""
-	return u, nil
-}
-
-func fetchStatus(ctx context.Context, target *url.URL) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.String(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("status: %w", err)
-	}
-	defer res.Body.Close() //nolint:errcheck // It was read.
-	if res.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("status: %s answers %d, want 200", target.Redacted(), res.StatusCode)
-	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxStatus+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("status: read the answer of %s: %w", target.Redacted(), err)
-	case len(body) > maxStatus:
-		return nil, fmt.Errorf("status: the answer of %s is longer than %d bytes", target.Redacted(), maxStatus)
-	}
-	return body, nil
-}
-
 // printStatus writes what a person wants to know first.
 func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	var out bytes.Buffer
@@ -112,7 +72,21 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	}
 	fmt.Fprintf(&out, "\nleases     %d expected, %d missing; self-preservation %s\n",
 		o.Leases.Expected, o.Leases.Missing, preservation(o))
+	for i, over := range o.Overdue {
+		if i == maxOverdue {
+			fmt.Fprintf(&out, "           and %d more\n", len(o.Overdue)-i)
+			break
+		}
+		fmt.Fprintf(&out, "overdue    %s/%s, silent for %s of %ds\n",
+			plain.Text(over.App), plain.Text(over.ID), seconds(over.Silent), over.Lease)
+	}
+	if !o.Broker.Connected {
+		fmt.Fprintf(&out, "broker     not connected for %s: %s\n", seconds(o.Broker.For), plain.Text(o.Broker.Trouble))
+	}
 	fmt.Fprintf(&out, "peers      %d\n", len(o.Peers))
+	if len(o.Peers) == 0 {
+		fmt.Fprintf(&out, "           this node has met no other node of cluster %s on its broker\n", plain.Text(o.Cluster))
+	}
 	if len(o.Peers) > 0 {
 		fmt.Fprintln(&out)
 		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)

@@ -14,6 +14,8 @@ func TestPrintStatus(t *testing.T) {
 		"node": "n1", "cluster": "prod", "version": "v1.0", "url": "http://n1:8761/eureka/", "started": "2026-01-01T00:00:00Z",
 		"state": "ready", "ready": true, "instances": 50, "entries": 53,
 		"leases": {"expected": 100, "missing": 88, "self_preservation": true},
+		"broker": {"connected": false, "for_seconds": 61, "trouble": "connection \u202erefused"},
+		"overdue": [{"app": "ORDERS", "id": "o-1", "silent_seconds": 180, "lease_seconds": 90}],
 		"peers": [
 			{"name": "n2", "status": "reachable", "round_trip_last_seconds": 0.0012344, "sent_tasks": 1204,
 			 "failed": {"busy": 0}, "dropped": {"expired": 0}},
@@ -26,6 +28,8 @@ func TestPrintStatus(t *testing.T) {
 state      ready, up 1m30s
 instances  50, and 3 cancelled or evicted ones that are remembered
 leases     100 expected, 88 missing; self-preservation on: nothing is evicted
+overdue    ORDERS/o-1, silent for 3m0s of 90s
+broker     not connected for 1m1s: connection \u202erefused
 peers      2
 
 PEER     STATUS                  QUEUES  IN FLIGHT  OLDEST  ROUND TRIP  LAG    SENT  FAILED                 DROPPED    WAITING
@@ -47,28 +51,28 @@ QUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and b
 	}
 }
 
-func TestStatusURL(t *testing.T) {
+func TestNodeURL(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ base, want string }{
-		{"http://h:8761", "http://h:8761/status"},
-		{"http://h:8761/", "http://h:8761/status"},
-		{"http://h:8761/eureka/", "http://h:8761/status"},
-		{"http://h:8761/eureka", "http://h:8761/status"},
-		{"https://h/eureka/v2/", "https://h/status"},
-		{"https://h/behind/a/proxy/eureka/?x=y#z", "https://h/behind/a/proxy/status"},
+		{"http://h:8761", "http://h:8761"},
+		{"http://h:8761/", "http://h:8761"},
+		{"http://h:8761/eureka/", "http://h:8761"},
+		{"http://h:8761/eureka", "http://h:8761"},
+		{"https://h/eureka/v2/", "https://h"},
+		{"https://h/behind/a/proxy/eureka/?x=y#z", "https://h/behind/a/proxy"},
 		{"nats://h", ""},
 		{"h:8761", ""},
 		{"", ""},
 	} {
-		u, err := statusURL(test.base)
+		u, err := nodeURL(test.base)
 		if test.want == "" {
 			if err == nil {
-				t.Errorf("statusURL(%q) = %v, want an error", test.base, u)
+				t.Errorf("nodeURL(%q) = %v, want an error", test.base, u)
 			}
 			continue
 		}
-		if err != nil || u.String() != test.want {
-			t.Errorf("statusURL(%q) = %v, %v, want %s", test.base, u, err, test.want)
+		if err != nil || u.JoinPath("status").String() != test.want+"/status" {
+			t.Errorf("nodeURL(%q) = %v, %v, want %s", test.base, u, err, test.want)
 		}
 	}
 }
@@ -82,8 +86,8 @@ func TestStatusOfSomethingElse(t *testing.T) {
 	}{
 		{"a page", "<html>", "not the status of a registryd node", http.StatusOK},
 		{"other JSON", `{"node": ""}`, "not the status of a registryd node", http.StatusOK},
-		{"an error", "", "answers 503, want 200", http.StatusServiceUnavailable},
-		{"without end", strings.Repeat(" ", maxStatus+1), "longer than", http.StatusOK},
+		{"an error", "", "answers 503 Service Unavailable, want 200", http.StatusServiceUnavailable},
+		{"without end", strings.Repeat(" ", maxAnswer+1), "answers more than", http.StatusOK},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

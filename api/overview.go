@@ -1,10 +1,8 @@
 package api
 
 import (
-	"cmp"
 	"encoding/json"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
@@ -113,7 +111,7 @@ func (h *Handler) overview(w http.ResponseWriter) int {
 	if o.Peers == nil {
 		o.Peers = []PeerOverview{}
 	}
-	o.Overdue = overdue(h.reg.Applications(), time.Now())
+	o.Overdue = h.overdueInstances()
 	body, err := json.MarshalIndent(o, "", "  ")
 	if err != nil {
 		return h.notEncoded(w, "overview", err) // a number that is none
@@ -122,22 +120,15 @@ func (h *Handler) overview(w http.ResponseWriter) int {
 	return document(w, http.StatusOK, eureka.JSON.ContentType(), append(body, '\n'))
 }
 
-// overdue returns the value of Overview.Overdue.
-func overdue(list eureka.Applications, now time.Time) []OverdueInstance {
-	out := []OverdueInstance{}
-	for _, app := range list.Applications {
-		for _, i := range app.Instances {
-			if silent, lease := leaseAge(i, now); silent > lease {
-				out = append(out, OverdueInstance{App: app.Name, ID: i.ID(), Silent: silent.Seconds(), Lease: i.LeaseInfo.DurationInSecs})
-			}
+// overdueInstances returns the value of Overview.Overdue.
+func (h *Handler) overdueInstances() []OverdueInstance {
+	overdue, _ := h.reg.Overdue(maxOverdue)
+	out := make([]OverdueInstance, len(overdue))
+	for n, o := range overdue {
+		out[n] = OverdueInstance{
+			App: o.Key.App, ID: o.Key.ID, Silent: o.Silent.Seconds(),
+			Lease: int((o.Silent + o.Left).Round(time.Second).Seconds()),
 		}
 	}
-	slices.SortStableFunc(out, func(a, b OverdueInstance) int { return cmp.Compare(b.Silent, a.Silent) })
-	return out[:min(len(out), maxOverdue)]
-}
-
-// leaseAge returns how long an instance has been silent, and how long it may be.
-func leaseAge(i *eureka.InstanceInfo, now time.Time) (silent, lease time.Duration) {
-	silent = max(0, now.Sub(time.UnixMilli(i.LeaseInfo.LastRenewalTimestamp)))
-	return silent.Truncate(time.Second), time.Duration(i.LeaseInfo.DurationInSecs) * time.Second
+	return out
 }

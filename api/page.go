@@ -46,7 +46,8 @@ type pageInstance struct {
 	Overridden                bool
 	Silent                    time.Duration // since its last heartbeat
 	Left                      time.Duration // of its lease
-	Over                      time.Duration // since the end of its lease; 0: it is not over
+	IsOver                    bool          // its lease is over
+	Over                      time.Duration // since then
 }
 
 // parsePage reads the templates of the pages.
@@ -76,17 +77,13 @@ func (h *Handler) page(w http.ResponseWriter) int {
 	if !data.Started.IsZero() {
 		data.Uptime = now.Sub(data.Started).Truncate(time.Second).String()
 	}
+	_, data.Late = h.reg.Overdue(0)
 	room := maxPageInstances
 	for _, app := range list.Applications {
 		shown := pageApp{Name: app.Name, Total: len(app.Instances)}
 		data.Total += shown.Total
 		for _, i := range app.Instances[:min(room, len(app.Instances))] {
-			shown.Instances = append(shown.Instances, newPageInstance(i, now))
-		}
-		for _, i := range app.Instances {
-			if silent, lease := leaseAge(i, now); silent > lease {
-				data.Late++
-			}
+			shown.Instances = append(shown.Instances, h.pageInstance(app.Name, i))
 		}
 		room -= len(shown.Instances)
 		data.Hidden += shown.Total - len(shown.Instances)
@@ -146,13 +143,16 @@ func (h *Handler) html(w http.ResponseWriter, name string, data any) int {
 	return document(w, http.StatusOK, "text/html; charset=utf-8", out.Bytes())
 }
 
-func newPageInstance(i *eureka.InstanceInfo, now time.Time) pageInstance {
+func (h *Handler) pageInstance(app string, i *eureka.InstanceInfo) pageInstance {
 	shown := pageInstance{
 		ID: i.ID(), Status: string(i.Status), Address: i.IPAddr,
 		Overridden: i.OverriddenStatus != eureka.StatusUnknown,
 	}
-	silent, lease := leaseAge(i, now)
-	shown.Silent, shown.Left, shown.Over = silent, max(0, lease-silent), max(0, silent-lease)
+	if lease, ok := h.reg.Lease(registry.Key{App: app, ID: shown.ID}); ok { // it may be gone since
+		shown.Silent = lease.Silent.Truncate(time.Second)
+		shown.Left, shown.Over = max(0, lease.Left.Truncate(time.Second)), max(0, (-lease.Left).Truncate(time.Second))
+		shown.IsOver = lease.Left < 0
+	}
 	if i.StatusPageURL != nil {
 		shown.Link = *i.StatusPageURL
 	}

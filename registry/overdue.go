@@ -1,0 +1,57 @@
+package registry
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// LeaseState is how far the lease of an instance has run on this node.
+type LeaseState struct {
+	Silent time.Duration // since the last renewal that this node knows of
+	Left   time.Duration // until the lease is over; negative since then
+}
+
+// OverdueLease is the lease of an instance that readers see though it is over.
+type OverdueLease struct {
+	Key Key
+	LeaseState
+}
+
+// Lease returns the state of an instance's lease. ok is false if readers don't see
+// the instance.
+func (r *Registry) Lease(key Key) (state LeaseState, ok bool) {
+	_, now := r.clock()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	e := r.lookup(key)
+	if e == nil || !e.isPresent() {
+		return LeaseState{}, false
+	}
+	return r.leaseState(e, now), true
+}
+
+// Overdue returns at most limit of the instances whose leases are over, the longest
+// silent first, and how many there are. Its cost grows with the number of instances.
+func (r *Registry) Overdue(limit int) (overdue []OverdueLease, total int) {
+	_, now := r.clock()
+	r.mu.RLock()
+	for _, a := range r.sorted {
+		for _, e := range a.present {
+			if r.expired(e, now) {
+				overdue = append(overdue, OverdueLease{Key: e.key(), LeaseState: r.leaseState(e, now)})
+			}
+		}
+	}
+	r.mu.RUnlock()
+	slices.SortStableFunc(overdue, func(a, b OverdueLease) int { return cmp.Compare(b.Silent, a.Silent) })
+	return overdue[:min(len(overdue), limit)], len(overdue)
+}
+
+func (r *Registry) leaseState(e *entry, now int64) LeaseState {
+	renewed := e.renewed.Load()
+	return LeaseState{
+		Silent: time.Duration(max(0, now-renewed)) * time.Millisecond,
+		Left:   time.Duration(max(renewed, r.upSince)-now)*time.Millisecond + r.lives(e),
+	}
+}

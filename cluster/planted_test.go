@@ -89,14 +89,19 @@ var plants = []plant{
 		`answered 404`,
 	},
 	{
-		"an override that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.Join",
-			Find:    "in.Override.After(&e.override)",
-			Replace: `(in.Override.After(&e.override) || isPlanted("an override that comes late wins"))`}}, `goes back with`,
+		"an override that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.join",
+			Find: "joined, newRecord, newOverride := join(e.parts, theirs)", After: `
+			if withOverride && isPlanted("an override that comes late wins") {
+				joined.override, newOverride = in.Override, true
+			}`}},
+		`goes back with`,
 	},
 	{
-		"a record that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.Join",
-			Find:    "if withRecord && in.Record.After(&e.record)",
-			Replace: `if withRecord && (in.Record.After(&e.record) || isPlanted("a record that comes late wins"))`}},
+		"a record that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.join",
+			Find: "joined, newRecord, newOverride := join(e.parts, theirs)", After: `
+			if withRecord && isPlanted("a record that comes late wins") {
+				joined.record, newRecord = in.Record, true
+			}`}},
 		`goes back with`,
 	},
 	{

@@ -173,7 +173,7 @@ func (n *Node) build() error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if n.registry, err = registry.New(registry.Options{
-		Sink: n.cluster, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat, MaxLease: n.opts.MaxLease, MaxInstances: n.opts.MaxInstances, Metrics: n.metrics,
+		Sink: n.cluster, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat, MaxLease: n.opts.MaxLease, MaxInstances: n.opts.MaxInstances, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}

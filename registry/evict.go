@@ -42,7 +42,8 @@ func (r *Registry) Outlived() []Key {
 // them: they were cancelled, or have expired, and even that may be forgotten by
 // now. They don't count as expected renewals any more.
 func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {
-	wall, lease := r.clock()
+	var t tx
+	t.wall, t.lease = r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	evicted := 0
@@ -51,9 +52,9 @@ func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {
 		if e == nil {
 			continue
 		}
-		if e.dueAt() < lease && lease-e.renewed.Load() < since.Milliseconds() {
+		if e.dueAt() < t.lease && t.lease-e.renewed.Load() < since.Milliseconds() {
 			delete(r.lost, key)
-			r.evict(e, wall, lease)
+			r.evict(&t, e)
 			evicted++
 		}
 	}
@@ -81,25 +82,27 @@ func (r *Registry) Expired(late time.Duration) []Key {
 // may have been renewed since [Registry.Expired] found it. It returns how many
 // it evicted.
 func (r *Registry) EvictExpired(keys []Key) int {
-	wall, lease := r.clock()
+	var t tx
+	t.wall, t.lease = r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	evicted := 0
 	for _, key := range keys {
-		if e := r.lookupPresent(key); e != nil && r.expired(e, lease) {
-			r.lost[key] = lease
-			r.evict(e, wall, lease)
+		if e := r.lookupPresent(key); e != nil && r.expired(e, t.lease) {
+			r.lost[key] = t.lease
+			r.evict(&t, e)
 			evicted++
 		}
 	}
 	return evicted
 }
 
-// evict hides a present entry. mu is held.
-func (r *Registry) evict(e *entry, wall, lease int64) {
+// evict hides a present entry. The lock is held.
+func (r *Registry) evict(t *tx, e *entry) {
+	t.on(e)
 	e.evicted = true
-	r.refresh(e, true, eureka.Deleted, wall, lease)
-	r.cancelled.add(Event{Time: time.UnixMilli(wall), Key: e.key()})
+	r.refresh(t, eureka.Deleted)
+	r.cancelled.add(Event{Time: time.UnixMilli(t.wall), Key: e.key()})
 	r.stats.evictions.Add(1)
 }
 

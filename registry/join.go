@@ -1,6 +1,9 @@
 package registry
 
 import (
+	"bytes"
+	"sync/atomic"
+
 	"github.com/registryd/registryd/eureka"
 )
 
@@ -20,99 +23,137 @@ import (
 // ([Registry.Refuses] tells which), nothing has changed. Nothing that Join does is sent
 // on.
 func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
-	wall, lease := r.clock()
-	renewed := lease - in.Age.Milliseconds()
-	withRecord := carried&Registered != 0
-	withOverride := carried&(Registered|Overridden) != 0
-
-	if outOfBounds(key, &in, wall) != nil {
+	t := tx{key: key, isReplication: true}
+	t.wall, t.lease = r.clock()
+	if outOfBounds(key, &in, t.wall) != nil {
 		r.stats.joinsRefused.Add(1)
 		return Refused, Entry{}
+	}
+	var leaf uint16
+	if carried&Registered != 0 { // it may make an entry
+		leaf = leafOf(key)
 	}
 	r.mu.Lock()
-	e := r.lookup(key)
-	switch {
-	case e == nil && !withRecord:
-		r.mu.Unlock()
-		return NotFound, Entry{}
-	case e == nil && r.declines(&in, lease, renewed):
-		r.mu.Unlock()
-		r.stats.joinsDeclined.Add(1)
-		return OK, Entry{}
-	case e == nil && r.entries >= r.room:
-		r.mu.Unlock()
-		r.stats.joinsRefused.Add(1)
-		return Refused, Entry{}
-	case e == nil:
-		e = r.create(key)
-		e.evicted = in.Evicted && in.Record.Live
-	case withRecord && r.retiredTombstone(&in, lease, renewed) && in.Record.After(&e.record):
-		r.mu.Unlock()
-		r.stats.joinsDeclined.Add(1)
-		return OK, Entry{}
-	}
-	was, seen := e.isPresent(), e.visible
-	e.longest = max(e.longest, r.longest(&in))
-	action := eureka.Modified
-	changed := false
-	if moved := e.renew(renewed); moved && carried == 0 && e.record.Live && renewed-e.joinedAt >= interval(e.record.Info).Milliseconds()/2 {
-		e.renewedYet.Store(true) // less than that is the registration itself, longer on its way
-	}
-	if withRecord && in.Record.After(&e.record) {
-		if in.Record.Live && !was {
-			e.registered, e.serviceUp = wall, 0
-		}
-		e.record = in.Record
-		e.joinedAt = max(e.joinedAt, renewed)
-		action, changed = eureka.Added, true
-		if !e.record.Live {
-			e.evicted = false
-			action = eureka.Deleted
-		}
-	}
-	if withOverride && in.Override.After(&e.override) {
-		e.override = in.Override
-		changed = true
-	}
-	if e.evicted && !r.lapsed(e, lease) {
-		e.evicted = false
-		e.registered, e.serviceUp = wall, 0
-		action, changed = eureka.Added, true
-	}
-	bits := Bits(0)
-	if changed {
-		bits = carried & (Registered | Overridden)
-		if !e.record.Live {
-			bits = Cancelled
-		}
-		if bits == 0 {
-			bits = Renewed
-		}
-		r.stats.joinsChanged.Add(1)
-		r.refreshJoined(e, was, seen, action, wall, lease)
-	}
-	if e.at == notQueued {
-		r.track(e, lease)
-	}
-	out, ours := answer(e, &in, withRecord, withOverride, lease)
+	t.on(r.lookup(key))
+	out, ours, count := r.join(&t, &in, carried, leaf)
 	r.mu.Unlock()
-	if !changed {
-		r.stats.joinsSame.Add(1)
-	} else {
-		r.sink.Changed(Change{Key: key, Bits: bits, IsReplication: true})
+	count.Add(1)
+	if t.bits != 0 {
+		r.sink.Changed(Change{Key: key, Bits: t.bits, IsReplication: true})
 	}
 	return out, ours
 }
 
+// parts is what nodes merge of an entry, but for the lease.
+type parts struct {
+	record   Record
+	override Override
+}
+
+// join returns the greater of each part, and which of them are of b. It is
+// commutative, associative and idempotent.
+func join(a, b parts) (out parts, record, override bool) {
+	if record = b.record.After(&a.record); record {
+		a.record = b.record
+	}
+	if override = b.override.After(&a.override); override {
+		a.override = b.override
+	}
+	return a, record, override
+}
+
+// join is Join under the lock. It returns the counter of its outcome too.
+func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, Entry, *atomic.Uint64) {
+	withRecord, withOverride := carried&Registered != 0, carried&(Registered|Overridden) != 0
+	renewed := t.lease - in.Age.Milliseconds()
+	switch {
+	case t.e == nil && !withRecord:
+		return NotFound, Entry{}, &r.stats.joinsNotFound
+	case t.e == nil && r.declines(in, t.lease, renewed):
+		return OK, Entry{}, &r.stats.joinsDeclined
+	case t.e == nil && r.entries >= r.room:
+		return Refused, Entry{}, &r.stats.joinsRefused
+	case t.e == nil:
+		t.on(r.create(t.key, leaf))
+		t.e.evicted = in.Evicted && in.Record.Live
+	case withRecord && r.retiredTombstone(in, t.lease, renewed) && in.Record.After(&t.e.record):
+		return OK, Entry{}, &r.stats.joinsDeclined
+	}
+	e := t.e
+	theirs := e.parts
+	if withRecord {
+		theirs.record = in.Record
+	}
+	if withOverride {
+		theirs.override = in.Override
+	}
+	joined, newRecord, newOverride := join(e.parts, theirs)
+	action := eureka.Modified
+	switch {
+	case newRecord && !in.Record.Live:
+		action = eureka.Deleted
+	case newRecord && !(newOverride && t.was && sameContent(&in.Record, &e.record)):
+		action = eureka.Added
+	}
+	e.longest = max(e.longest, r.longest(in))
+	if moved := e.renew(renewed); moved && !withOverride && e.record.Live && renewed-e.joinedAt >= interval(e.record.Info).Milliseconds()/2 {
+		e.renewedYet.Store(true) // less than that is the registration itself, longer on its way
+	}
+	if newRecord {
+		if in.Record.Live && !t.was {
+			e.registered, e.serviceUp = t.wall, 0
+		}
+		e.joinedAt, e.accepted = max(e.joinedAt, renewed), t.wall
+		e.evicted = e.evicted && in.Record.Live
+	}
+	e.parts = joined
+	back := e.evicted && !r.lapsed(e, t.lease)
+	if back {
+		e.evicted = false
+		e.registered, e.serviceUp = t.wall, 0
+		action = eureka.Added
+	}
+	count := &r.stats.joinsSame
+	if newRecord || newOverride || back {
+		count = &r.stats.joinsChanged
+		switch t.bits = carried & (Registered | Overridden); {
+		case !e.record.Live:
+			t.bits = Cancelled
+		case t.bits == 0:
+			t.bits = Renewed
+		}
+		t.keepsServiceUp = newOverride && !in.Override.Set && action == eureka.Modified
+		r.refreshJoined(t, action)
+	}
+	if e.at == notQueued {
+		r.track(e, t.lease)
+	}
+	out, ours := answer(e, in, withRecord, withOverride, t.lease)
+	return out, ours, count
+}
+
+// sameContent reports whether two live records differ in no more than the client's
+// lastDirtyTimestamp: a change of the status brought it.
+func sameContent(a, b *Record) bool {
+	if !a.Live || !b.Live {
+		return false
+	}
+	var stack [2][2048]byte
+	same := *a
+	same.LastDirty = b.LastDirty
+	return bytes.Equal(appendRecord(stack[0][:0], &same), appendRecord(stack[1][:0], b))
+}
+
 // refreshJoined is refresh for a join. Only what a reader sees enters the delta:
 // an override that changes nothing visible still shows as overriddenStatus.
-func (r *Registry) refreshJoined(e *entry, was bool, seen eureka.Status, action eureka.ActionType, wall, lease int64) {
-	if was && e.isPresent() && action == eureka.Modified && seen == Visible(&e.record, &e.override) &&
-		e.view.OverriddenStatus == e.override.Overridden() {
-		r.track(e, lease)
+func (r *Registry) refreshJoined(t *tx, action eureka.ActionType) {
+	e := t.e
+	if t.was && e.isPresent() && action == eureka.Modified && t.seen == Visible(&e.record, &e.override) &&
+		e.view.OverriddenStatus == e.override.Overridden() && e.view.LastDirtyTimestamp == e.record.LastDirty {
+		r.track(e, t.lease)
 		return
 	}
-	r.refresh(e, was, action, wall, lease)
+	r.refresh(t, action)
 }
 
 // declines says whether an entry that is unknown here is not worth taking: a

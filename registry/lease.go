@@ -99,3 +99,20 @@ func retired(renewed int64, longest time.Duration, lease int64) bool {
 func retiresAt(renewed int64, longest time.Duration) int64 {
 	return renewed + (2*longest + retirement).Milliseconds()
 }
+
+// cappedEvery is how far apart two lines about capped leases are at least.
+const cappedEvery = 10 * time.Second
+
+// noteCapped counts a registration whose lease is over this node's bound, and logs a
+// sample. No lock is held.
+func (r *Registry) noteCapped(key Key, rec *Record) {
+	if rec.term() <= r.maxLease && rec.Info.LeaseInfo.RenewalIntervalInSecs <= int(maxInterval.Seconds()) {
+		return
+	}
+	r.stats.leasesCapped.Add(1)
+	_, lease := r.clock()
+	if last := r.cappedAt.Load(); (last == 0 || lease-last >= cappedEvery.Milliseconds()) && r.cappedAt.CompareAndSwap(last, lease) {
+		r.log.Warn("lease is over a bound and counts as less", "component", "registry", "app", key.App, "instance", key.ID,
+			"duration", rec.Duration, "interval", seconds(rec.Info.LeaseInfo.RenewalIntervalInSecs), "counts_as", r.term(rec))
+	}
+}

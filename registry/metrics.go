@@ -8,11 +8,12 @@ import (
 
 // counters count what was asked of the registry, by outcome.
 type counters struct {
-	registers, registersKept, registersRefused           atomic.Uint64
-	renewals, renewalsNotFound                           atomic.Uint64
-	cancels, cancelsNotFound                             atomic.Uint64
-	overrides, evictions                                 atomic.Uint64
-	joinsChanged, joinsSame, joinsDeclined, joinsRefused atomic.Uint64
+	registers, registersKept, registersRefused                          atomic.Uint64
+	renewals, renewalsNotFound                                          atomic.Uint64
+	cancels, cancelsNotFound                                            atomic.Uint64
+	leasesCapped                                                        atomic.Uint64
+	overrides, evictions                                                atomic.Uint64
+	joinsChanged, joinsSame, joinsNotFound, joinsDeclined, joinsRefused atomic.Uint64
 }
 
 // collector shows a Registry to Prometheus.
@@ -59,10 +60,12 @@ func (c *collector) metrics() []metric {
 		count("renewals_total", renewals, func(s *counters) *atomic.Uint64 { return &s.renewalsNotFound }, "not_found"),
 		count("cancels_total", cancels, func(s *counters) *atomic.Uint64 { return &s.cancels }, "cancelled"),
 		count("cancels_total", cancels, func(s *counters) *atomic.Uint64 { return &s.cancelsNotFound }, "not_found"),
+		count("capped_leases_total", "Registrations whose lease is over a bound and counts as less.", func(s *counters) *atomic.Uint64 { return &s.leasesCapped }),
 		count("overrides_total", "Overrides set or removed.", func(s *counters) *atomic.Uint64 { return &s.overrides }),
 		count("evictions_total", "Instances evicted because their lease expired.", func(s *counters) *atomic.Uint64 { return &s.evictions }),
 		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsChanged }, "changed"),
 		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsSame }, "same"),
+		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsNotFound }, "not_found"),
 		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsDeclined }, "declined"),
 		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsRefused }, "refused"),
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// versions is CONVERGENCE.md's table of a client's actions, written down a
+// versions is the table in docs/convergence.md of a client's actions, written down a
 // second time: for one instance, in milliseconds.
 type versions struct {
 	now, upSince int64
@@ -21,7 +21,9 @@ type versions struct {
 	o       registry.Override
 	renewed int64
 	longest int64 // term, ms
-	evicted bool
+
+	accepted int64 // when the record was stored
+	evicted  bool
 
 	bits registry.Bits // of the last action
 }
@@ -64,7 +66,7 @@ func (m *versions) register(i *eureka.InstanceInfo) (stored bool) {
 	if ldt == eureka.NoTimestamp {
 		ldt = m.now
 	}
-	if m.present() && ldt < min(m.r.ldt, m.r.v) {
+	if m.present() && ldt < min(m.r.ldt, max(m.r.v, m.accepted)) {
 		m.lease()
 		return false
 	}
@@ -84,7 +86,7 @@ func (m *versions) register(i *eureka.InstanceInfo) (stored bool) {
 		v: m.next(), live: true, ldt: ldt, base: base, host: i.HostName, metadata: i.Metadata,
 		duration: int64(i.LeaseInfo.DurationInSecs) * 1000, ival: int64(i.LeaseInfo.RenewalIntervalInSecs) * 1000,
 	}
-	m.exists, m.evicted, m.renewed = true, false, m.now
+	m.exists, m.evicted, m.renewed, m.accepted = true, false, m.now, m.now
 	m.longest = max(m.longest, m.term())
 	m.bits |= registry.Registered
 	return true
@@ -131,7 +133,7 @@ func (m *versions) override(set bool, s eureka.Status, t int64) registry.Outcome
 		return registry.OK
 	}
 	if t > m.r.ldt {
-		m.r.ldt = t
+		m.r.ldt, m.accepted = t, m.now
 		m.r.v = m.known() + 1
 		m.bits |= registry.Registered
 	}
@@ -154,6 +156,7 @@ func (m *versions) metadata(pairs map[string]string) registry.Outcome {
 	}
 	base := m.status()
 	m.r.v, m.r.metadata, m.r.base = m.known()+1, merged, base
+	m.accepted = m.now
 	m.renewed = m.now
 	m.bits |= registry.Registered
 	return registry.OK

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -44,6 +45,8 @@ type Options struct {
 	// leases by its monotonic reading where it has one, so that setting the
 	// machine's clock expires nobody.
 	Now func() time.Time
+	// Logger takes the registry's lines. Default: none.
+	Logger *slog.Logger
 	// Metrics is where the registry's metrics are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 }
@@ -54,6 +57,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Sink == nil {
 		o.Sink = nobody{}
@@ -112,6 +118,7 @@ const (
 // Registry holds the instances of one node.
 type Registry struct {
 	sink      Sink
+	log       *slog.Logger
 	compat    LeaseCompat
 	now       func() time.Time
 	retention int64 // ms
@@ -147,7 +154,8 @@ type Registry struct {
 
 	registered, cancelled recent
 
-	stats counters
+	stats    counters
+	cappedAt atomic.Int64 // when the log last said so; lease clock, ms
 }
 
 // application is the instances of one application name.
@@ -162,10 +170,9 @@ type entry struct {
 	app *application
 	id  string
 
-	record   Record
-	override Override
-	renewed  atomic.Int64  // lease clock, ms; written under at least the read lock
-	longest  time.Duration // the greatest term that the lease ever had; joined by max
+	parts
+	renewed atomic.Int64  // lease clock, ms; written under at least the read lock
+	longest time.Duration // the greatest term that the lease ever had; joined by max
 
 	// Local, never merged.
 	evicted    bool
@@ -177,6 +184,7 @@ type entry struct {
 	renewedYet atomic.Bool // since its registration, see Netflix
 	joinedAt   int64       // renewed when a peer's record was joined; lease clock, ms
 	registered int64       // wall clock, ms
+	accepted   int64       // when the record was stored here; wall clock, ms
 	serviceUp  int64       // wall clock, ms; 0: never UP
 	visible    eureka.Status
 	// view is what readers get; while a deletion is in the delta, the last
@@ -204,7 +212,7 @@ func New(opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry: the clock says %v: not after 1970", start)
 	}
 	r := &Registry{
-		sink: opts.Sink, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(), maxLease: opts.MaxLease, room: opts.MaxInstances,
+		sink: opts.Sink, log: opts.Logger, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(), maxLease: opts.MaxLease, room: opts.MaxInstances,
 		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}
@@ -239,8 +247,8 @@ func (r *Registry) lookupPresent(key Key) *entry {
 	return nil
 }
 
-// create returns a new entry for key, which has none.
-func (r *Registry) create(key Key) *entry {
+// create returns a new entry for key, which has none and falls into this leaf.
+func (r *Registry) create(key Key, leaf uint16) *entry {
 	a := r.apps[key.App]
 	if a == nil {
 		a = &application{name: key.App, entries: make(map[string]*entry)}
@@ -250,7 +258,7 @@ func (r *Registry) create(key Key) *entry {
 		r.delta.remove(old)
 		delete(r.forgotten, key)
 	}
-	e := &entry{app: a, id: key.ID, leaf: leafOf(key), at: notQueued}
+	e := &entry{app: a, id: key.ID, leaf: leaf, at: notQueued}
 	a.entries[e.id] = e
 	r.entries++
 	return e
@@ -273,28 +281,28 @@ func (r *Registry) remove(e *entry) {
 	r.entries--
 }
 
-// refresh brings the view of e and all that is counted of it up to date after
-// its record, override or eviction changed, and puts it into the delta as
-// action. Every change that readers can notice passes here, so a list, its hash
-// code and the delta always come from one state.
-func (r *Registry) refresh(e *entry, was bool, action eureka.ActionType, wall, lease int64) {
-	is := e.isPresent()
-	r.track(e, lease)
-	if was {
+// refresh brings the view of an entry and all that is counted of it up to date after
+// its record, override or eviction changed, and puts it into the delta as action. Every
+// change that readers can notice passes here, so a list, its hash code and the delta
+// always come from one state.
+func (r *Registry) refresh(t *tx, action eureka.ActionType) {
+	e, is := t.e, t.e.isPresent()
+	r.track(e, t.lease)
+	if t.was {
 		r.counts.Remove(e.visible)
 	}
 	switch {
 	case is:
 		e.visible = Visible(&e.record, &e.override)
 		r.counts.Add(e.visible)
-		if e.visible == eureka.StatusUp && e.serviceUp == 0 {
-			e.serviceUp = wall
+		if e.visible == eureka.StatusUp && e.serviceUp == 0 && !t.keepsServiceUp {
+			e.serviceUp = t.wall
 		}
 		view := *e.record.Info
 		view.Status = e.visible
 		view.OverriddenStatus = e.override.Overridden()
 		view.ActionType = action
-		view.LastUpdatedTimestamp = wall
+		view.LastUpdatedTimestamp = t.wall
 		view.LastDirtyTimestamp = e.record.LastDirty
 		view.IsCoordinatingDiscoveryServer = false
 		view.LeaseInfo.RegistrationTimestamp = e.registered
@@ -302,19 +310,19 @@ func (r *Registry) refresh(e *entry, was bool, action eureka.ActionType, wall, l
 		view.LeaseInfo.EvictionTimestamp = 0
 		view.LeaseInfo.ServiceUpTimestamp = e.serviceUp
 		e.view, e.record.Info = &view, &view
-	case was:
+	case t.was:
 		view := *e.view
 		view.ActionType = eureka.Deleted
-		view.LastUpdatedTimestamp = wall
-		view.LeaseInfo.EvictionTimestamp = wall
+		view.LastUpdatedTimestamp = t.wall
+		view.LeaseInfo.EvictionTimestamp = t.wall
 		e.view = &view
 	default:
 		return // readers never saw it
 	}
-	if is != was {
+	if is != t.was {
 		r.list(e, is)
 	}
-	r.delta.touch(e, lease)
+	r.delta.touch(e, t.lease)
 	r.generation.Add(1)
 }
 

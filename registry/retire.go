@@ -73,11 +73,11 @@ func (r *Registry) track(e *entry, lease int64) {
 	}
 }
 
-// renewHere renews the lease of e for its client, or for a Java peer. The lock is held.
-func (r *Registry) renewHere(e *entry, lease int64) {
-	e.renew(lease)
-	if e.at == notQueued {
-		r.track(e, lease)
+// renewHere renews the lease for the client, or for a Java peer. The lock is held.
+func (r *Registry) renewHere(t *tx) {
+	t.e.renew(t.lease)
+	if t.e.at == notQueued {
+		r.track(t.e, t.lease)
 	}
 }
 

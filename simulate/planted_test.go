@@ -39,20 +39,16 @@ func plantedRules() []broken {
 		{
 			planted: byTimestamp, much: emphasis{}, seeds: 40, as: `lives`,
 			edits: []planted.Edit{
-				after("Registry.Register", "rec.Version = e.next(wall, isReplication)",
+				after("Registry.register", "rec.Version = e.next(t)",
 					timestamps+"{ rec.Version = rec.LastDirty }"),
-				after("Registry.setOverride", "o.Version = e.next(wall, isReplication)",
+				after("Registry.setOverride", "o.Version = e.next(t)",
 					timestamps+"{ o.Version = e.record.LastDirty }"),
 				after("Registry.SetMetadata", "e.record.Version = e.known() + 1",
 					timestamps+"{ e.record.Version = e.record.LastDirty }"),
 				{In: "registry", Func: "Registry.keeps", Imports: []string{"math"}, Before: timestamps + `{
 					if e.record.Version != 0 && !e.evicted {
-						bits := Renewed
-						if !e.record.Live {
-							bits = 0
-						}
 						again := Record{Version: lastDirty, Live: true, Hash: math.MaxUint64}
-						return bits, !again.After(&e.record)
+						return !again.After(&e.record)
 					}
 				}`},
 			},
@@ -66,7 +62,7 @@ func plantedRules() []broken {
 			edits: []planted.Edit{
 				{In: "registry", Func: "Record.After",
 					Find: "return r.Live", Replace: fmt.Sprintf("return r.Live != isPlanted(%q)", deadWins)},
-				after("Registry.Cancel", "v := e.next(wall, isReplication)",
+				after("Registry.Cancel", "v := e.next(t)",
 					fmt.Sprintf("if isPlanted(%q, %q) { v = e.record.Version }", deadWins, liveWins)),
 			},
 		},
@@ -75,14 +71,20 @@ func plantedRules() []broken {
 			planted: oneVersion, much: emphasis{partition: 20, deleteOverride: 30},
 			seeds: 40, as: `lost an override|was overridden`,
 			edits: []planted.Edit{
-				{In: "registry", Func: "Registry.Join",
-					Find: "if withRecord && in.Record.After(&e.record)", Replace: `
-					one, known, said := isPlanted("` + oneVersion + `"), e.known(), max(in.Record.Version, in.Override.Version)
-					older, newer := one && said < known, one && said > known
-					if withRecord && !older && (newer || in.Record.After(&e.record))`},
-				{In: "registry", Func: "Registry.Join",
-					Find: "if withOverride && in.Override.After(&e.override)", Replace: `
-					if withOverride && !older && (newer && withRecord || in.Override.After(&e.override))`},
+				after("Registry.join", "joined, newRecord, newOverride := join(e.parts, theirs)", `
+					if isPlanted("`+oneVersion+`") {
+						known, said := e.known(), max(in.Record.Version, in.Override.Version)
+						older, newer := said < known, said > known
+						newRecord = withRecord && !older && (newer || newRecord)
+						newOverride = withOverride && !older && (newer && withRecord || newOverride)
+						joined = e.parts
+						if newRecord {
+							joined.record = in.Record
+						}
+						if newOverride {
+							joined.override = in.Override
+						}
+					}`),
 			},
 		},
 		{
@@ -91,8 +93,8 @@ func plantedRules() []broken {
 				clients(trustFuture, "c.off, c.frozen = rand64(rng, time.Hour), false"),
 				{
 					In: "registry", Func: "Registry.keeps",
-					Find: "lastDirty < min(e.record.LastDirty, e.record.Version)",
-					Replace: fmt.Sprintf("lastDirty < e.record.LastDirty && (isPlanted(%q) || lastDirty < e.record.Version)",
+					Find: "lastDirty < min(e.record.LastDirty, max(e.record.Version, e.accepted))",
+					Replace: fmt.Sprintf("lastDirty < e.record.LastDirty && (isPlanted(%q) || lastDirty < max(e.record.Version, e.accepted))",
 						trustFuture),
 				},
 			},
@@ -102,7 +104,7 @@ func plantedRules() []broken {
 			seeds: 40, as: `was cancelled|is dead`,
 			edits: []planted.Edit{
 				after("Registry.SetMetadata", "e.record.Version = e.known() + 1",
-					fmt.Sprintf("if isPlanted(%q) { e.record.Version = e.next(wall, false) }", metadataNow)),
+					fmt.Sprintf("if isPlanted(%q) { e.record.Version = e.next(&tx{wall: t.wall}) }", metadataNow)),
 			},
 		},
 	}

@@ -16,7 +16,9 @@ import (
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
+	"github.com/registryd/registryd/repair"
 )
 
 // bus is an in-memory network of nodes, for use inside a synctest bubble.
@@ -38,9 +40,10 @@ type bus struct {
 	snapshot func(reg *registry.Registry)
 	// bareReplies leaves the copies out of conflicts.
 	bareReplies bool
-	synced      int  // bytes of sync requests and answers
-	line        int  // bytes of them a second; 0: no bound
-	deaf        bool // nobody hears presence, nor who asks for it
+	halted      map[string]<-chan struct{} // nodes that stand still, until it is closed
+	synced      int                        // bytes of sync requests and answers
+	line        int                        // bytes of them a second; 0: no bound
+	deaf        bool                       // nobody hears presence, nor who asks for it
 }
 
 // sentBatch is one batch as it crossed the bus.
@@ -60,10 +63,11 @@ type testNode struct {
 	log      *bytes.Buffer
 	stop     context.CancelFunc
 	done     chan error
+	since    time.Time // when it came on the bus
 }
 
 func newBus(t *testing.T) *bus {
-	b := &bus{t: t, nodes: make(map[string]*testNode)}
+	b := &bus{t: t, nodes: make(map[string]*testNode), halted: make(map[string]<-chan struct{})}
 	b.payload.Store(1 << 20)
 	return b
 }
@@ -77,13 +81,12 @@ func (b *bus) start(name string, opts ...func(*cluster.Options)) *testNode {
 		opt(&o)
 	}
 	var err error
-	if n.cluster, err = cluster.New(n, o); err != nil {
-		b.t.Fatalf("cluster.New: %v", err)
-	}
-	if n.reg, err = registry.New(registry.Options{Sink: n.cluster}); err != nil {
+	if n.reg, err = registry.New(registry.Options{Sink: n}); err != nil {
 		b.t.Fatalf("registry.New: %v", err)
 	}
-	n.cluster.Attach(n.reg)
+	if n.cluster, err = cluster.New(n.reg, n, o); err != nil {
+		b.t.Fatalf("cluster.New: %v", err)
+	}
 	if b.snapshot != nil {
 		b.snapshot(n.reg)
 	}
@@ -93,7 +96,7 @@ func (b *bus) start(name string, opts ...func(*cluster.Options)) *testNode {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	b.mu.Lock()
-	b.nodes[name] = n
+	b.nodes[name], n.since = n, time.Now()
 	b.mu.Unlock()
 	go func() { n.done <- n.cluster.Run(ctx) }()
 	b.t.Cleanup(n.close)
@@ -126,7 +129,7 @@ func (n *testNode) vanish() {
 func (n *testNode) comeBack() {
 	n.bus.mu.Lock()
 	defer n.bus.mu.Unlock()
-	n.bus.nodes[n.name] = n
+	n.bus.nodes[n.name], n.since = n, time.Now()
 }
 
 func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]byte, error) {
@@ -213,7 +216,24 @@ func (n *testNode) others() []*testNode {
 	return out
 }
 
-func (n *testNode) Announce(body []byte) error {
+// Changed implements registry.Sink.
+func (n *testNode) Changed(ch registry.Change) { n.cluster.Changed(ch) }
+
+// Link implements cluster.Transport. A node that stands still does so here: its
+// Run calls Link.
+func (n *testNode) Link() membership.Link {
+	n.bus.mu.Lock()
+	halted := n.bus.halted[n.name]
+	n.bus.mu.Unlock()
+	if halted != nil {
+		<-halted
+	}
+	n.bus.mu.Lock()
+	defer n.bus.mu.Unlock()
+	return membership.Link{Up: n.bus.nodes[n.name] == n, Since: n.since}
+}
+
+func (n *testNode) Announce(p membership.Presence) error {
 	n.bus.mu.Lock()
 	hook, deaf := n.bus.onAnnounce, n.bus.deaf
 	n.bus.mu.Unlock()
@@ -223,8 +243,15 @@ func (n *testNode) Announce(body []byte) error {
 	if hook != nil {
 		hook(n.name)
 	}
+	n.bus.mu.Lock()
+	up := n.bus.nodes[n.name] == n
+	n.bus.mu.Unlock()
+	if !up {
+		return batcher.Disconnected
+	}
+	n.cluster.HandlePresence(p)
 	for _, o := range n.others() {
-		o.cluster.HandlePresence(n.name, body)
+		o.cluster.HandlePresence(p)
 	}
 	return nil
 }
@@ -269,7 +296,7 @@ func (n *testNode) Sync(ctx context.Context, to string, body []byte) ([]byte, er
 		err  error
 	}
 	answers := make(chan answer, 1)
-	peer.cluster.HandleSync(cluster.SyncRequest{
+	peer.cluster.HandleSync(repair.Request{
 		From: n.name, Body: body,
 		Respond: func(reply []byte) error { answers <- answer{body: reply}; return nil },
 		Fail:    func(_ int, text string) error { answers <- answer{err: errors.New(text)}; return nil },

@@ -1,20 +1,18 @@
-// Package cluster knows the peers and keeps them current.
+// Package cluster replicates one node's changes to its peers, and keeps the
+// membership.
 //
-//	registry ──Changed──▶ fan-out: isReplication? return
-//	                        │ else for each peer but the node itself
-//	                        ▼
-//	           one pipeline per peer: acceptor ──▶ batcher ──▶ Transport.Request
-//	                        ▲                                     │
-//	                        │ 404: register it there       ReplicationListResponse
-//	                        └──────────── results ◀───────────────┘
-//	                                        │ 409 with a newer copy
-//	                                        ▼
-//	                                     registry.Join
+//	registry ── Changed ─▶ fan-out ─┬▶ peer b: acceptorQueue ▶ processingOrder ▶ batchWorkQueue ─▶ Transport
+//	                                └▶ peer c: …                                                      │
+//	registry ◀── Join ── results, newer copies ◀──────────────────────────────────────────────────────┘
 //
-//	Transport ──presence──▶ members: who is there, since when, how far away
+//	Transport ── presence ─▶ Run ─▶ membership.Members ─▶ events ─▶ pipelines, catch-ups, log
+//	                                                    └▶ view  ─▶ MayRead, MayWrite, MayEvict, Peers
 //
-// Peers come from presence; nothing is configured. A peer's pipeline is started
-// when the peer is first heard and starts with every entry, so that a late
-// joiner becomes whole; it is closed when the peer has been silent for five
-// minutes.
+// [Cluster.Run] owns the members and is the only goroutine that changes them. It
+// publishes a view after each step, which any goroutine reads without a lock. Run
+// does no I/O: announcements, catch-ups and pipelines have goroutines of their
+// own, which Run starts and waits for. A node whose Run has not gone round for
+// five seconds was suspended, and the gates close by themselves.
+//
+// What batches missed is package repair's work.
 package cluster

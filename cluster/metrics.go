@@ -1,12 +1,13 @@
 package cluster
 
 import (
+	"net/http"
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/batcher"
-	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/membership"
 )
 
 // metrics collects the pipelines' snapshots per peer, with what the cluster
@@ -17,71 +18,47 @@ type metrics struct {
 	desc     labelled
 	batcher  *batcher.Metrics
 
-	results         *prometheus.CounterVec
-	losses          *prometheus.CounterVec
-	foreignPresence prometheus.Counter
-	unannounced     prometheus.Counter
-	refusedPeers    prometheus.Counter
-	standstills     prometheus.Counter
-
-	syncServed, syncRefused, syncMalformed prometheus.Counter
-	syncServedBytes, syncAskedBytes        prometheus.Counter
-	syncTooLarge                           prometheus.Counter
-	repairRounds, repairFailed             prometheus.Counter
-	repaired                               *prometheus.CounterVec
+	results      *prometheus.CounterVec
+	lost         *prometheus.CounterVec
+	presence     *prometheus.CounterVec
+	refusedPeers prometheus.Counter
+	pauses       prometheus.Counter
 }
 
 func newMetrics(c *Cluster) *metrics {
-	counter := func(name, help string) prometheus.Counter {
-		return prometheus.NewCounter(prometheus.CounterOpts{Name: "registryd_" + name, Help: help})
+	counter := func(name, help string) prometheus.CounterOpts {
+		return prometheus.CounterOpts{Name: "registryd_cluster_" + name, Help: help}
 	}
 	return &metrics{
 		cluster: c, pipeline: pipelineSeries(), desc: newLabelled(), batcher: batcher.NewMetrics(),
-		results: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_cluster_results_total", Help: "Results of tasks sent to a peer, by action and code.",
-		}, []string{"peer", "action", "code"}),
-		losses: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_cluster_losses_total",
-			Help: "State changes that the pipeline could not bring to the peer, by reason; anti-entropy mends what can be mended.",
-		}, []string{"peer", "reason"}),
-		foreignPresence: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "registryd_cluster_foreign_presence_total", Help: "Presence messages that were not understood.",
-		}),
-		unannounced: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "registryd_cluster_unannounced_total", Help: "Own presence messages that could not be published.",
-		}),
-		refusedPeers: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "registryd_cluster_refused_peers_total", Help: "Presence messages of peers beyond the bound, which get no pipeline.",
-		}),
-		standstills:     counter("cluster_standstills_total", "Times that this process stood still for over five seconds."),
-		syncServed:      counter("cluster_sync_served_total", "Sync requests of peers that were answered."),
-		syncRefused:     counter("cluster_sync_refused_total", "Sync requests of peers that were refused: not understood, or too many at once."),
-		syncMalformed:   counter("cluster_sync_malformed_entries_total", "Entries in answers of peers that were not understood."),
-		syncServedBytes: counter("cluster_sync_served_bytes_total", "Bytes of answers to sync requests."),
-		syncAskedBytes:  counter("cluster_sync_asked_bytes_total", "Bytes of own sync requests and their answers."),
-		syncTooLarge:    counter("cluster_sync_too_large_entries_total", "Entries left out of answers to sync requests because no message could hold them."),
-		repairRounds:    counter("cluster_repair_rounds_total", "Rounds of anti-entropy that compared leaves."),
-		repairFailed:    counter("cluster_repair_rounds_failed_total", "Rounds of anti-entropy that broke off."),
-		repaired: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_cluster_repaired_total", Help: "Entries found different from a peer's, by what was done.",
-		}, []string{"peer", "direction"}),
+		results: prometheus.NewCounterVec(counter("task_results_total", "Results of tasks sent to a peer, by action and code."),
+			[]string{"peer", "action", "code"}),
+		lost: prometheus.NewCounterVec(counter("lost_state_changes_total",
+			"State changes that the pipeline could not bring to the peer, by reason; anti-entropy mends what can be mended."),
+			[]string{"peer", "reason"}),
+		presence: prometheus.NewCounterVec(counter("presence_messages_total",
+			"Presence messages without effect, by outcome: malformed, dropped because too many waited, ignored as out of date, or own ones unsent."),
+			[]string{"outcome"}),
+		refusedPeers: prometheus.NewCounter(counter("refused_peers_total", "Presence messages of nodes beyond the bound of peers, which get no pipeline.")),
+		pauses:       prometheus.NewCounter(counter("pauses_total", "Times that this process stood still for over five seconds.")),
 	}
 }
 
-func (m *metrics) result(peer string, action eureka.Action, code int) {
-	text := "other"
+// codeLabel bounds the values of the label code.
+func codeLabel(code int) string {
 	switch code {
-	case 200, 400, 404, 409:
-		text = strconv.Itoa(code)
+	case http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict:
+		return strconv.Itoa(code)
+	default:
+		return "other"
 	}
-	m.results.WithLabelValues(peer, string(action), text).Inc()
 }
 
 // forget drops what is kept of a peer that is gone.
 func (m *metrics) forget(peer string) {
-	m.results.DeletePartialMatch(prometheus.Labels{"peer": peer})
-	m.losses.DeletePartialMatch(prometheus.Labels{"peer": peer})
-	m.repaired.DeletePartialMatch(prometheus.Labels{"peer": peer})
+	of := prometheus.Labels{"peer": peer}
+	m.results.DeletePartialMatch(of)
+	m.lost.DeletePartialMatch(of)
 	m.batcher.Forget(peer)
 }
 
@@ -127,7 +104,6 @@ func pipelineSeries() []perPeer {
 		series("batcher_in_flight_batches", "Batches cut and not settled.", gauge, func(p *Peer) float64 { return float64(p.Batcher.InFlight) }),
 		series("batcher_wait_seconds", "Time until the wait that holds batches back is over.", gauge, func(p *Peer) float64 { return p.WaitLeft().Seconds() }),
 		series("replication_lag_seconds", "Age of the oldest action that the peer has not acknowledged.", gauge, func(p *Peer) float64 { return p.Acceptor.Lag.Seconds() }),
-		series("cluster_divergent", "Instances that differ from the peer's for longer than a change takes.", gauge, func(p *Peer) float64 { return float64(p.Divergent) }),
 		series("cluster_clock_skew_seconds", "How far the peer's clock is behind ours.", gauge, func(p *Peer) float64 { return p.Skew.Seconds() }),
 		series("cluster_silence_seconds", "Time since the peer was last heard.", gauge, func(p *Peer) float64 { return p.Silent.Seconds() }),
 	}
@@ -147,16 +123,12 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (m *metrics) own() []prometheus.Collector {
-	return []prometheus.Collector{
-		m.batcher, m.results, m.losses, m.foreignPresence, m.unannounced, m.refusedPeers, m.standstills,
-		m.syncServed, m.syncRefused, m.syncMalformed, m.syncServedBytes, m.syncAskedBytes, m.syncTooLarge,
-		m.repairRounds, m.repairFailed, m.repaired,
-	}
+	return []prometheus.Collector{m.batcher, m.results, m.lost, m.presence, m.refusedPeers, m.pauses}
 }
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	count := map[PeerStatus]int{Reachable: 0, Unreachable: 0, Left: 0}
+	count := map[membership.Status]int{membership.Reachable: 0, membership.Unreachable: 0, membership.Left: 0}
 	for _, p := range m.cluster.Peers() {
 		count[p.Status]++
 		for _, s := range m.pipeline {

@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -100,7 +100,7 @@ func TestAgesAreAskedOfWhoWasSilent(t *testing.T) {
 		n[0].reg.Renew(key, 1, "", false)
 		time.Sleep(30 * time.Second)
 		for _, p := range n[2].cluster.Peers() {
-			if p.Status != cluster.Unreachable {
+			if p.Status != membership.Unreachable {
 				t.Fatalf("n3 finds %s %s, want it unreachable", p.Name, p.Status)
 			}
 		}

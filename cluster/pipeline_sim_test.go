@@ -20,7 +20,9 @@ import (
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
+	"github.com/registryd/registryd/repair"
 )
 
 // This file holds a simulation of the pipelines: the real registry, cluster,
@@ -190,13 +192,12 @@ func (s *sim) start() (stop func()) {
 			opts.MaxPending = 1 + s.rnd.IntN(s.plan.keys)
 		}
 		var err error
-		if n.cluster, err = cluster.New(n, opts); err != nil {
-			s.t.Fatalf("cluster.New: %v", err)
-		}
-		if n.reg, err = registry.New(registry.Options{Sink: n.cluster}); err != nil {
+		if n.reg, err = registry.New(registry.Options{Sink: n}); err != nil {
 			s.t.Fatalf("registry.New: %v", err)
 		}
-		n.cluster.Attach(n.reg)
+		if n.cluster, err = cluster.New(n.reg, n, opts); err != nil {
+			s.t.Fatalf("cluster.New: %v", err)
+		}
 		if n.consumer, err = consumer.New(n.reg, consumer.Options{}); err != nil {
 			s.t.Fatalf("consumer.New: %v", err)
 		}
@@ -816,15 +817,21 @@ func (n *simNode) others() []*simNode {
 
 // Announce implements cluster.Transport. Two of three are left out: peers count
 // as silent after five.
-func (n *simNode) Announce(body []byte) error {
+func (n *simNode) Announce(p membership.Presence) error {
 	if at := n.announced.Add(1); at > 3 && at%3 != 0 {
 		return nil
 	}
-	for _, o := range n.others() {
-		o.cluster.HandlePresence(n.name, body)
+	for _, o := range append(n.others(), n) {
+		o.cluster.HandlePresence(p)
 	}
 	return nil
 }
+
+// Changed implements registry.Sink.
+func (n *simNode) Changed(ch registry.Change) { n.cluster.Changed(ch) }
+
+// Link implements cluster.Transport.
+func (n *simNode) Link() membership.Link { return membership.Link{Up: true} }
 
 // Ask implements cluster.Transport.
 func (n *simNode) Ask() error {
@@ -844,7 +851,7 @@ func (n *simNode) Sync(ctx context.Context, to string, body []byte) ([]byte, err
 		return nil, batcher.Disconnected
 	}
 	answers := make(chan simAnswer, 1)
-	s.node(to).cluster.HandleSync(cluster.SyncRequest{
+	s.node(to).cluster.HandleSync(repair.Request{
 		From: n.name, Body: body,
 		Respond: func(reply []byte) error { answers <- simAnswer{body: reply}; return nil },
 		Fail:    func(_ int, text string) error { answers <- simAnswer{err: errors.New(text)}; return nil },

@@ -13,7 +13,7 @@ import (
 const itemRoom = 1536
 
 // render makes a slot's item from what the registry holds now: the table "slot
-// at cut time" of CONVERGENCE.md, for a NATS peer exactly one item.
+// at cut time" of docs/convergence.md, for a NATS peer exactly one item.
 func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duration) (acceptor.Task, acceptor.Reason) {
 	entry, evicted, ok := c.reg.Entry(key)
 	if !ok || evicted {

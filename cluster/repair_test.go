@@ -253,35 +253,24 @@ func TestRestartedNodeDoesNotListTheEvicted(t *testing.T) {
 func TestStandstill(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
-		if n[0].cluster.Stalled() {
+		if !n[0].cluster.MayWrite() {
 			t.Fatal("stalled though it runs")
 		}
-		// A bubble can't stop one goroutine; a Run whose bus blocks does.
-		release := make(chan struct{})
-		n[0].bus.mu.Lock()
-		n[0].bus.onAnnounce = func(from string) {
-			if from == "n1" {
-				<-release
-			}
-		}
-		n[0].bus.mu.Unlock()
-		// It ticks once a second, once more before it blocks, and has 5 s then.
-		time.Sleep(5 * time.Second)
-		if n[0].cluster.Stalled() {
+		goOn := n[0].bus.halt("n1")
+		// Its last tick was less than a second ago.
+		time.Sleep(4 * time.Second)
+		if !n[0].cluster.MayWrite() {
 			t.Error("stalled within 5 s of a tick")
 		}
-		time.Sleep(time.Second)
-		if !n[0].cluster.Stalled() {
+		time.Sleep(1001 * time.Millisecond)
+		if n[0].cluster.MayWrite() {
 			t.Error("not stalled after 5 s without a tick")
 		}
 		n[1].reg.Register(instance("DEMO", "meanwhile", eureka.StatusUp, 1), false)
-		n[0].bus.mu.Lock()
-		n[0].bus.onAnnounce = nil
-		n[0].bus.mu.Unlock()
-		close(release)
+		goOn()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if n[0].cluster.Stalled() {
+		if !n[0].cluster.MayWrite() {
 			t.Error("stalled still, two seconds later")
 		}
 		if got := n[0].status("DEMO", "meanwhile"); got != eureka.StatusUp {
@@ -325,8 +314,8 @@ func TestEntryLargerThanAMessage(t *testing.T) {
 				t.Errorf("%s holds %d, want %d", node.name, got, want)
 			}
 		}
-		if text := n[0].log.String(); !strings.Contains(text, "entry left out of a sync answer") {
-			t.Error("n1 does not say what it leaves out")
+		if text := n[0].log.String(); !strings.Contains(text, "entry omitted from a sync answer") {
+			t.Error("n1 does not log what it omits")
 		}
 		// A broker that takes more: it goes out without anybody's help.
 		b.payload.Store(1 << 20)

@@ -11,6 +11,7 @@ import (
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
+	"github.com/registryd/registryd/repair"
 )
 
 // count returns how many instances of an application readers of the node see.
@@ -118,7 +119,9 @@ func TestStartTriesAfterAStandstill(t *testing.T) {
 			case from != "n2" || up > 45*time.Second:
 				return nil
 			case up > 10*time.Second && up < 40*time.Second:
-				time.Sleep(40*time.Second - up) // longer than any request has
+				goOn := b.halt("n2") // for longer than any request has
+				time.Sleep(40*time.Second - up)
+				goOn()
 			}
 			return batcher.Busy
 		})
@@ -175,19 +178,25 @@ func TestStartingPeersTellEachOtherAll(t *testing.T) {
 // stand has a node stand still from now on, cut off like a process whose
 // connection is gone, until the function that it returns is called.
 func (n *testNode) stand() (goOn func()) {
-	release := make(chan struct{})
-	n.bus.mu.Lock()
-	n.bus.onAnnounce = func(from string) {
-		if from == n.name {
-			<-release
-		}
-	}
-	n.bus.mu.Unlock()
+	goOn = n.bus.halt(n.name)
 	n.vanish()
+	return goOn
+}
+
+// halt has nodes stand still until the function that it returns is called.
+func (b *bus) halt(names ...string) (goOn func()) {
+	release := make(chan struct{})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, name := range names {
+		b.halted[name] = release
+	}
 	return func() {
-		n.bus.mu.Lock()
-		n.bus.onAnnounce = nil
-		n.bus.mu.Unlock()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, name := range names {
+			delete(b.halted, name)
+		}
 		close(release)
 	}
 }
@@ -207,7 +216,7 @@ func TestStandstillEndsWithASync(t *testing.T) {
 		}()
 		goOn()
 		synctest.Wait()
-		for n[0].cluster.Stalled() {
+		for !n[0].cluster.MayWrite() {
 			time.Sleep(10 * time.Millisecond)
 		}
 		if got := n[0].status("DEMO", "meanwhile"); got != eureka.StatusUp {
@@ -232,11 +241,11 @@ func TestStandstillEndsWithoutASync(t *testing.T) {
 		n[0].comeBack()
 		goOn()
 		time.Sleep(14 * time.Second)
-		if !n[0].cluster.Stalled() {
+		if n[0].cluster.MayWrite() {
 			t.Error("n1 serves after 14 s without a sync, want it to try for 15")
 		}
 		time.Sleep(4 * time.Second)
-		if n[0].cluster.Stalled() {
+		if !n[0].cluster.MayWrite() {
 			t.Error("n1 is stalled after 18 s")
 		}
 	})
@@ -261,20 +270,11 @@ func TestStandstillLongerThanTombstones(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				var goOn func()
 				if tt.all {
-					others, last := make(chan struct{}), make(chan struct{})
-					n[0].bus.mu.Lock()
-					n[0].bus.onAnnounce = func(from string) {
-						if from == "n3" {
-							<-last
-						} else {
-							<-others
-						}
-					}
-					n[0].bus.mu.Unlock()
+					others, last := n[0].bus.halt("n1", "n2"), n[0].bus.halt("n3")
 					goOn = func() {
-						close(others)
+						others()
 						time.Sleep(tt.late)
-						close(last)
+						last()
 					}
 				} else {
 					goOn = n[2].stand()
@@ -291,7 +291,7 @@ func TestStandstillLongerThanTombstones(t *testing.T) {
 				goOn()
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
-				if n[2].cluster.Stalled() {
+				if !n[2].cluster.MayWrite() {
 					t.Fatal("n3 is stalled still")
 				}
 				if got := n[2].count("DEMO"); got != tt.want {
@@ -433,7 +433,7 @@ func TestStalledNodeSendsNoBatch(t *testing.T) {
 		b.take()
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(5 * time.Second)
-		if !n[0].cluster.Stalled() {
+		if n[0].cluster.MayWrite() {
 			t.Fatal("not stalled")
 		}
 		for _, s := range b.take() {
@@ -555,7 +555,7 @@ func TestStoppedNodeRefusesSyncs(t *testing.T) {
 		n[0].stop()
 		n[0].done <- <-n[0].done // Run has returned
 		refused := false
-		n[0].cluster.HandleSync(cluster.SyncRequest{
+		n[0].cluster.HandleSync(repair.Request{
 			From: "n2", Body: []byte(`{"ask":"sums"}`),
 			Respond: func([]byte) error { t.Error("it answers"); return nil },
 			Fail:    func(int, string) error { refused = true; return nil },

@@ -49,11 +49,11 @@ func freezeNode(i int) fault {
 	return fault{fmt.Sprintf("SIGSTOP of n%d for %v", i+1, freezeTime), func(l *lab, f *fleet) {
 		n := l.nodes[i]
 		n.setReady(false)
-		before := l.mustMetric(n, "registryd_cluster_standstills_total")
+		before := l.mustMetric(n, "registryd_cluster_pauses_total")
 		f.lose(n)
 		n.freeze(freezeTime)
 		n.setDoomed(false)
-		l.waitMetric(n, "registryd_cluster_standstills_total", func(v float64) bool { return v > before })
+		l.waitMetric(n, "registryd_cluster_pauses_total", func(v float64) bool { return v > before })
 		l.waitReady(n)
 	}}
 }

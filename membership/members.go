@@ -284,6 +284,10 @@ func (m *Members) Gate() Gate {
 // MayRead reports whether lists may be answered (200; else 403).
 func (g *Gate) MayRead(at Moment) bool { return g.reads && at.Mono >= g.readsFrom && !g.Stale(at) }
 
+// Empty reports whether this node knows what its peers know, which is nothing, and
+// lists stay closed for a while: [Options.WaitWhenEmpty].
+func (g *Gate) Empty(at Moment) bool { return g.reads && at.Mono < g.readsFrom && !g.Stale(at) }
+
 // MayWrite reports whether writes of clients and batches of peers may be taken
 // (else 503). A node that is starting takes them.
 func (g *Gate) MayWrite(at Moment) bool { return g.writes && !g.Stale(at) }

@@ -87,7 +87,7 @@ func TestBigBurst(t *testing.T) {
 	// Each register is acknowledged, and again where a repair sent it once more.
 	for _, peer := range others(0) {
 		eventually(t, peer+" has acknowledged all", func() error {
-			got := scrape(t, nodes[0]).value("registryd_cluster_results_total",
+			got := scrape(t, nodes[0]).value("registryd_cluster_task_results_total",
 				"peer", peer, "action", string(eureka.ActionRegister), "code", "200")
 			if got < float64(burst) {
 				return fmt.Errorf("it has acknowledged %v of %d", got, burst)

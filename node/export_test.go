@@ -2,7 +2,6 @@ package node
 
 import (
 	"github.com/registryd/registryd/api"
-	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
@@ -19,6 +18,6 @@ func (n *Node) Listed(app, id string) bool {
 
 // ReadinessOf returns what a node of these parts says of itself; it is stopping
 // once ending is closed.
-func ReadinessOf(c *cluster.Cluster, b *broker.Broker, ending chan struct{}) api.Readiness {
-	return status{&Node{cluster: c, broker: b, ending: ending}}.Readiness()
+func ReadinessOf(c *cluster.Cluster, ending chan struct{}) api.Readiness {
+	return status{&Node{cluster: c, ending: ending}}.Readiness()
 }

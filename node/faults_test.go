@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/internal/race"
 	"github.com/registryd/registryd/node"
@@ -207,11 +210,7 @@ func TestStartWithoutBroker(t *testing.T) {
 		}
 	}
 	for i, n := range nodes {
-		ready(t, n, "degraded: not connected to a broker")
-		register(t, n, fmt.Sprintf("i-%d", i+1))
-		if err := lists(t.Context(), n, fmt.Sprintf("i-%d", i+1)); err != nil {
-			t.Error(err)
-		}
+		syncing(t, n, "syncing: not connected to a broker", fmt.Sprintf("i-%d", i+1))
 	}
 	natstest.At(t, address)
 	allList(t, nodes, "i-1", "i-2")
@@ -233,10 +232,30 @@ func TestStartWithSilentBroker(t *testing.T) {
 	began := time.Now()
 	n := start(t, node.Options{Name: "n1", Broker: broker.Access{URLs: []string{"nats://" + silent.Addr().String()}}})
 	t.Logf("start took %v", time.Since(began))
-	ready(t, n, "degraded: not connected to a broker")
-	register(t, n, "a")
-	if err := lists(t.Context(), n, "a"); err != nil {
-		t.Error(err)
+	syncing(t, n, "syncing: not connected to a broker", "a")
+}
+
+// syncing checks what a node does that may know less than its peers: it takes
+// registers and the heartbeats of those, gives no lists, and does not tell an
+// unknown instance to register again.
+func syncing(t *testing.T, n testNode, state, id string) {
+	t.Helper()
+	eventually(t, n.Name()+" is "+state, func() error {
+		code, body, err := get(t, n, "/readyz")
+		if err == nil && (code != http.StatusServiceUnavailable || body != state) {
+			err = fmt.Errorf("/readyz: got %d %q", code, body)
+		}
+		return err
+	})
+	register(t, n, id)
+	if err := n.Heartbeat(t.Context(), "ORDERS", id, eureka.StatusUp, eureka.NoTimestamp); err != nil {
+		t.Errorf("heartbeat of %s: %v", id, err)
+	}
+	if err := n.Heartbeat(t.Context(), "ORDERS", "unknown", eureka.StatusUp, eureka.NoTimestamp); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("heartbeat of an unknown instance: got %v, want 503", err)
+	}
+	if code, _, err := get(t, n, "/eureka/apps"); err != nil || code != http.StatusForbidden {
+		t.Errorf("lists: got %d, %v, want 403", code, err)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +18,9 @@ import (
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
+	"github.com/registryd/registryd/repair"
 )
 
 // ErrOptions is wrapped in the errors of Start that are faults of its options.
@@ -38,9 +39,7 @@ type Node struct {
 	consumer *consumer.Consumer
 	evictor  *registry.Evictor
 	url      string
-	alone    atomic.Bool // no route to another broker is up
-	restored int         // entries of the snapshot that it started with
-	empty    emptyWait
+	link     *transport
 
 	// steps undo what Start has done, last first.
 	steps []step
@@ -59,9 +58,10 @@ type step struct {
 }
 
 // Start starts a node: broker, HTTP server, cluster. It returns once the node is
-// ready, which is when it has heard a peer or waited 250 ms for one; a broker
-// that can't be reached delays nothing. ctx bounds the start only: Close stops
-// the node.
+// ready: it has what its peers know, or was connected for 250 ms and heard nobody.
+// Without a connection it returns after 250 ms, and after three seconds in any
+// case; the node is syncing then, and goes on. ctx bounds the start only: Close
+// stops the node.
 //
 // Errors: ErrOptions, wrapped with what is wrong, also with a data directory that
 // can't be used; snapshot.ErrInUse; cluster.ErrNameTaken; an address that can't be
@@ -119,9 +119,6 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.build(); err != nil {
 		return err
 	}
-	if err := n.startSnapshots(); err != nil {
-		return err
-	}
 	n.startTimers()
 	if err := n.startConsumer(); err != nil {
 		return err
@@ -132,7 +129,6 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	select {
 	case <-n.cluster.Started():
-		n.empty.begin(n)
 		return nil
 	case <-n.ending:
 		return n.cause
@@ -162,18 +158,13 @@ func (n *Node) startBroker(ctx context.Context) error {
 	return n.metrics.Register(newBrokerMetrics(n.broker))
 }
 
-// build makes the parts that start no goroutine.
+// build makes the parts that know the cluster. The registry comes first: with a
+// snapshot in it a starting node waits less for its peers.
 func (n *Node) build() error {
 	var err error
-	if n.cluster, err = cluster.New(transport{n.broker}, cluster.Options{
-		Classify: classify,
-		Node:     n.opts.Name, URL: n.url, Version: n.opts.Version,
-		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, BatchMode: n.opts.BatchMode, Reach: n.reach, Logger: n.log, Metrics: n.metrics,
-	}); err != nil {
-		return fmt.Errorf("%w: %w", ErrOptions, err)
-	}
 	if n.registry, err = registry.New(registry.Options{
-		Sink: n.cluster, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat, MaxLease: n.opts.MaxLease, MaxInstances: n.opts.MaxInstances, Logger: n.log, Metrics: n.metrics,
+		Sink: sink{n}, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat,
+		MaxLease: n.opts.MaxLease, MaxInstances: n.opts.MaxInstances, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -183,12 +174,36 @@ func (n *Node) build() error {
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
-	n.cluster.Attach(n.registry)
+	snapshots, err := n.loadSnapshot()
+	if err != nil {
+		return err
+	}
+	if n.link, err = newTransport(n.broker, n.metrics); err != nil {
+		return err
+	}
+	if n.cluster, err = cluster.New(n.registry, n.link, cluster.Options{
+		Node: n.opts.Name, URL: n.url, Version: n.opts.Version,
+		Members: membership.Options{
+			Expect: n.opts.Expect, StartWait: n.opts.StartWait, WaitWhenEmpty: n.opts.WaitWhenEmpty,
+			Restored: n.registry.Leases().Present > 0,
+		},
+		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, BatchMode: n.opts.BatchMode,
+		Classify: classify, Logger: n.log, Metrics: n.metrics,
+	}); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	n.startSnapshots(snapshots)
 	n.consumer, err = consumer.New(n.registry, consumer.Options{
-		MaxReply: n.broker.MaxPayload, Stale: n.cluster.Stalled, Logger: n.log, Metrics: n.metrics,
+		MaxReply: n.broker.MaxPayload, Stale: func() bool { return !n.cluster.MayWrite() }, Logger: n.log, Metrics: n.metrics,
 	})
 	return err
 }
+
+// sink hands the registry's changes to the cluster, which is built after it.
+type sink struct{ n *Node }
+
+// Changed implements registry.Sink.
+func (s sink) Changed(ch registry.Change) { s.n.cluster.Changed(ch) }
 
 // startTimers runs the registry's periodic work.
 func (n *Node) startTimers() {
@@ -208,9 +223,9 @@ func (n *Node) startTimers() {
 			}
 		})
 	}
-	every(n.opts.EvictionInterval, func() { n.evictor.Run(ctx, n.cluster, n.mayEvict) })
+	every(n.opts.EvictionInterval, func() { n.evictor.Run(ctx, n.cluster, n.cluster.MayEvict) })
 	if n.broker.Server() != nil {
-		every(routesCheck, n.lookAtRoutes)
+		every(routesCheck, func() { n.link.lookAtRoutes(n.log) })
 	}
 	every(min(deltaSweepInterval, n.opts.EvictionInterval), func() { n.registry.SweepDelta() })
 	n.onStop("timers", func(context.Context) error {
@@ -218,17 +233,6 @@ func (n *Node) startTimers() {
 		running.Wait()
 		return nil
 	})
-}
-
-// mayEvict says whether this node knows of the leases what its peers know: it
-// has started, and has not stood still since.
-func (n *Node) mayEvict() bool {
-	select {
-	case <-n.cluster.Ready():
-		return !n.cluster.Stalled()
-	default:
-		return false
-	}
 }
 
 // startConsumer begins to take batches, and presence with them.
@@ -246,7 +250,7 @@ func (n *Node) startConsumer() error {
 		if n.cluster.Superseded() {
 			return
 		}
-		n.cluster.HandleSync(cluster.SyncRequest{From: r.From, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
+		n.cluster.HandleSync(repair.Request{From: r.From, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
 	}})
 	if err != nil {
 		return fmt.Errorf("serve batches: %w", err)

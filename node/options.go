@@ -15,6 +15,7 @@ import (
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -27,6 +28,7 @@ const (
 	DefaultSnapshotInterval = 15 * time.Second
 	DefaultBatchDelay       = acceptor.DefaultDelay
 	DefaultBatchSize        = batcher.DefaultSize
+	DefaultStartWait        = membership.DefaultStartWait
 	// deltaSweepInterval is Eureka's deltaRetentionTimerIntervalInMs.
 	deltaSweepInterval = 30 * time.Second
 )
@@ -57,6 +59,14 @@ type Options struct {
 	// http://host:8761/eureka/. Default: made of the address listened on; of a
 	// wildcard it is the address from which this machine sends to others.
 	Advertise string
+
+	// Expect is how many peers there should be. With fewer the node is degraded,
+	// and a starting node waits for them, within StartWait. Default 0.
+	Expect int
+	// StartWait bounds how long a starting node that reaches no broker and no peer
+	// stays syncing before it serves what it has. Default
+	// DefaultStartWait, 60 s; 5 s at most after a snapshot was loaded.
+	StartWait time.Duration
 
 	// Broker says how to reach a broker that somebody else runs: an embedded
 	// one of this process, or URLs. Without either, an embedded one is started

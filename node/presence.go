@@ -6,13 +6,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/broker"
-	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/membership"
 )
 
 // The bounds of what is told of senders that are not understood: how many are
 // named, and how much of their Registry-Version is shown, in bytes.
 const (
-	maxToldSenders = cluster.DefaultMaxPeers
+	maxToldSenders = membership.DefaultMaxPeers
 	maxToldVersion = 64
 )
 
@@ -53,7 +53,7 @@ func (p *presences) handle(m broker.Message) {
 	}
 	switch version := m.Get(broker.HeaderVersion); {
 	case version == p.version:
-		p.node.cluster.HandlePresence(from, m.Body)
+		p.node.link.hear(from, m.Body, p.node.cluster)
 	case !m.Ours():
 		p.foreign.Inc()
 	default:

@@ -152,7 +152,7 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 	if _, pipelines := m.find("registryd_acceptor_offered_actions_total", "peer", "newer"); pipelines != 0 {
 		t.Error("it has a pipeline")
 	}
-	if got := m.value("registryd_cluster_foreign_presence_total"); got != 0 {
+	if got := m.value("registryd_cluster_malformed_presence_total"); got != 0 {
 		t.Errorf("the cluster has read %v of its messages", got)
 	}
 	if peers := n.Overview().Peers; len(peers) != 0 {
@@ -176,7 +176,7 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 			t.Errorf("after the request on %s: %v rejected, want %v", subject, got, want)
 		}
 	}
-	if got := scrape(t, n).value("registryd_cluster_sync_served_total"); got != 0 {
+	if got, _ := scrape(t, n).find("registryd_sync_requests_total", "outcome", "served"); got != 0 {
 		t.Errorf("%v sync requests were served, want none", got)
 	}
 

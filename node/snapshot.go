@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,35 +46,13 @@ func (n *Node) openData() error {
 	return nil
 }
 
-// emptyWait refuses lists after a start with nothing to serve.
-type emptyWait struct{ over atomic.Pointer[time.Time] }
-
-// begin is called once the node has started. It lets lists be read at once where
-// the snapshot or a peer had something.
-func (e *emptyWait) begin(n *Node) {
-	over := time.Now()
-	if n.restored == 0 && (len(n.cluster.Peers()) == 0 || n.registry.Leases().Present == 0) {
-		over = over.Add(n.opts.WaitWhenEmpty)
-	}
-	e.over.Store(&over)
-}
-
-// waits reports whether lists are refused.
-func (e *emptyWait) waits(wait time.Duration) bool {
-	if wait == 0 {
-		return false
-	}
-	over := e.over.Load()
-	return over == nil || time.Until(*over) > 0
-}
-
-// startSnapshots loads the snapshot, if there is one, and begins to write new
-// ones. A file that is not usable is set aside: the node starts without it. Where
+// loadSnapshot loads the snapshot, if there is one. It returns nil where the node
+// keeps none. A file that is not usable is set aside: the node starts without it. Where
 // that fails too the node starts all the same, and writes none until the file is
 // out of the way: it may be all that is left to look at.
-func (n *Node) startSnapshots() error {
+func (n *Node) loadSnapshot() (*snapshots, error) {
 	if n.opts.DataDir == "" {
-		return nil
+		return nil, nil //nolint:nilnil // There are none.
 	}
 	s := &snapshots{
 		node: n,
@@ -94,11 +71,16 @@ func (n *Node) startSnapshots() error {
 	}
 	for _, c := range []prometheus.Collector{s.writes, s.entries, s.last, s.skipped} {
 		if err := n.metrics.Register(c); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if err := s.load(); err != nil {
-		return err
+	return s, s.load()
+}
+
+// startSnapshots begins to write snapshots.
+func (n *Node) startSnapshots(s *snapshots) {
+	if s == nil {
+		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -108,7 +90,6 @@ func (n *Node) startSnapshots() error {
 		running.Wait()
 		return s.write()
 	})
-	return nil
 }
 
 func (s *snapshots) load() error {
@@ -141,7 +122,6 @@ func (s *snapshots) load() error {
 		s.skipped.Add(float64(loaded.Skipped))
 		log.Warn("entries of the snapshot not understood, left out", "entries", loaded.Skipped, "err", loaded.Sample)
 	}
-	n.restored = loaded.Entries
 	log.Info("snapshot loaded", "entries", loaded.Entries, "elapsed", time.Since(start))
 	return nil
 }

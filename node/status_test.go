@@ -10,14 +10,17 @@ import (
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/cluster"
-	"github.com/registryd/registryd/internal/natstest"
+	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/registry"
 )
 
 // alone is the transport of a node without peers. Its process stands still while
-// held is not nil: the next to announce itself waits there.
-type alone struct{ held atomic.Pointer[chan struct{}] }
+// held is not nil: the cluster's Run calls Link.
+type alone struct {
+	held    atomic.Pointer[chan struct{}]
+	cluster *cluster.Cluster
+}
 
 var errAlone = errors.New("nobody is there")
 
@@ -27,11 +30,16 @@ func (a *alone) Request(context.Context, string, string, []byte) ([]byte, error)
 func (a *alone) Sync(context.Context, string, []byte) ([]byte, error) { return nil, errAlone }
 func (a *alone) Ask() error                                           { return nil }
 func (a *alone) MaxPayload() int                                      { return 1 << 20 }
-func (a *alone) Announce([]byte) error {
+func (a *alone) Announce(p membership.Presence) error {
+	a.cluster.HandlePresence(p)
+	return nil
+}
+
+func (a *alone) Link() membership.Link {
 	if held := a.held.Load(); held != nil {
 		<-*held
 	}
-	return nil
+	return membership.Link{Up: true}
 }
 
 // TestStopping: a node that is stopping isn't ready, but what clients may read
@@ -49,21 +57,20 @@ func TestStopping(t *testing.T) {
 		{"ready", time.Minute, 0, "ready", true, false},
 		{"syncing", 100 * time.Millisecond, 0, "syncing", false, false},
 		{"a short pause", time.Minute, 3 * time.Second, "ready", true, false},
-		{"stood still", time.Minute, 10 * time.Second, "syncing: stood still", false, true},
+		{"stood still", time.Minute, 10 * time.Second, "syncing: process was suspended", false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				transport := &alone{}
-				c, err := cluster.New(transport, cluster.Options{Node: "n1"})
+				reg, err := registry.New(registry.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				reg, err := registry.New(registry.Options{Sink: c})
+				c, err := cluster.New(reg, transport, cluster.Options{Node: "n1"})
 				if err != nil {
 					t.Fatal(err)
 				}
-				c.Attach(reg)
-				b := natstest.Node(t, natstest.Bubble(t), "n1")
+				transport.cluster = c
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
 				go func() { done <- c.Run(ctx) }()
@@ -74,12 +81,12 @@ func TestStopping(t *testing.T) {
 				time.Sleep(test.still)
 				ending := make(chan struct{})
 				want := api.Readiness{State: test.running, Ready: test.readable, Reads: test.readable, Stale: test.stale}
-				if got := node.ReadinessOf(c, b, ending); got != want {
+				if got := node.ReadinessOf(c, ending); got != want {
 					t.Errorf("running: got %+v, want %+v", got, want)
 				}
 				close(ending)
 				want.State, want.Ready = "stopping", false
-				if got := node.ReadinessOf(c, b, ending); got != want {
+				if got := node.ReadinessOf(c, ending); got != want {
 					t.Errorf("stopping: got %+v, want %+v", got, want)
 				}
 

@@ -2,26 +2,45 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/membership"
 )
 
 // transport carries the cluster's messages over a broker.
-type transport struct{ broker *broker.Broker }
+type transport struct {
+	broker    *broker.Broker
+	alone     atomic.Bool // the embedded broker has routes, and none is up
+	malformed prometheus.Counter
+}
 
-var _ cluster.Transport = transport{}
+var _ cluster.Transport = (*transport)(nil)
+
+func newTransport(b *broker.Broker, metrics prometheus.Registerer) (*transport, error) {
+	t := &transport{broker: b, malformed: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "registryd_cluster_malformed_presence_total", Help: "Presence messages that were not understood.",
+	})}
+	if s := b.Server(); s != nil {
+		t.alone.Store(s.Alone())
+	}
+	return t, metrics.Register(t.malformed)
+}
 
 // Request implements cluster.Transport.
-func (t transport) Request(ctx context.Context, to, batch string, body []byte) ([]byte, error) {
+func (t *transport) Request(ctx context.Context, to, batch string, body []byte) ([]byte, error) {
 	subject := t.broker.Subjects().Batch(to, t.broker.Node())
 	return t.broker.Request(ctx, subject, broker.Header{Batch: batch}, body)
 }
 
 // Sync implements cluster.Transport.
-func (t transport) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
+func (t *transport) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
 	return t.broker.Request(ctx, t.broker.Subjects().Sync(to, t.broker.Node()), broker.Header{}, body)
 }
 
@@ -49,15 +68,46 @@ func classify(err error) batcher.Class {
 	return batcher.ClassOf(err)
 }
 
+// maxPresence bounds a presence message, in bytes.
+const maxPresence = 4096
+
 // Announce implements cluster.Transport.
-func (t transport) Announce(body []byte) error {
+func (t *transport) Announce(p membership.Presence) error {
+	body, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
 	return t.broker.Publish(t.broker.Subjects().Presence(t.broker.Node()), body)
 }
 
+// hear hands the presence that came on a node's subject to the cluster.
+func (t *transport) hear(from string, body []byte, to *cluster.Cluster) {
+	var p membership.Presence
+	if len(body) > maxPresence || json.Unmarshal(body, &p) != nil || p.Node != from {
+		t.malformed.Inc()
+		return
+	}
+	to.HandlePresence(p)
+}
+
+// Link implements cluster.Transport.
+func (t *transport) Link() membership.Link {
+	state := t.broker.State()
+	l := membership.Link{Up: state.Up, Since: state.Since}
+	l.Late = t.alone.Load()
+	switch denied := t.broker.Denied(); {
+	case len(denied) > 0: // it may hear or be heard by nobody
+		l.Trouble = "broker refuses " + denied[0].Op + " on " + denied[0].Subject
+	case l.Late:
+		l.Trouble = "no route to another broker"
+	}
+	return l
+}
+
 // Ask implements cluster.Transport.
-func (t transport) Ask() error {
+func (t *transport) Ask() error {
 	return t.broker.Publish(t.broker.Subjects().PresenceAsk(), nil)
 }
 
 // MaxPayload implements cluster.Transport.
-func (t transport) MaxPayload() int { return t.broker.MaxPayload() }
+func (t *transport) MaxPayload() int { return t.broker.MaxPayload() }

@@ -29,7 +29,7 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 	codes := make(chan int, 2)
 	var over atomic.Bool // the client has given up
 	served := func() {
-		if p.cluster.Stalled() && w.rule != workOffQueue { // as api does
+		if !p.cluster.MayWrite() && w.rule != workOffQueue { // as api does
 			w.once(clientAnswer, node, key, func() { codes <- 503 })
 			return
 		}
@@ -73,21 +73,14 @@ func (w *world) once(l linkKind, node int, key registry.Key, deliver func()) {
 	deliver()
 }
 
-// serves says whether the node has synced since it started, or stood still.
-func (p *proc) serves() bool {
-	select {
-	case <-p.cluster.Ready():
-		return !p.cluster.Stalled()
-	default:
-		return false
-	}
-}
+// serves reports whether the node has synced since it started, or stood still.
+func (p *proc) serves() bool { return p.cluster.MayEvict() }
 
-// reads says whether the node serves lists, as node's Readiness does.
+// reads reports whether the node serves lists, as api asks it.
 func (p *proc) reads() bool {
 	select {
 	case <-p.cluster.Ready():
-		return p.world.rule == workOffQueue || !p.cluster.Stalled()
+		return p.world.rule == workOffQueue || p.cluster.MayRead()
 	default:
 		return false
 	}

@@ -13,7 +13,9 @@ import (
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
+	"github.com/registryd/registryd/repair"
 )
 
 // proc is one process: what a node is from one start to its end. It is the
@@ -53,18 +55,19 @@ var errDead = fmt.Errorf("%w: crashed", batcher.Disconnected)
 func (w *world) start(node int, snap *disk) *proc {
 	p := &proc{world: w, node: node, name: nodeNames[node], born: time.Now(), done: make(chan struct{})}
 	var err error
-	if p.cluster, err = cluster.New(p, cluster.Options{
-		Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p), Codec: w.shelf.codec(), QueueLen: queueLen,
+	if p.reg, err = registry.New(registry.Options{Sink: p, Now: w.clockOf(p)}); err != nil {
+		panic(err)
+	}
+	snap.load(p)
+	if p.cluster, err = cluster.New(p.reg, p, cluster.Options{
+		Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p), QueueLen: queueLen,
 		BatchDelay: w.plan.batchDelay,
+		Members:    membership.Options{Restored: p.reg.Leases().Present > 0},
 		Rand:       func() float64 { return w.chance(ownLink, node, node, 6) },
 	}); err != nil {
 		panic(err)
 	}
-	if p.reg, err = registry.New(registry.Options{Sink: p.cluster, Now: w.clockOf(p)}); err != nil {
-		panic(err)
-	}
-	p.cluster.Attach(p.reg)
-	stale := p.cluster.Stalled
+	stale := func() bool { return !p.cluster.MayWrite() }
 	if w.rule == workOffQueue {
 		stale = nil
 	}
@@ -78,7 +81,6 @@ func (w *world) start(node int, snap *disk) *proc {
 	if p.evictor, err = registry.NewEvictor(p.reg, evict); err != nil {
 		panic(err)
 	}
-	snap.load(p)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stopTimers = func() { cancel(); p.timers.Wait() }
 	p.timers.Go(func() {
@@ -297,7 +299,7 @@ func (p *proc) Request(ctx context.Context, to, batch string, body []byte) ([]by
 // Sync implements cluster.Transport.
 func (p *proc) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
 	return p.ask(ctx, syncLink, to, body, func(q *proc, body []byte, answer func(reply)) {
-		q.cluster.HandleSync(cluster.SyncRequest{
+		q.cluster.HandleSync(repair.Request{
 			From: p.name, Body: body,
 			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
 			Fail:    func(_ int, text string) error { answer(reply{err: errors.New(text)}); return nil },
@@ -365,18 +367,30 @@ func (p *proc) ask(ctx context.Context, l linkKind, to string, body []byte, deli
 	return r.body, r.err
 }
 
+// Changed implements registry.Sink. What a snapshot holds is no change.
+func (p *proc) Changed(ch registry.Change) {
+	if p.cluster != nil {
+		p.cluster.Changed(ch)
+	}
+}
+
+// Link implements cluster.Transport. A process that stands still does so here:
+// Run calls it.
+func (p *proc) Link() membership.Link { return membership.Link{Up: p.awake()} }
+
 // Announce implements cluster.Transport.
-func (p *proc) Announce(body []byte) error {
+func (p *proc) Announce(presence membership.Presence) error {
 	if !p.awake() {
 		return errDead
 	}
+	p.cluster.HandlePresence(presence)
 	for i := range p.world.plan.nodes {
 		q := p.world.proc(i)
 		if q == nil || q == p {
 			continue
 		}
 		p.world.travel(presenceLink, p.node, i, func() {
-			q.arrive(func() { q.cluster.HandlePresence(p.name, body) })
+			q.arrive(func() { q.cluster.HandlePresence(presence) })
 		})
 	}
 	return nil

@@ -35,7 +35,6 @@ type world struct {
 	plan  *plan
 	rule  rule
 	begun time.Time
-	shelf shelf
 	log   io.Writer // nil: nobody reads it
 
 	now atomic.Pointer[conditions]

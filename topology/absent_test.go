@@ -36,7 +36,7 @@ func TestAbsentBroker(t *testing.T) {
 		t.Errorf("the start took %v, want at most %v", elapsed, starts)
 	}
 	for i, n := range nodes {
-		n.state(t, 200, "degraded: not connected to a broker")
+		n.state(t, 503, "syncing: not connected to a broker")
 		within(t, prompt, "register without a broker", func() error {
 			return n.Register(t.Context(), instance(fmt.Sprintf("at-%d", i+1), "1", 0))
 		})
@@ -91,7 +91,7 @@ func TestFrozenBroker(t *testing.T) {
 	if elapsed := time.Since(began); elapsed > starts {
 		t.Errorf("the start took %v, want at most %v", elapsed, starts)
 	}
-	nodes[2].state(t, 200, "degraded: not connected to a broker")
+	nodes[2].state(t, 503, "syncing: not connected to a broker")
 	nodes[2].register(t, "third")
 	s.thaw(t)
 	list(t, nodes, append(want, "third")...)

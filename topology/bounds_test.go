@@ -143,10 +143,10 @@ func TestShrunkMessages(t *testing.T) {
 	dropped := []string{"registryd_acceptor_dropped_actions_total", "peer", "n2", "reason", "malformed"}
 	nodes[0].atLeast(t, 1, dropped[0], dropped[1:]...)
 	nodes[0].settled(t)
-	nodes[0].metric(t, 1, "registryd_cluster_divergent", "peer", "n2")
+	nodes[0].metric(t, 1, "registryd_repair_divergent_entries", "peer", "n2")
 	before := nodes[0].now(t, dropped[0], dropped[1:]...)
-	rounds := nodes[0].now(t, "registryd_cluster_repair_rounds_total")
-	nodes[0].atLeast(t, rounds+3, "registryd_cluster_repair_rounds_total")
+	rounds := nodes[0].now(t, "registryd_repair_rounds_total")
+	nodes[0].atLeast(t, rounds+3, "registryd_repair_rounds_total")
 	if after := nodes[0].now(t, dropped[0], dropped[1:]...); after != before {
 		t.Errorf("dropped as malformed: %v, and %v after three rounds of repair, want no more", before, after)
 	}
@@ -156,7 +156,7 @@ func TestShrunkMessages(t *testing.T) {
 	late := startNode(t, "n3", "--nats", small.url(""))
 	late.state(t, 200, "ready")
 	list(t, []*node{late}, ids...)
-	if got := late.err.with("sync broke off"); len(got) > 0 {
+	if got := late.err.with("sync interrupted"); len(got) > 0 {
 		t.Errorf("the start-up sync of n3 was cut short: %q", got)
 	}
 

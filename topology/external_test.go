@@ -67,7 +67,7 @@ func TestExternalNATS(t *testing.T) {
 			if wrong == nil {
 				return
 			}
-			out := startNode(t, "n3", wrong...)
+			out := startNode(t, "n3", append(wrong, "--start-wait", "3s")...)
 			out.state(t, 200, "degraded: not connected to a broker")
 			out.register(t, "b")
 			list(t, []*node{out}, "b")

@@ -124,7 +124,7 @@ func TestGarbage(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	nodes[0].atLeast(t, float64(len(bodies)), "registryd_cluster_foreign_presence_total")
+	nodes[0].atLeast(t, float64(len(bodies)), "registryd_cluster_malformed_presence_total")
 	nodes[0].atLeast(t, 1, "registryd_broker_rejected_total")
 	nodes[1].register(t, "b")
 	nodes[0].register(t, "c")
@@ -217,13 +217,13 @@ func TestNameTwice(t *testing.T) {
 
 	s.kill(t)
 	first.state(t, 200, "degraded")
-	twin := startNode(t, "n1", "--nats", s.url(""))
+	twin := startNode(t, "n1", "--nats", s.url(""), "--start-wait", "1s")
 	twin.state(t, 200, "degraded")
 	s.start(t)
 	// The later one stands back, and says so.
 	twin.state(t, http.StatusServiceUnavailable, "superseded")
 	first.state(t, http.StatusOK, "ready")
-	const told = "another node has this node's name"
+	const told = "node name is used twice"
 	eventually(t, "the later one tells so", func() error {
 		if got := twin.err.with(told, first.base); len(got) != 1 {
 			return fmt.Errorf("%d times", len(got))
@@ -277,7 +277,7 @@ func TestMembership(t *testing.T) {
 	n2.restart(t) // A new incarnation, which knows nothing.
 	list(t, nodes, "at-3", "meanwhile")
 	n1.metric(t, 1, "registryd_cluster_peers", "status", "reachable")
-	said(t, n1.process, `msg="peer started anew" node=n1 component=cluster peer=n2`)
+	said(t, n1.process, `msg="peer restarted" node=n1 component=cluster peer=n2`)
 
 	// A node that has stood still syncs before it is ready again.
 	n2.freeze(t)
@@ -286,7 +286,7 @@ func TestMembership(t *testing.T) {
 		t.Error(err)
 	}
 	n2.thaw(t)
-	n2.atLeast(t, 1, "registryd_cluster_standstills_total")
+	n2.atLeast(t, 1, "registryd_cluster_pauses_total")
 	n2.state(t, 200, "ready")
 	list(t, nodes, "at-3")
 
@@ -303,7 +303,7 @@ func TestMembership(t *testing.T) {
 	for _, n := range nodes {
 		eventually(t, n.id+" says that the clock is off", func() error {
 			announce(time.Hour, "ready")
-			if got := n.err.with("a peer's clock is off"); len(got) != 1 || !strings.Contains(got[0], "peer=slow skew=1h0m0") {
+			if got := n.err.with("peer's clock differs"); len(got) != 1 || !strings.Contains(got[0], "peer=slow skew=1h0m0") {
 				return fmt.Errorf("%q", got)
 			}
 			return nil
@@ -313,7 +313,7 @@ func TestMembership(t *testing.T) {
 	announce(0, "leaving")
 	for _, n := range nodes {
 		eventually(t, n.id+" says that the clock is right again", func() error {
-			if got := n.err.with("a peer's clock is right again", "peer=slow"); len(got) != 1 {
+			if got := n.err.with("peer's clock agrees again", "peer=slow"); len(got) != 1 {
 				return fmt.Errorf("%d times", len(got))
 			}
 			return nil

@@ -143,6 +143,8 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	fs.TextVar(&o.BatchMode, "batch-mode", o.BatchMode,
 		"when a batch is sent, `fixed` or adaptive: after --batch-delay, or at once while none is in flight")
 	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval, "time between two eviction passes")
+	fs.IntVar(&o.Expect, "peers", 0, "`COUNT` of peers that there should be: with fewer the node is degraded")
+	fs.DurationVar(&o.StartWait, "start-wait", node.DefaultStartWait, "how long a node that reaches no broker and no peer waits before it serves what it has")
 	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention, "how long a change stays in the delta")
 	data := fs.String("data", "", "`DIR` of the snapshot that a restart begins with, or "+noData+
 		" (default: $STATE_DIRECTORY, else registryd/CLUSTER/NODE in $XDG_STATE_HOME or ~/.local/state)")
@@ -177,6 +179,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		{"batch-delay", o.BatchDelay > 0},
 		{"batch-size", o.BatchSize > 0},
 		{"eviction-interval", o.EvictionInterval > 0},
+		{"start-wait", o.StartWait > 0},
 		{"delta-retention", o.DeltaRetention > 0},
 		{"idle-timeout", o.IdleTimeout > 0},
 		{"self-preservation-min", o.SelfPreservationMin > 0},

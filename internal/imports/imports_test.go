@@ -39,14 +39,15 @@ var rooms = map[string][]string{
 	"membership": nil,
 	"broker":     nil,
 	"consumer":   {"registry", "eureka"},
-	"cluster":    {"registry", "eureka", "acceptor", "batcher"},
+	"repair":     {"registry", "eureka"},
+	"cluster":    {"registry", "eureka", "acceptor", "batcher", "membership", "repair"},
 	"snapshot":   {"registry", "eureka"},
 	"api":        {"registry", "eureka"},
 	"tail":       {"eureka", "internal/plain"},
 	"client":     {"eureka"},
 	"node": {
 		"eureka", "registry", "acceptor", "batcher", "broker",
-		"consumer", "cluster", "api", "tail", "client", "snapshot",
+		"consumer", "cluster", "membership", "repair", "api", "tail", "client", "snapshot",
 	},
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {

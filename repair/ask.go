@@ -1,0 +1,180 @@
+package repair
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/registryd/registryd/registry"
+)
+
+const (
+	// askTimeout is how long one request waits for its answer.
+	askTimeout = 2 * time.Second
+	// agesTimeout is how long a node waits for the ages of leases that it is
+	// about to evict. It goes on without those that have not come.
+	agesTimeout = time.Second
+	// fetchKeys is how many keys one request asks for, and keyRoom what each
+	// takes beside its names, in bytes.
+	fetchKeys = 500
+	keyRoom   = 8
+	// maxFailures is how many requests of one purpose may fail before the rest is
+	// left: a peer that is gone costs two seconds each.
+	maxFailures = 3
+)
+
+// errSuspended means that the process stood still while it waited for an answer:
+// the ages in it are greater than they say.
+var errSuspended = errors.New("process was suspended")
+
+// ask sends a sync request to a peer and returns its answer.
+func (r *Repair) ask(ctx context.Context, to string, req request) ([]byte, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, err
+	}
+	parent := ctx
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	asked := time.Now()
+	reply, err := r.transport.Sync(ctx, to, body)
+	switch {
+	case parent.Err() != nil:
+		return nil, parent.Err()
+	case time.Since(asked) > 2*askTimeout || r.opts.Suspended():
+		return nil, errSuspended
+	case err != nil:
+		return nil, fmt.Errorf("sync %s with peer %s: %w", req.Ask, to, err)
+	}
+	r.metrics.bytes.WithLabelValues("asked").Add(float64(len(body) + len(reply)))
+	return reply, nil
+}
+
+// askReply is ask for an answer without entries.
+func (r *Repair) askReply(ctx context.Context, to string, req request) (reply, error) {
+	var out reply
+	body, err := r.ask(ctx, to, req)
+	if err == nil {
+		err = json.Unmarshal(body, &out)
+	}
+	return out, err
+}
+
+// askPage is ask for an answer with entries, which it joins.
+func (r *Repair) askPage(ctx context.Context, to string, req request) (page, error) {
+	body, err := r.ask(ctx, to, req)
+	if err != nil {
+		return page{}, err
+	}
+	p, err := decodePage(body)
+	if err != nil {
+		return page{}, fmt.Errorf("sync %s: answer of peer %s: %w", req.Ask, to, err)
+	}
+	for i := range p.items {
+		entry, carried, err := registry.FromItem(&p.items[i])
+		if err != nil {
+			r.metrics.entries.WithLabelValues("malformed").Inc()
+			r.log.Debug("sync entry not understood", "peer", to, "err", err)
+			continue
+		}
+		r.reg.Join(registry.NewKey(p.items[i].AppName, p.items[i].ID), entry, carried)
+	}
+	r.metrics.entries.WithLabelValues("joined").Add(float64(len(p.items)))
+	return p, nil
+}
+
+// fetch asks for the entries, or the ages, of keys and joins them. Where an answer
+// has no room for all it asks again for the rest. A request that fails does not
+// keep the others from being made.
+func (r *Repair) fetch(ctx context.Context, from string, keys []registry.Key, what string) error {
+	return r.fetchEach(ctx, from, keys, what, func(*page) {})
+}
+
+// fetchEach is fetch, and calls look with each answer.
+func (r *Repair) fetchEach(ctx context.Context, from string, keys []registry.Key, what string, look func(*page)) error {
+	var errs []error
+	for len(keys) > 0 && ctx.Err() == nil && len(errs) < maxFailures {
+		req, room := request{Ask: what, Evicted: true}, r.room()
+		for _, k := range keys[:min(fetchKeys, len(keys))] {
+			if room -= keyRoom + escaped*(len(k.App)+len(k.ID)); room < 0 && len(req.Keys) > 0 {
+				break
+			}
+			req.Keys = append(req.Keys, [2]string{k.App, k.ID})
+		}
+		done := len(req.Keys)
+		p, err := r.askPage(ctx, from, req)
+		if err != nil {
+			errs = append(errs, err)
+			keys = keys[done:]
+			continue
+		}
+		look(&p)
+		if p.next != nil { // no room from this key on
+			done = slices.Index(req.Keys, [2]string{p.next.App, p.next.ID})
+			if done < 1 {
+				return errors.Join(append(errs, fmt.Errorf("sync %s: peer %s makes no progress: %w", what, from, errPage))...)
+			}
+		}
+		keys = keys[done:]
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// AskAges asks the peers for the leases of these instances and joins what they
+// know. A node does so before it evicts: the clients may have moved. It returns
+// within a second.
+func (r *Repair) AskAges(ctx context.Context, peers []string, keys []registry.Key) {
+	if len(keys) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, agesTimeout)
+	defer cancel()
+	var asked sync.WaitGroup
+	for _, peer := range peers {
+		asked.Go(func() {
+			if err := r.fetch(ctx, peer, keys, askAges); err != nil {
+				r.log.Debug("lease ages not received", "peer", peer, "instances", len(keys), "err", err)
+			}
+		})
+	}
+	asked.Wait()
+}
+
+// EvictOutlived evicts what self-preservation keeps although no peer can ever
+// report its end: an instance whose lease ended before a cancel would be
+// forgotten, and which a peer that is complete and has been up since then does
+// not know. A node calls it with each eviction pass. It returns within a second.
+func (r *Repair) EvictOutlived(ctx context.Context, complete []string) {
+	keys := r.reg.Outlived()
+	if len(keys) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, agesTimeout)
+	defer cancel()
+	for _, name := range complete {
+		known, up := make(map[registry.Key]bool), time.Duration(math.MaxInt64)
+		err := r.fetchEach(ctx, name, keys, askAges, func(p *page) {
+			up = min(up, p.up)
+			for i := range p.items {
+				known[registry.NewKey(p.items[i].AppName, p.items[i].ID)] = true
+			}
+		})
+		if err != nil {
+			r.log.Debug("outlived instances not compared", "peer", name, "err", err)
+			continue
+		}
+		unknown := slices.DeleteFunc(slices.Clone(keys), func(k registry.Key) bool { return known[k] })
+		r.evictOutlived(unknown, up)
+	}
+}
+
+func (r *Repair) evictOutlived(keys []registry.Key, up time.Duration) {
+	if n := r.reg.EvictOutlived(keys, up); n > 0 {
+		r.log.Info("evicted instances unknown to peers", "evicted", n)
+	}
+}

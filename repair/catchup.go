@@ -1,0 +1,114 @@
+package repair
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Source is a peer that can be pulled from.
+type Source struct {
+	Name   string
+	Digest uint64 // of its registry, as it announced last
+}
+
+// CatchUp pulls what the peers know into the registry. It keeps its place in the
+// order of entries between tries, also when the source changes. One goroutine at
+// a time may use it.
+type CatchUp struct {
+	repair *Repair
+	whole  place             // how far sources that know everything have been pulled
+	by     string            // the source that has sent all of that; "" if several have
+	parts  map[string]*place // how far each other source has been pulled
+	warned sample
+}
+
+// place is how far a pull has come.
+type place struct {
+	at      *cursor
+	done    bool
+	entries int
+}
+
+// NewCatchUp begins a catch-up.
+func (r *Repair) NewCatchUp() *CatchUp { return &CatchUp{repair: r, parts: make(map[string]*place)} }
+
+// Try pulls from each source once, until one of them has sent everything if one
+// is enough, else from all of them. A source of which one is not enough and whose
+// digest equals ours has nothing to send. Try calls progress with the number of
+// entries of each page. It reports whether everything has been received; it returns
+// early, with false, when ctx ends.
+func (c *CatchUp) Try(ctx context.Context, sources []Source, one bool, progress func(entries int)) bool {
+	if one {
+		return c.tryOne(ctx, sources, progress)
+	}
+	all := true
+	for _, s := range sources {
+		p := c.parts[s.Name]
+		if p == nil {
+			p = new(place)
+			c.parts[s.Name] = p
+		}
+		if !p.done && s.Digest == c.repair.reg.Digest() {
+			p.done = true
+		}
+		if !p.done && !c.pull(ctx, s.Name, p, progress) {
+			all = false
+		}
+	}
+	return all
+}
+
+// tryOne pulls from one source, and goes on with the next where that fails.
+func (c *CatchUp) tryOne(ctx context.Context, sources []Source, progress func(int)) bool {
+	for _, s := range sources {
+		switch {
+		case c.whole.at == nil:
+			c.by = s.Name
+		case c.by != s.Name:
+			c.by = ""
+		}
+		if c.pull(ctx, s.Name, &c.whole, progress) {
+			return true
+		}
+	}
+	return false
+}
+
+// pull joins the entries of a peer, page by page, and logs how it went.
+func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func(int)) bool {
+	r, begun := c.repair, time.Now()
+	up, err := c.pages(ctx, from, p, progress)
+	switch {
+	case err == nil:
+		p.done = true
+		r.log.Info("synced", "peer", from, "entries", p.entries, "elapsed", time.Since(begun))
+		if c.by == from { // it has sent all of it itself
+			r.evictOutlived(r.reg.Outlived(), up)
+		}
+		return true
+	case ctx.Err() == nil && c.warned.due():
+		r.log.Warn("sync interrupted, retrying", "peer", from, "entries", p.entries, "err", err)
+	}
+	return false
+}
+
+// pages asks for one page after the other, from where p stands, and moves p. It
+// returns for how long the peer has known every change.
+func (c *CatchUp) pages(ctx context.Context, from string, p *place, progress func(int)) (time.Duration, error) {
+	for {
+		got, err := c.repair.askPage(ctx, from, request{Ask: askPage, Cursor: p.at, Evicted: true})
+		if err != nil {
+			return 0, err
+		}
+		p.entries += len(got.items)
+		progress(len(got.items))
+		if got.next == nil {
+			return got.up, nil
+		}
+		if p.at != nil && *got.next == *p.at {
+			return 0, fmt.Errorf("sync: peer %s makes no progress: %w", from, errPage)
+		}
+		p.at = got.next
+	}
+}

@@ -1,0 +1,272 @@
+package repair
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
+)
+
+// Bounds of the answering side.
+const (
+	serveQueue   = 64 // requests that wait; further ones are refused as busy
+	serveWorkers = 2
+	// answerBytes bounds an answer, unless one entry takes more. Over 2 Mbit/s it
+	// takes half a second, of the two after which the asker gives up.
+	answerBytes = 128 << 10
+	// aroundPage is what a message holds beside the entries of a page: headers,
+	// the list's own text, and the cursor without its names.
+	aroundPage = 1024
+	// escaped is how many bytes one byte of a text becomes at most in JSON.
+	escaped = 6
+	// rowRoom is what a version row takes at most without its names.
+	rowRoom = 200
+	// itemRoom is what a usual item takes with its instance: room to render into.
+	itemRoom = 1536
+)
+
+// Request is a request on this node's sync subject. It is answered once, by
+// Respond or by Fail; Fail may follow a Respond that returned an error. The codes
+// are those of HTTP.
+type Request struct {
+	From    string
+	Body    []byte
+	Respond func(body []byte) error
+	Fail    func(code int, text string) error
+}
+
+// Handle takes a sync request for [Repair.Serve] to answer, or refuses it with
+// 503 where too many wait. It does not block; any goroutine may call it.
+func (r *Repair) Handle(req Request) {
+	select {
+	case <-r.ended:
+	default:
+		select {
+		case r.requests <- req:
+			return
+		default:
+		}
+	}
+	r.refuse(req, http.StatusServiceUnavailable, "busy")
+}
+
+func (r *Repair) refuse(req Request, code int, text string) {
+	r.metrics.requests.WithLabelValues("refused").Inc()
+	if err := req.Fail(code, text); err != nil {
+		r.log.Debug("sync refusal not sent", "peer", req.From, "err", err)
+	}
+}
+
+// Serve answers sync requests until ctx ends, then refuses those that wait. It is
+// called once.
+func (r *Repair) Serve(ctx context.Context) {
+	var workers sync.WaitGroup
+	for range serveWorkers {
+		workers.Go(func() {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case req := <-r.requests:
+					r.answer(req)
+				}
+			}
+		})
+	}
+	workers.Wait()
+	close(r.ended)
+	for {
+		select {
+		case req := <-r.requests:
+			r.refuse(req, http.StatusServiceUnavailable, "stopping")
+		default:
+			return
+		}
+	}
+}
+
+func (r *Repair) answer(req Request) {
+	body, err := r.serve(req.Body, min(r.room(), answerBytes))
+	if err != nil {
+		r.refuse(req, http.StatusBadRequest, err.Error())
+		return
+	}
+	if err := req.Respond(body); err != nil {
+		r.log.Debug("sync answer not sent", "peer", req.From, "err", err)
+		r.refuse(req, http.StatusInternalServerError, "answer not sent: "+err.Error())
+		return
+	}
+	r.metrics.requests.WithLabelValues("served").Inc()
+	r.metrics.bytes.WithLabelValues("served").Add(float64(len(body)))
+}
+
+var errAsk = errors.New("ask: unknown")
+
+// serve answers one sync request within room bytes, unless a single entry takes
+// more.
+func (r *Repair) serve(body []byte, room int) ([]byte, error) {
+	var req request
+	if err := json.Unmarshal(body, &req); err != nil {
+		return nil, err
+	}
+	if len(req.Keys) > maxKeys || len(req.Leaves) > maxLeaves || len(req.Groups) > registry.DigestGroups {
+		return nil, fmt.Errorf("keys, leaves, groups: %d, %d, %d; at most %d, %d, %d",
+			len(req.Keys), len(req.Leaves), len(req.Groups), maxKeys, maxLeaves, registry.DigestGroups)
+	}
+	from := cmp.Or(req.Cursor, new(cursor))
+	switch req.Ask {
+	case askSums:
+		return json.Marshal(r.serveSums(req.Groups))
+	case askVersions:
+		return json.Marshal(r.serveVersions(req.Leaves, from, room))
+	case askEntries, askUnknown, askAges:
+		w := &pageWriter{repair: r, room: room, ask: req.Ask, evicted: req.Evicted}
+		for _, k := range req.Keys {
+			if key := registry.NewKey(k[0], k[1]); !w.add(key) {
+				return w.page(&cursor{App: key.App, ID: key.ID}), nil // from this one on
+			}
+		}
+		return w.page(nil), nil
+	case askPage:
+		return r.servePage(from, req.Evicted, room), nil
+	default:
+		return nil, fmt.Errorf("%w: %.40q", errAsk, req.Ask)
+	}
+}
+
+func (r *Repair) serveSums(groups []int) reply {
+	if len(groups) == 0 {
+		return reply{Sums: [][]sum{sums(r.reg.GroupSums())}}
+	}
+	var out reply
+	for _, g := range groups {
+		out.Sums = append(out.Sums, sums(r.reg.LeafSums(g)))
+	}
+	return out
+}
+
+// serveVersions returns the rows of the leaves from a cursor on. The first row
+// always finds room.
+func (r *Repair) serveVersions(leaves []int, from *cursor, room int) reply {
+	var out reply
+	after := from
+	skip := 0
+	if from.App != "" || from.ID != "" {
+		skip = max(slices.Index(leaves, from.Leaf), 0)
+	}
+	for _, leaf := range leaves[skip:] {
+		for _, v := range r.sortedLeaf(leaf) {
+			if leaf == from.Leaf && from.passed(v.Key) {
+				continue
+			}
+			room -= rowRoom + escaped*(len(v.Key.App)+len(v.Key.ID))
+			if room < 0 && len(out.Versions) > 0 {
+				out.Next = after
+				return out
+			}
+			out.Versions = append(out.Versions, rowOf(v))
+			after = &cursor{Leaf: leaf, App: v.Key.App, ID: v.Key.ID}
+		}
+	}
+	return out
+}
+
+// servePage returns entries from a cursor on, and where the next page begins.
+func (r *Repair) servePage(from *cursor, evicted bool, room int) []byte {
+	w := &pageWriter{repair: r, room: room, ask: askPage, evicted: evicted}
+	after := *from
+	for leaf := max(from.Leaf, 0); leaf < maxLeaves; leaf++ {
+		for _, v := range r.sortedLeaf(leaf) {
+			if leaf == from.Leaf && from.passed(v.Key) {
+				continue
+			}
+			if !w.add(v.Key) {
+				return w.page(&after)
+			}
+			after = cursor{Leaf: leaf, App: v.Key.App, ID: v.Key.ID}
+		}
+	}
+	return w.page(nil)
+}
+
+// sortedLeaf returns the versions of a leaf by key.
+func (r *Repair) sortedLeaf(leaf int) []registry.Versions {
+	versions := r.reg.LeafVersions(leaf)
+	slices.SortFunc(versions, func(a, b registry.Versions) int { return compareKeys(a.Key, b.Key) })
+	return versions
+}
+
+func compareKeys(a, b registry.Key) int {
+	return cmp.Or(strings.Compare(a.App, b.App), strings.Compare(a.ID, b.ID))
+}
+
+// pageWriter collects the entries of a page.
+type pageWriter struct {
+	repair  *Repair
+	room    int
+	ask     string
+	evicted bool // the asker takes evicted entries
+	items   [][]byte
+}
+
+// add appends an entry, and reports whether there was room for it. The first one
+// always finds room. An entry that no message can hold is left out: waiting for
+// it would keep all others behind it from being synced.
+func (w *pageWriter) add(key registry.Key) bool {
+	body, ok := w.repair.item(key, w.ask, w.evicted)
+	if !ok {
+		return true
+	}
+	names := escaped * (len(key.App) + len(key.ID)) // in the cursor
+	if len(body) > w.repair.transport.MaxPayload()-aroundPage-names {
+		w.repair.omit(key, len(body))
+		return true
+	}
+	if w.room -= len(body) + 1; w.room < 0 && len(w.items) > 0 {
+		return false
+	}
+	w.items = append(w.items, body)
+	return true
+}
+
+func (w *pageWriter) page(next *cursor) []byte {
+	up := w.repair.opts.Up()
+	if w.ask != askPage && w.ask != askAges {
+		up = 0
+	}
+	return encodePage(w.items, next, up)
+}
+
+// item renders an entry for what was asked: a Register, or the Cancel of a
+// tombstone; for askAges a Heartbeat. An entry that is evicted here goes, marked
+// so, to an asker that takes it: a node that has just started would list the dead
+// otherwise, since it gives every lease its whole term.
+func (r *Repair) item(key registry.Key, ask string, takesEvicted bool) ([]byte, bool) {
+	entry, evicted, ok := r.reg.Entry(key)
+	if !ok || evicted && !takesEvicted && (ask == askPage || ask == askUnknown) {
+		return nil, false
+	}
+	item := entry.Item(key, 0)
+	item.State.Evicted = evicted && takesEvicted
+	if ask == askAges {
+		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
+	}
+	return eureka.AppendItem(make([]byte, 0, itemRoom), &item), true
+}
+
+// omit counts an entry that is larger than any message, and logs a sample.
+func (r *Repair) omit(key registry.Key, size int) {
+	r.metrics.entries.WithLabelValues("omitted").Inc()
+	if r.omitted.due() {
+		r.log.Warn("entry omitted from a sync answer, larger than a message",
+			"app", key.App, "instance", key.ID, "bytes", size, "bound", r.transport.MaxPayload())
+	}
+}

@@ -35,17 +35,26 @@ func fromBrowser(h http.Header) bool {
 // bound to this node's address, and a write that a page of another site started.
 // code is 0 if there is nothing to refuse.
 func (h *Handler) refuseBrowser(w http.ResponseWriter, r *http.Request, op operation) (code int) {
+	var why foreign
 	switch {
 	case op == health || op == readiness:
 		return 0
 	case !h.hosts.allow(r.Host):
-		h.metrics.refusedBrowser[badHost].Inc()
-		return text(w, http.StatusMisdirectedRequest, "host: not a name of this node; --http-hosts allows more for browsers")
+		why = badHost
 	case h.origins.Check(r) != nil:
-		h.metrics.refusedBrowser[crossSite].Inc()
-		return text(w, http.StatusForbidden, "origin: a page of another site may not change anything here")
+		why = crossSite
+	default:
+		return 0
 	}
-	return 0
+	h.metrics.refusedBrowser[why].Inc()
+	if h.refusedBrowsers.due() {
+		h.log.Warn("request of a browser refused", "reason", why, "host", r.Host, "origin", header(r.Header, "Origin"),
+			"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
+	}
+	if why == badHost {
+		return text(w, http.StatusMisdirectedRequest, "host: not a name of this node; --http-hosts allows more for browsers")
+	}
+	return text(w, http.StatusForbidden, "origin: a page of another site may not change anything here")
 }
 
 // hostNames are the names under which browsers may ask, in lower case.

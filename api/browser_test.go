@@ -1,7 +1,10 @@
 package api_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/registryd/registryd/api"
@@ -12,7 +15,8 @@ import (
 func TestBrowsers(t *testing.T) {
 	const mozilla = "Mozilla/5.0 (X11; Linux x86_64; rv:144.0) Gecko/20100101 Firefox/144.0"
 	repaired := 0
-	n := newNode(t, api.Options{Hosts: []string{"Registry.Example:443"}, Node: &fakeNode{now: ready, repair: func() { repaired++ }}})
+	var lines bytes.Buffer
+	n := newNode(t, api.Options{Logger: slog.New(slog.NewTextHandler(&lines, nil)), Hosts: []string{"Registry.Example:443"}, Node: &fakeNode{now: ready, repair: func() { repaired++ }}})
 	n.put(t, "ORDERS", "orders-1", "")
 	for _, c := range []struct {
 		name, method, path, host string
@@ -49,6 +53,9 @@ func TestBrowsers(t *testing.T) {
 		if w.Code != c.want {
 			t.Errorf("%s: status %d, want %d; body %q", c.name, w.Code, c.want, w.Body)
 		}
+	}
+	if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "origin=http://evil.example") {
+		t.Errorf("logged: %q, want one line", got)
 	}
 	if repaired != 2 {
 		t.Errorf("repaired %d times, want 2", repaired)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -31,8 +30,9 @@ type Handler struct {
 	scrape      http.Handler  // nil: not served
 	hosts       hostNames     // under which browsers may ask
 	origins     http.CrossOriginProtection
-	strayed     atomic.Int64 // when stray has warned last, in seconds
-	template    *template.Template
+
+	strayed, refusedLists, refusedBrowsers sample
+	template                               *template.Template
 }
 
 var _ http.Handler = (*Handler)(nil)

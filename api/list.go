@@ -50,6 +50,9 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) i
 // the next server.
 func (h *Handler) refuseSending(w http.ResponseWriter) int {
 	h.metrics.refusedLists.Inc()
+	if h.refusedLists.due() {
+		h.log.Warn("too many bytes of lists are being sent, list refused", "sending", h.sending.used.Load(), "max", h.sending.max)
+	}
 	return empty(w, http.StatusServiceUnavailable)
 }
 

@@ -102,14 +102,10 @@ func (h *Handler) base(w http.ResponseWriter, r *http.Request) int {
 	return empty(w, http.StatusFound)
 }
 
-// strayInterval is the least time between two warnings of stray.
-const strayInterval = time.Minute
-
 // stray answers a client whose service URL lacks the base of Eureka's paths, and logs
 // a warning. Writes get no body, see the package comment.
 func (h *Handler) stray(w http.ResponseWriter, r *http.Request) int {
-	now := time.Now().Unix()
-	if last := h.strayed.Load(); now-last >= int64(strayInterval/time.Second) && h.strayed.CompareAndSwap(last, now) {
+	if h.strayed.due() {
 		h.log.Warn("not a path of Eureka's, clients need a service URL that ends with /eureka/",
 			"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
 	}

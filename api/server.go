@@ -67,6 +67,7 @@ func (o ServerOptions) withDefaults() (ServerOptions, error) {
 type Server struct {
 	door     *door
 	http     *http.Server
+	log      *slog.Logger
 	shutdown time.Duration
 	silent   silentConns
 }
@@ -93,7 +94,7 @@ func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
 	}
 	log := opts.Logger.With("component", "api")
 	s := &Server{
-		door: d, shutdown: opts.ShutdownTimeout,
+		door: d, log: log, shutdown: opts.ShutdownTimeout,
 		http: &http.Server{
 			Handler:           d,
 			ReadHeaderTimeout: opts.ReadHeaderTimeout, ReadTimeout: ReadTimeout,
@@ -134,7 +135,15 @@ func (s *Server) Addr() net.Addr { return s.door.Addr() }
 //
 // Open returns once the accept queue has been empty, which requires Run. It fails
 // when ctx or the server ends first.
-func (s *Server) Open(ctx context.Context, h http.Handler) error { return s.door.open(ctx, h) }
+func (s *Server) Open(ctx context.Context, h http.Handler) error {
+	if err := s.door.open(ctx, h); err != nil {
+		return err
+	}
+	if refused := s.door.refused.Load(); refused > 0 {
+		s.log.Info("http is open, earlier requests were refused", "refused", refused)
+	}
+	return nil
+}
 
 // Shut refuses writes until Open is called again. The next Open does not trust the
 // connections that exist now. Requests under way are not affected.

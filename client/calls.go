@@ -26,6 +26,9 @@ func (c *Client) Register(ctx context.Context, info *eureka.InstanceInfo) error 
 		method: http.MethodPost, path: []string{"apps", info.App},
 		body: eureka.JSON.AppendInstanceDocument(nil, info), want: http.StatusNoContent,
 	})
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("%w (a service URL ends with /eureka/)", err)
+	}
 	return err
 }
 

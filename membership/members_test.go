@@ -5,6 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -225,6 +226,11 @@ func (c *checker) input() {
 		c.setLink()
 	case n < 63 && len(c.said) > 0: // an echo, of late or of long ago
 		c.hear(c.said[c.rand.IntN(len(c.said))])
+	case n < 64: // a clock that is nowhere
+		c.hear(membership.Presence{
+			Node: string(rune('a' + c.rand.IntN(4))), Incarnation: incarnation(1 + c.rand.IntN(5)),
+			Time: []int64{math.MinInt64, math.MaxInt64}[c.rand.IntN(2)], State: membership.Ready,
+		})
 	case n < 90:
 		c.hear(membership.Presence{
 			Node: string(rune('a' + c.rand.IntN(4))), Incarnation: incarnation(1 + c.rand.IntN(5)),

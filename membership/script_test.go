@@ -255,6 +255,9 @@ func (w *world) state() string {
 	}
 	fmt.Fprintf(&w.out, "%v, says %s synced=%t\n", w.State(), said, own.Synced)
 	fmt.Fprintf(&w.out, "reads=%t writes=%t evicts=%t\n", gate.MayRead(at), gate.MayWrite(at), gate.MayEvict(at))
+	if gate.Empty(at) {
+		w.out.WriteString("knows that there is nothing to read\n")
+	}
 	if text := w.Degraded(at); text != "" {
 		fmt.Fprintf(&w.out, "degraded: %s\n", text)
 	}

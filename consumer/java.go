@@ -16,7 +16,26 @@ func (c *Consumer) Apply(list eureka.ReplicationList) eureka.ReplicationListResp
 		out[i] = c.applyJava(&list[i])
 		c.metrics.task(list[i].Action, out[i].StatusCode)
 	}
+	c.showLatest(list, out)
 	return out
+}
+
+// showLatest has each copy of ours show the instance as it is after the batch, as
+// Java's does: a peer must not store an override that it has undone in the same batch.
+// A later Register or Cancel puts another instance in its place, and leaves the copy.
+func (c *Consumer) showLatest(list eureka.ReplicationList, out eureka.ReplicationListResponse) {
+	replaced := make(map[registry.Key]bool)
+	for i := len(list) - 1; i >= 0; i-- {
+		key := registry.NewKey(list[i].AppName, list[i].ID)
+		if out[i].ResponseEntity != nil && !replaced[key] {
+			if latest, ok := c.reg.Instance(key); ok {
+				out[i].ResponseEntity = latest
+			}
+		}
+		if list[i].Action == eureka.ActionRegister || list[i].Action == eureka.ActionCancel {
+			replaced[key] = true
+		}
+	}
 }
 
 func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
@@ -45,7 +64,10 @@ func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
 		return eureka.Result{StatusCode: status(c.reg.SetStatus(key, s, item.LastDirtyTimestamp, true))}
 	case eureka.ActionDeleteStatusOverride:
 		s, ok := eureka.ParseStatus(string(item.Status))
-		if item.LastDirtyTimestamp == eureka.NoTimestamp || !ok && item.Status != "" {
+		switch {
+		case item.LastDirtyTimestamp == eureka.NoTimestamp:
+			return eureka.Result{StatusCode: http.StatusInternalServerError} // Eureka reads it before it looks the instance up
+		case !ok && item.Status != "":
 			return c.refused(key)
 		}
 		return eureka.Result{StatusCode: status(c.reg.DeleteStatusOverride(key, s, item.LastDirtyTimestamp, true))}

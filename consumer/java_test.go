@@ -137,6 +137,8 @@ func TestApply(t *testing.T) {
 		{name: "removal, none set, status missing", setup: known, item: task(unset, l, ""), code: 200, want: fresh},
 		{name: "removal, unknown", item: task(unset, l, up), code: 404, want: "nothing"},
 		{name: "removal without a timestamp", setup: set, item: task(unset, none, up), code: 500, want: "u-1.example OUT_OF_SERVICE OUT_OF_SERVICE 20.000", age: time.Second},
+		{name: "removal without a timestamp, unknown", item: task(unset, none, up), code: 500, want: "nothing"},
+		{name: "removal, no status, unknown", item: task(unset, l, "FOO"), code: 404, want: "nothing"},
 		{name: "removal, no status", setup: set, item: task(unset, l, "FOO"), code: 500, want: "u-1.example OUT_OF_SERVICE OUT_OF_SERVICE 20.000", age: time.Second},
 
 		{name: "no action", setup: known, item: task("", l, up), code: 500, want: fresh, age: time.Second},
@@ -206,6 +208,40 @@ func TestApplyInOrder(t *testing.T) {
 	}
 	if got := n.Apply(nil); len(got) != 0 {
 		t.Errorf("an empty list has %d results", len(got))
+	}
+}
+
+// A conflict's copy shows the instance as it is after the batch, unless a later item
+// has put another one in its place.
+func TestApplyShowsTheLatest(t *testing.T) {
+	const old = start - 1
+	for _, tt := range []struct {
+		name string
+		list eureka.ReplicationList
+		want []string // status and override of the copies, by item
+	}{
+		{"an override that is undone", eureka.ReplicationList{
+			task(setStatus, start, eureka.StatusOutOfService), task(heartbeat, old, ""), task(unset, start, eureka.StatusUp),
+		}, []string{"", "UP UNKNOWN", ""}},
+		{"an override", eureka.ReplicationList{task(heartbeat, old, ""), task(setStatus, start, eureka.StatusDown)}, []string{"DOWN DOWN", ""}},
+		{"a register", eureka.ReplicationList{
+			task(heartbeat, old, ""), registration(start+1, reports(eureka.StatusStarting)), task(heartbeat, old, ""), task(setStatus, start+1, eureka.StatusDown),
+		}, []string{"UP UNKNOWN", "", "DOWN DOWN", ""}},
+		{"a cancel", eureka.ReplicationList{task(heartbeat, old, ""), task(cancel, eureka.NoTimestamp, "")}, []string{"UP UNKNOWN", ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := newNode(t, consumer.Options{})
+			n.Apply(eureka.ReplicationList{registration(start)})
+			for i, res := range n.Apply(tt.list) {
+				got := ""
+				if e := res.ResponseEntity; e != nil {
+					got = string(e.Status) + " " + string(e.OverriddenStatus)
+				}
+				if got != tt.want[i] {
+					t.Errorf("item %d: copy %q, want %q", i, got, tt.want[i])
+				}
+			}
+		})
 	}
 }
 

@@ -169,6 +169,20 @@ func BenchmarkApplications(b *testing.B) {
 	}
 }
 
+// One address of one instance costs no copy of the others.
+func BenchmarkVIP(b *testing.B) {
+	r, _ := filled(b, 20_000)
+	i := benchInstance(registry.NewKey("ONE", "i-1"), start)
+	i.VIPAddress = new("one")
+	r.Register(i, false)
+	b.ReportAllocs()
+	for b.Loop() {
+		if as := r.VIP("one"); as.HashCode != "UP_1_" {
+			b.Fatal(as.HashCode)
+		}
+	}
+}
+
 func BenchmarkDelta(b *testing.B) {
 	c := newClock()
 	r, err := registry.New(registry.Options{Now: c.Now})

@@ -145,6 +145,20 @@ func checkLists(r *registry.Registry) error {
 	return nil
 }
 
+// A list of addresses may have blanks.
+func TestVIPBlanks(t *testing.T) {
+	t.Parallel()
+	r, _ := newRegistry(t, newClock())
+	i := instance("ORDERS", "i-1", eureka.StatusUp, start)
+	i.VIPAddress = new(" a,b , c")
+	r.Register(i, false)
+	for vip, want := range map[string]int{"a": 1, "b": 1, "c": 1, " c": 0, "d": 0, "a,b": 0} {
+		if got := len(instances(r.VIP(vip))); got != want {
+			t.Errorf("vip %q: %d instances, want %d", vip, got, want)
+		}
+	}
+}
+
 func checkVIP(got eureka.Applications, all []*eureka.InstanceInfo, vip string, of func(*eureka.InstanceInfo) *string) error {
 	var want []*eureka.InstanceInfo
 	for _, i := range all {

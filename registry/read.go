@@ -2,9 +2,7 @@ package registry
 
 import (
 	"iter"
-	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -157,38 +155,6 @@ func (r *Registry) Delta() eureka.Applications {
 		}
 		out.Applications[j].Instances = append(out.Applications[j].Instances, s.instance())
 	}
-	return out
-}
-
-// VIP returns the instances that have vip among their comma-separated
-// vipAddress, with the hash code of just these. Eureka answers an empty list
-// where there is none.
-func (r *Registry) VIP(vip string) eureka.Applications {
-	return r.byAddress(vip, func(i *eureka.InstanceInfo) *string { return i.VIPAddress })
-}
-
-// SVIP is VIP for secureVipAddress.
-func (r *Registry) SVIP(vip string) eureka.Applications {
-	return r.byAddress(vip, func(i *eureka.InstanceInfo) *string { return i.SecureVIPAddress })
-}
-
-func (r *Registry) byAddress(vip string, of func(*eureka.InstanceInfo) *string) eureka.Applications {
-	all := r.Applications()
-	out := eureka.Applications{Version: vipsVersion, Applications: []eureka.Application{}}
-	var counts eureka.StatusCounts
-	for _, a := range all.Applications {
-		var in []*eureka.InstanceInfo
-		for _, i := range a.Instances {
-			if s := of(i); s != nil && slices.Contains(strings.Split(*s, ","), vip) {
-				in = append(in, i)
-				counts.Add(i.Status)
-			}
-		}
-		if len(in) > 0 {
-			out.Applications = append(out.Applications, eureka.Application{Name: a.Name, Instances: in})
-		}
-	}
-	out.HashCode = counts.HashCode()
 	return out
 }
 

@@ -71,21 +71,6 @@ func TestShutdownDrains(t *testing.T) {
 	}
 }
 
-func TestShutdownEndsAWait(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := start(t, options{Send: failFirst(5, batcher.Busy)})
-		r.acc.Offer("a", "1")
-		sleepUntil(r, 16*time.Second) // The fifth failure was at 15.5 s.
-		if got := r.end(); got != 0 {
-			t.Errorf("Run took %v to end, want the last try at once", got)
-		}
-		if s := r.acc.Stats(); s.Acknowledged != 1 {
-			t.Errorf("acknowledged = %d, want 1", s.Acknowledged)
-		}
-	})
-}
-
 func TestClose(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -114,116 +113,6 @@ func TestJitter(t *testing.T) {
 	}
 }
 
-func TestSuccessResetsTheWait(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		n := 0
-		r := start(t, options{Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if n++; n == 4 {
-				return accept(ctx, b)
-			}
-			return nil, batcher.Busy
-		}})
-		r.acc.Offer("a", "1")
-		sleepUntil(r, 7500*ms) // Failed at 0.5, 1.5, 3.5 s; accepted now.
-		r.acc.Offer("b", "1")
-		sleepUntil(r, 11_000*ms) // Fails at 8, 9, 11 s.
-		want := []time.Duration{500 * ms, 1500 * ms, 3500 * ms, 7500 * ms, 8000 * ms, 9000 * ms, 11_000 * ms}
-		if got := r.times(); !slices.Equal(got, want) {
-			t.Errorf("sends at %v, want %v", got, want)
-		}
-	})
-}
-
-// While other batches are still in flight one of them fails: it is a wait, not
-// a stop of those; and if they fail too, it was one event.
-func TestBatchesInFlightTogetherFailOnce(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		r := start(t, options{Size: 1, Send: func(_ context.Context, b batch) ([]acceptor.Outcome, error) {
-			// a answers after 100 ms, b after 200 ms, and so on.
-			time.Sleep(time.Duration(b.Items[0].Key[0]-'a'+1) * 100 * ms)
-			return nil, batcher.Busy
-		}})
-		for _, key := range []string{"a", "b", "c", "d"} {
-			r.acc.Offer(key, "1")
-		}
-		// All sent at 500, failed at 600 … 900: the wait lasts until 1900, a
-		// second after the last of them. Sent at 1900, failed 2000 … 2300: two
-		// seconds, until 4300.
-		sleepUntil(r, 4300*ms)
-		want := slices.Concat(
-			slices.Repeat([]time.Duration{500 * ms}, 4), slices.Repeat([]time.Duration{1900 * ms}, 4), slices.Repeat([]time.Duration{4300 * ms}, 4))
-		if got := r.times(); !slices.Equal(got, want) {
-			t.Errorf("sends at %v, want %v", got, want)
-		}
-	})
-}
-
-// A batch in flight succeeds after another one has failed: what had grown of
-// the wait is forgotten, the first wait is not.
-func TestSuccessShortensTheWait(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		n := 0
-		r := start(t, options{Size: 1, InFlight: 2, Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
-			mu.Lock()
-			n++
-			call := n
-			mu.Unlock()
-			time.Sleep(100 * ms)
-			switch {
-			case call < 8:
-				return nil, batcher.Busy
-			case call == 8: // In the fourth round, beside the seventh.
-				time.Sleep(200 * ms)
-			}
-			return accept(ctx, b)
-		}})
-		r.acc.Offer("a", "1")
-		r.acc.Offer("b", "1")
-		sleepUntil(r, 20*time.Second)
-		// Sent at 0.5, 1.6, 3.7 and 7.8; the failure at 7.9 waits for 8 s until
-		// the success at 8.1 makes 1 s of that.
-		want := []time.Duration{500 * ms, 500 * ms, 1600 * ms, 1600 * ms, 3700 * ms, 3700 * ms, 7800 * ms, 7800 * ms, 8900 * ms}
-		if got := r.times(); !slices.Equal(got, want) {
-			t.Errorf("sends at %v, want %v", got, want)
-		}
-	})
-}
-
-// The dispatcher already waits for the next batch when an earlier one fails:
-// the wait holds for the next one too.
-func TestFailureHoldsBackABatchThatIsAskedFor(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var mu sync.Mutex
-		n := 0
-		r := start(t, options{Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
-			mu.Lock()
-			n++
-			first := n == 1
-			mu.Unlock()
-			if first {
-				time.Sleep(100 * ms)
-				return nil, batcher.Busy
-			}
-			return accept(ctx, b)
-		}})
-		r.acc.Offer("a", "1")
-		sleepUntil(r, 550*ms)
-		r.acc.Offer("b", "1")
-		sleepUntil(r, 10*time.Second)
-		if got, want := r.times(), []time.Duration{500 * ms, 1600 * ms}; !slices.Equal(got, want) {
-			t.Errorf("sends at %v, want %v: a second after the failure, both in one", got, want)
-		}
-	})
-}
-
 // A slot that comes back is due at once: it must find the wait in force.
 func TestWaitIsInForceBeforeSlotsComeBack(t *testing.T) {
 	t.Parallel()
@@ -248,46 +137,5 @@ func TestWaitIsInForceBeforeSlotsComeBack(t *testing.T) {
 		if asked != 1 || len(r.seen()) != 2 {
 			t.Errorf("%d waits, %d sends, want 1, 2", asked, len(r.seen()))
 		}
-	})
-}
-
-func TestWake(t *testing.T) {
-	t.Parallel()
-	t.Run("ends a wait and its growth", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r := start(t, options{Send: failFirst(5, batcher.Busy)})
-			r.acc.Offer("a", "1")
-			sleepUntil(r, 4*time.Second) // Failed at 0.5, 1.5, 3.5; the wait ends at 7.5.
-			r.Wake()
-			sleepUntil(r, 20*time.Second)
-			want := []time.Duration{500 * ms, 1500 * ms, 3500 * ms, 4000 * ms, 5000 * ms, 7000 * ms}
-			if got := r.times(); !slices.Equal(got, want) {
-				t.Errorf("sends at %v, want %v", got, want)
-			}
-		})
-	})
-	t.Run("does nothing to a wait to come", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r := start(t, options{Send: failFirst(1, batcher.Busy)})
-			r.Wake()
-			r.Wake()
-			r.acc.Offer("a", "1")
-			sleepUntil(r, 20*time.Second)
-			if got, want := r.times(), []time.Duration{500 * ms, 1500 * ms}; !slices.Equal(got, want) {
-				t.Errorf("sends at %v, want %v", got, want)
-			}
-		})
-	})
-	t.Run("makes no batch leave early", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			r := start(t, options{Send: accept})
-			r.acc.Offer("a", "1")
-			sleepUntil(r, 100*ms)
-			r.Wake()
-			sleepUntil(r, time.Second)
-			if got, want := r.times(), []time.Duration{500 * ms}; !slices.Equal(got, want) {
-				t.Errorf("sends at %v, want %v", got, want)
-			}
-		})
 	})
 }

@@ -95,15 +95,7 @@ func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, find fun
 // (ServerInfoResource). An override belongs to an application and an id here. If
 // two applications have the same id, the answer has the first one by name.
 func (h *Handler) overrides(w http.ResponseWriter) int {
-	all := make(map[string]eureka.Status)
-	for _, app := range h.reg.Applications().Applications {
-		for _, i := range app.Instances {
-			if _, taken := all[i.ID()]; !taken && i.OverriddenStatus != eureka.StatusUnknown {
-				all[i.ID()] = i.OverriddenStatus
-			}
-		}
-	}
-	body, err := json.Marshal(all)
+	body, err := json.Marshal(h.reg.Overridden())
 	if err != nil {
 		return h.notEncoded(w, "overrides", err)
 	}

@@ -69,23 +69,20 @@ func parsePage() (*template.Template, error) {
 // page answers with a page for people. html/template escapes the values of instances,
 // and drops links other than http, https and mailto.
 func (h *Handler) page(w http.ResponseWriter) int {
-	list := h.reg.Applications()
-	now := time.Now()
+	apps, hash := h.reg.Summary(maxPageInstances)
 	data := pageData{
-		Overview: h.opts.Node.Overview(), Reads: h.opts.Node.Readiness().Reads, Hash: list.HashCode, Metrics: h.scrape != nil,
+		Overview: h.opts.Node.Overview(), Reads: h.opts.Node.Readiness().Reads, Hash: hash, Metrics: h.scrape != nil,
 	}
 	if !data.Started.IsZero() {
-		data.Uptime = now.Sub(data.Started).Truncate(time.Second).String()
+		data.Uptime = time.Since(data.Started).Truncate(time.Second).String()
 	}
 	_, data.Late = h.reg.Overdue(0)
-	room := maxPageInstances
-	for _, app := range list.Applications {
-		shown := pageApp{Name: app.Name, Total: len(app.Instances)}
+	for _, app := range apps {
+		shown := pageApp{Name: app.Name, Total: app.Total}
 		data.Total += shown.Total
-		for _, i := range app.Instances[:min(room, len(app.Instances))] {
+		for _, i := range app.Instances {
 			shown.Instances = append(shown.Instances, h.pageInstance(app.Name, i))
 		}
-		room -= len(shown.Instances)
 		data.Hidden += shown.Total - len(shown.Instances)
 		data.Apps = append(data.Apps, shown)
 	}

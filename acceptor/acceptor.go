@@ -1,6 +1,7 @@
 package acceptor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,31 +70,40 @@ type Options[K comparable, S any] struct {
 	// and rendered again for the next one, so Render must have no side effect.
 	Render func(key K, slot S, wait time.Duration) (task Task, drop Reason)
 
-	// OnDrop is told each slot that is dropped, in the goroutine that dropped
-	// it: Run's, Settle's, Close's, or Offer's once the acceptor refuses. No
-	// lock is held. It must not block and must not call Stats. nil: nobody is
-	// told.
+	// OnDrop is called with each dropped slot, in the goroutine that dropped it:
+	// Run's, Settle's, Close's, or Offer's once the acceptor refuses. No lock is
+	// held. It must not block and must not call Stats. nil: not called.
 	OnDrop func(key K, slot S, reason Reason)
 }
 
-func (o Options[K, S]) validate() error {
+// withDefaults returns the options that are in force, or every fault of those
+// given.
+func (o Options[K, S]) withDefaults() (Options[K, S], error) {
 	var errs []error
 	if o.Delay < 0 {
-		errs = append(errs, fmt.Errorf("acceptor: delay is %v, must not be negative", o.Delay))
+		errs = append(errs, fmt.Errorf("delay is %v, must not be negative", o.Delay))
 	}
 	if o.QueueLen < 0 {
-		errs = append(errs, fmt.Errorf("acceptor: queue length is %d, must not be negative", o.QueueLen))
+		errs = append(errs, fmt.Errorf("queue length is %d, must not be negative", o.QueueLen))
 	}
 	if o.Mode > Adaptive {
-		errs = append(errs, fmt.Errorf("acceptor: %v: neither fixed nor adaptive", o.Mode))
+		errs = append(errs, fmt.Errorf("%v: neither fixed nor adaptive", o.Mode))
 	}
 	if o.Merge == nil {
-		errs = append(errs, errors.New("acceptor: merge is missing"))
+		errs = append(errs, errors.New("merge is missing"))
 	}
 	if o.Render == nil {
-		errs = append(errs, errors.New("acceptor: render is missing"))
+		errs = append(errs, errors.New("render is missing"))
 	}
-	return errors.Join(errs...)
+	o.Delay = cmp.Or(o.Delay, DefaultDelay)
+	o.QueueLen = cmp.Or(o.QueueLen, DefaultQueueLen)
+	if o.Limit == nil {
+		o.Limit = func() int { return DefaultLimit }
+	}
+	if o.OnDrop == nil {
+		o.OnDrop = func(K, S, Reason) {}
+	}
+	return o, errors.Join(errs...)
 }
 
 // Acceptor is stages 1 and 2 of the pipeline to one peer. Create it with [New]
@@ -146,20 +156,9 @@ const (
 // New returns an acceptor that takes actions and hands nothing out until it is
 // run. It reports every fault of the options at once.
 func New[K comparable, S any](opts Options[K, S]) (*Acceptor[K, S], error) {
-	if err := opts.validate(); err != nil {
-		return nil, err
-	}
-	if opts.Delay == 0 {
-		opts.Delay = DefaultDelay
-	}
-	if opts.QueueLen == 0 {
-		opts.QueueLen = DefaultQueueLen
-	}
-	if opts.Limit == nil {
-		opts.Limit = func() int { return DefaultLimit }
-	}
-	if opts.OnDrop == nil {
-		opts.OnDrop = func(K, S, Reason) {}
+	opts, err := opts.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("acceptor: %w", err)
 	}
 	return &Acceptor[K, S]{
 		opts:     opts,
@@ -235,10 +234,10 @@ func (a *Acceptor[K, S]) Take(ctx context.Context, n, bytes int) (Batch[K, S], e
 	}
 }
 
-// Settle says what became of a batch, outcomes[i] of b.Items[i]. It is called
-// once per batch that Take returned, also when the acceptor has ended: what
-// would be retried is dropped then. Errors: ErrOutcomes, ErrSettled; nothing
-// was changed.
+// Settle takes what became of a batch: outcomes[i] belongs to b.Items[i]. Call it
+// once per batch that Take returned, also after the acceptor has ended; retried
+// items are dropped then. Errors: ErrOutcomes, ErrSettled. Nothing has changed
+// then.
 func (a *Acceptor[K, S]) Settle(b Batch[K, S], outcomes []Outcome) error {
 	t := b.ticket
 	if t == nil || t.owner != a {
@@ -285,7 +284,7 @@ func (a *Acceptor[K, S]) settle(t *ticket[K, S], outcomes []Outcome) ([]drop[K, 
 			drops = append(drops, drop[K, S]{e.key, e.slot, reason})
 		}
 	}
-	t.items = nil // Whoever keeps the batch must not keep its slots as well.
+	t.items = nil // A caller that keeps the batch does not keep its slots.
 	return drops, nil
 }
 

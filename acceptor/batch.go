@@ -113,10 +113,10 @@ func Retry() Outcome { return Outcome{} }
 // Drop says that the item is given up for a reason, and counted under it.
 func Drop(reason Reason) Outcome { return Outcome{kind: kindDrop, reason: reason.known()} }
 
-// IsDone tells whether the outcome is [Done].
+// IsDone reports whether the outcome is [Done].
 func (o Outcome) IsDone() bool { return o.kind == kindDone }
 
-// IsRetry tells whether the outcome is [Retry].
+// IsRetry reports whether the outcome is [Retry].
 func (o Outcome) IsRetry() bool { return o.kind == kindRetry }
 
 // Dropped returns the reason of a [Drop], and whether the outcome is one.

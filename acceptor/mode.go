@@ -85,7 +85,7 @@ func (a *Acceptor[K, S]) dueIn(m moment) time.Duration {
 	}
 }
 
-// due tells whether a batch may be cut now.
+// due reports whether a batch may be cut now.
 func (a *Acceptor[K, S]) due(m moment) bool {
 	return a.order.head != nil && a.dueIn(m) <= 0
 }

@@ -10,7 +10,7 @@ type entry[K comparable, S any] struct {
 
 	first time.Duration // when the first of its actions was offered, since Acceptor.epoch
 	seq   uint64        // number of the first action: what the processing order goes by
-	last  uint64        // number of the last action: tells which of two slots is the newer one
+	last  uint64        // number of the last action: of two slots the one with the greater is the newer
 }
 
 // merge joins two slots of one key. The slot whose last action is the older one
@@ -49,7 +49,7 @@ type acceptorQueue[K comparable, S any] struct {
 	index    map[K]int     // key → place in overflow
 }
 
-// add takes an action and tells whether it was merged. It allocates nothing
+// add takes an action and reports whether it was merged. It allocates nothing
 // while the ring has room.
 func (q *acceptorQueue[K, S]) add(e entry[K, S]) (merged bool) {
 	if len(q.overflow) == 0 && q.used < len(q.ring) {

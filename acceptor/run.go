@@ -86,10 +86,10 @@ func (a *Acceptor[K, S]) Run(ctx context.Context) error {
 	return nil
 }
 
-// drain moves what waits into the processing order: what is retried before
-// anything else, then the ring, then the map. It stops after a ring's worth, so
-// that offers that never pause can't keep batches from being cut; more tells
-// that it did. The moment is that of its end.
+// drain moves what waits into the processing order: first what is retried, then
+// the ring, then the map. It stops after a ring's worth, so that offers that
+// never pause can't keep batches from being cut; more reports that it did. m
+// describes the state when drain returned.
 func (a *Acceptor[K, S]) drain() (more bool, m moment) {
 	for drained := 0; ; {
 		a.mu.Lock()

@@ -45,18 +45,15 @@ type job[K comparable, S any] struct {
 func New[K comparable, S any](acc *acceptor.Acceptor[K, S], opts Options[K, S]) (*Batcher[K, S], error) {
 	opts, err := opts.withDefaults()
 	if acc == nil {
-		err = errors.Join(errors.New("batcher: acceptor is missing"), err)
+		err = errors.Join(errors.New("acceptor is missing"), err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("batcher: %w", err)
 	}
 	b := &Batcher[K, S]{
-		opts:     opts,
-		acceptor: acc,
-		shaper: shaper{
-			retryBusy: opts.RetryBusy, retryAbsent: opts.RetryAbsent, maxWait: opts.MaxWait,
-			rand: opts.Rand, changed: make(chan struct{}, 1),
-		},
+		opts:           opts,
+		acceptor:       acc,
+		shaper:         shaper{maxWait: opts.maxWait, rand: opts.Rand, changed: make(chan struct{}, 1)},
 		reporter:       &reporter{logger: opts.Logger.With("component", "batcher", "peer", opts.Peer)},
 		permits:        make(chan struct{}, opts.InFlight),
 		batchWorkQueue: make(chan job[K, S], opts.InFlight),
@@ -114,7 +111,7 @@ func (b *Batcher[K, S]) Run(ctx context.Context) error {
 func (b *Batcher[K, S]) drain(work context.Context) {
 	b.acceptor.Drain()
 	b.shaper.drain()
-	timer := time.NewTimer(b.opts.DrainTimeout)
+	timer := time.NewTimer(DrainTimeout)
 	defer timer.Stop()
 	select {
 	case <-work.Done():
@@ -181,7 +178,7 @@ func (b *Batcher[K, S]) take(work context.Context) (job[K, S], error) {
 	return job[K, S]{batch: batch, generation: generation}, nil
 }
 
-// errHeld tells next that a wait has begun.
+// errHeld means that a wait has begun.
 var errHeld = errors.New("batcher: held back")
 
 func (b *Batcher[K, S]) work(work context.Context) {
@@ -191,8 +188,8 @@ func (b *Batcher[K, S]) work(work context.Context) {
 	}
 }
 
-// deliver sends a batch and settles it. The shaper hears of a failure first:
-// retried slots are due at once, and must find the wait in force.
+// deliver sends a batch and settles it. It reports a failure to the shaper before
+// that: retried slots are due at once, and must find the wait in force.
 func (b *Batcher[K, S]) deliver(work context.Context, j job[K, S]) {
 	outcomes, err := b.send(work, j.batch)
 	switch {
@@ -250,7 +247,7 @@ func (b *Batcher[K, S]) attempt(work context.Context, batch acceptor.Batch[K, S]
 	if err := work.Err(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(work, b.opts.Timeout)
+	ctx, cancel := context.WithTimeout(work, SendTimeout)
 	defer cancel()
 	began := time.Now()
 	outcomes, err := b.opts.Send(ctx, batch)
@@ -289,11 +286,10 @@ func (b *Batcher[K, S]) attempt(work context.Context, batch acceptor.Batch[K, S]
 	return outcomes, err
 }
 
-// Dropped tells the log of a task that was given up otherwise than by an outcome
-// of Send, such as one that [acceptor.Options].OnDrop is told of. It writes at
-// most one line in ten seconds, failures of the pipeline included, with the
-// number of tasks and one of them. Any goroutine may call it once New has
-// returned.
+// Dropped logs a task that was dropped otherwise than by an outcome of Send, such
+// as one that [acceptor.Options].OnDrop was called with. It writes at most one
+// line in ten seconds, failures of the pipeline included, with the number of
+// tasks and one of them. Any goroutine may call it.
 func (b *Batcher[K, S]) Dropped(key K, reason acceptor.Reason) {
 	b.reporter.dropped(fmt.Sprint(key), reason, nil)
 }

@@ -198,9 +198,8 @@ func TestLog(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var l logs
 			r := start(t, options{
-				Peer: "node-2", Logger: slog.New(&l), MaxWait: time.Second,
-				Send: failFirst(40, fmt.Errorf("send: %w", batcher.Busy)),
-			})
+				Peer: "node-2", Logger: slog.New(&l), Send: failFirst(40, fmt.Errorf("send: %w", batcher.Busy)),
+			}.WithMaxWait(time.Second))
 			r.acc.Offer("a", "1")
 			sleepUntil(r, time.Minute)
 			r.acc.Offer("b", "1")
@@ -284,14 +283,14 @@ func TestLog(t *testing.T) {
 			var l logs
 			var mu sync.Mutex
 			well := false
-			r := start(t, options{Peer: "p", InFlight: 1, MaxWait: time.Second, Logger: slog.New(&l), Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+			r := start(t, options{Peer: "p", InFlight: 1, Logger: slog.New(&l), Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if !well {
 					return nil, batcher.Busy
 				}
 				return all(b, acceptor.Drop(acceptor.Malformed)), nil
-			}})
+			}}.WithMaxWait(time.Second))
 			r.acc.Offer("a", "1")
 			for i := range 25 { // From 0 to 24 s.
 				r.Dropped(fmt.Sprint("k", i), acceptor.Overflowed)
@@ -349,7 +348,7 @@ func (p *lockProbe) Handle(context.Context, slog.Record) error {
 func TestNoLineUnderTheLock(t *testing.T) {
 	t.Parallel()
 	p := &lockProbe{}
-	r := start(t, options{InFlight: 1, Logger: slog.New(p), RetryBusy: time.Millisecond, Send: failFirst(2, batcher.Busy)})
+	r := start(t, options{InFlight: 1, Logger: slog.New(p), Send: failFirst(2, batcher.Absent)})
 	p.report = func() { r.Dropped("x", acceptor.Shutdown) } // No line of its own.
 	r.acc.Offer("a", "1")
 	for deadline := time.Now().Add(10 * time.Second); r.acc.Stats().Acknowledged == 0 && time.Now().Before(deadline); {

@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,25 +14,38 @@ import (
 
 // Defaults of [Options].
 const (
-	DefaultSize         = 250 // Eureka's, fixed there
-	DefaultInFlight     = 4
-	DefaultRetryBusy    = time.Second            // Eureka's retry delay after congestion
-	DefaultRetryAbsent  = 100 * time.Millisecond // Eureka's after a network failure
-	DefaultMaxWait      = 30 * time.Second       // Eureka's cap for both
-	DefaultTimeout      = 2 * time.Second
-	DefaultDrainTimeout = 5 * time.Second
+	DefaultSize     = 250 // Eureka's, fixed there
+	DefaultInFlight = 4
+)
+
+// Times of a pipeline.
+const (
+	// SendTimeout is how long a Send may take.
+	SendTimeout = 2 * time.Second
+	// DrainTimeout is how long Run goes on sending after its context ended.
+	DrainTimeout = 5 * time.Second
+
+	// retryBusy is the wait after busy, a time-out, or any failure but absent
+	// and disconnected. It is Eureka's after congestion.
+	retryBusy = time.Second
+	// retryAbsent is the wait after absent or disconnected. It is Eureka's after
+	// a network failure.
+	retryAbsent = 100 * time.Millisecond
+	// maxWait bounds both, which double with each failure in a row. It is
+	// Eureka's.
+	maxWait = 30 * time.Second
 )
 
 // Options of a batcher. Send is required; any other zero field stands for its
 // default.
 type Options[K comparable, S any] struct {
-	// Send brings a batch to the peer and returns what became of each item,
-	// in their order; an error means that nothing is known about any of them.
-	// ctx ends after Timeout, and when the pipeline is closed: Send must
-	// return then. It is called by up to InFlight goroutines at once. An
-	// outcome of Retry without an error means that the peer can't take that
-	// item now; hand-outs then wait RetryBusy. Who wants another action sent
-	// instead returns Done for the item and offers the action.
+	// Send brings a batch to the peer and returns what became of each item, in
+	// their order. An error means that nothing is known about any of them. ctx
+	// ends after SendTimeout, and when the pipeline is closed: Send must return
+	// then. Up to InFlight goroutines call it at once. An outcome of Retry
+	// without an error means that the peer can't take that item now; the next
+	// batch then waits 1 s. To have another action sent instead, return Done for
+	// the item and offer the action.
 	Send func(ctx context.Context, batch acceptor.Batch[K, S]) ([]acceptor.Outcome, error)
 
 	// Classify returns the class of an error of Send. Workers call it, several
@@ -45,52 +59,30 @@ type Options[K comparable, S any] struct {
 	Bytes    func() int // bytes of tasks per batch, asked before each batch; nil or below 1: no bound
 	InFlight int        // workers, and so batches in flight; 1 where batches must arrive in order, as at a Java peer; 0: 4
 
-	RetryBusy    time.Duration // wait after busy, time-out or any failure not named below; 0: 1 s
-	RetryAbsent  time.Duration // wait after absent or disconnected; 0: 100 ms
-	MaxWait      time.Duration // waits double with each failure in a row up to this; 0: 30 s
-	Timeout      time.Duration // for each Send; 0: 2 s
-	DrainTimeout time.Duration // how long Run goes on sending after its context ended; 0: 5 s
-
 	Logger *slog.Logger // nil: no log
 	// Rand returns numbers in [0, 1) for the jitter of waits. Any goroutine
 	// may call it, one at a time. nil: math/rand/v2.
 	Rand func() float64
+
+	maxWait time.Duration // tests have a smaller bound
 }
 
 // withDefaults returns the options that are in force, or every fault of those
 // given.
 func (o Options[K, S]) withDefaults() (Options[K, S], error) {
 	var errs []error
-	count := func(name string, value *int, fallback int) {
-		if *value < 0 {
-			errs = append(errs, fmt.Errorf("batcher: %s is %d, must not be negative", name, *value))
-		}
-		if *value == 0 {
-			*value = fallback
-		}
-	}
-	duration := func(name string, value *time.Duration, fallback time.Duration) {
-		if *value < 0 {
-			errs = append(errs, fmt.Errorf("batcher: %s is %v, must not be negative", name, *value))
-		}
-		if *value == 0 {
-			*value = fallback
-		}
-	}
 	if o.Send == nil {
-		errs = append(errs, errors.New("batcher: send is missing"))
+		errs = append(errs, errors.New("send is missing"))
 	}
-	count("size", &o.Size, DefaultSize)
-	count("in flight", &o.InFlight, DefaultInFlight)
-	duration("retry busy", &o.RetryBusy, DefaultRetryBusy)
-	duration("retry absent", &o.RetryAbsent, DefaultRetryAbsent)
-	duration("max wait", &o.MaxWait, max(DefaultMaxWait, o.RetryBusy, o.RetryAbsent))
-	duration("timeout", &o.Timeout, DefaultTimeout)
-	duration("drain timeout", &o.DrainTimeout, DefaultDrainTimeout)
-	if longest := max(o.RetryBusy, o.RetryAbsent); o.MaxWait > 0 && o.MaxWait < longest {
-		errs = append(errs, fmt.Errorf("batcher: max wait is %v, must be at least %v, the longest first wait",
-			o.MaxWait, longest))
+	if o.Size < 0 {
+		errs = append(errs, fmt.Errorf("size is %d, must not be negative", o.Size))
 	}
+	if o.InFlight < 0 {
+		errs = append(errs, fmt.Errorf("in flight is %d, must not be negative", o.InFlight))
+	}
+	o.Size = cmp.Or(o.Size, DefaultSize)
+	o.InFlight = cmp.Or(o.InFlight, DefaultInFlight)
+	o.maxWait = cmp.Or(o.maxWait, maxWait)
 	if o.Classify == nil {
 		o.Classify = ClassOf
 	}

@@ -14,8 +14,8 @@ const jitter = 0.2
 // failure, longer after each one in a row. Batches in flight go on and so does
 // accepting. (Eureka's TrafficShaper has fixed delays.)
 type shaper struct {
-	retryBusy, retryAbsent, maxWait time.Duration
-	rand                            func() float64
+	maxWait time.Duration
+	rand    func() float64
 
 	changed chan struct{} // one slot: the wait became shorter
 
@@ -24,7 +24,7 @@ type shaper struct {
 	began      time.Time          // of the wait until then
 	reason     Class              // of that wait
 	step       time.Duration      // the last wait without jitter; 0: no failure since the last success
-	generation uint64             // grows with each step: tells which batches were in flight together
+	generation uint64             // grows with each step: batches of one generation were in flight together
 	interrupt  context.CancelFunc // of the hand-out under way; nil: none
 	draining   bool               // waits grow no more
 }
@@ -69,44 +69,44 @@ func (s *shaper) finish() {
 	s.interrupt = nil
 }
 
-// failed tells of a batch that was handed out in the given generation and
-// failed. Batches that were in flight together are one step of growth: the
+// failed takes a failure of a batch that was handed out in the given generation.
+// Batches that were in flight together are one step of growth: the
 // first of them takes it, the others only see to it that their own class waits
 // long enough.
 func (s *shaper) failed(class Class, generation uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	base := s.base(class)
+	least := base(class)
 	switch {
 	case s.draining:
-		s.step = base
+		s.step = least
 	case generation == s.generation:
-		s.step = min(max(base, 2*s.step), s.maxWait)
+		s.step = min(max(least, 2*s.step), s.maxWait)
 		s.generation++
 	default:
-		s.step = max(s.step, base)
+		s.step = max(s.step, least)
 	}
 	s.hold(class, s.step)
 }
 
-// refused tells of an answer after which some items are to be sent again. It
+// refused takes an answer after which some items are to be sent again. It
 // waits, or they would come back at once; but the peer answers, so the wait
-// doesn't grow: one item that is refused for ever must not cost the others more
+// doesn't grow: one item that is always refused must not cost the others more
 // than that.
 func (s *shaper) refused() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.step = 0
-	s.hold(Other, s.retryBusy)
+	s.hold(Other, retryBusy)
 }
 
-// succeeded tells of a batch that arrived: the next failure waits its base
+// succeeded takes the arrival of a batch: the next failure waits its base
 // again, and so does the wait that is running.
 func (s *shaper) succeeded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.step = 0
-	if end := s.began.Add(s.base(s.reason)); end.Before(s.until) {
+	if end := s.began.Add(base(s.reason)); end.Before(s.until) {
 		s.until = end
 		s.announce()
 	}
@@ -142,7 +142,7 @@ func (s *shaper) waiting() (reason Class, until time.Time) {
 // hold puts a wait into force, if it ends later than the one that is.
 func (s *shaper) hold(class Class, wait time.Duration) {
 	now := time.Now()
-	until := now.Add(s.jittered(wait, s.base(class)))
+	until := now.Add(s.jittered(wait, base(class)))
 	if until.After(s.until) {
 		s.began, s.until, s.reason = now, until, class
 	}
@@ -153,19 +153,20 @@ func (s *shaper) hold(class Class, wait time.Duration) {
 
 // jittered returns a wait up to a fifth longer; at the bound, up to a fifth
 // shorter, but never below its base.
-func (s *shaper) jittered(wait, base time.Duration) time.Duration {
+func (s *shaper) jittered(wait, least time.Duration) time.Duration {
 	extra := time.Duration(float64(wait) * jitter * s.rand())
 	if wait+extra <= s.maxWait {
 		return wait + extra
 	}
-	return max(base, s.maxWait-extra)
+	return max(least, s.maxWait-extra)
 }
 
-func (s *shaper) base(class Class) time.Duration {
+// base is the first wait after a failure.
+func base(class Class) time.Duration {
 	if class == Absent || class == Disconnected {
-		return s.retryAbsent
+		return retryAbsent
 	}
-	return s.retryBusy
+	return retryBusy
 }
 
 func (s *shaper) announce() {

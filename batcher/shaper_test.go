@@ -90,10 +90,10 @@ func TestJitter(t *testing.T) {
 		opts options
 		want []time.Duration
 	}{
-		{"none", 0, options{MaxWait: 5 * time.Second}, []time.Duration{1000 * ms, 2000 * ms, 4000 * ms, 5000 * ms, 5000 * ms}},
-		{"half", 0.5, options{MaxWait: 5 * time.Second}, []time.Duration{1100 * ms, 2200 * ms, 4400 * ms, 4500 * ms, 4500 * ms}},
-		{"most", 1, options{MaxWait: 5 * time.Second}, []time.Duration{1200 * ms, 2400 * ms, 4800 * ms, 4000 * ms, 4000 * ms}},
-		{"never below the base", 1, options{MaxWait: time.Second}, []time.Duration{1000 * ms, 1000 * ms}},
+		{"none", 0, options{}.WithMaxWait(5 * time.Second), []time.Duration{1000 * ms, 2000 * ms, 4000 * ms, 5000 * ms, 5000 * ms}},
+		{"half", 0.5, options{}.WithMaxWait(5 * time.Second), []time.Duration{1100 * ms, 2200 * ms, 4400 * ms, 4500 * ms, 4500 * ms}},
+		{"most", 1, options{}.WithMaxWait(5 * time.Second), []time.Duration{1200 * ms, 2400 * ms, 4800 * ms, 4000 * ms, 4000 * ms}},
+		{"never below the base", 1, options{}.WithMaxWait(time.Second), []time.Duration{1000 * ms, 1000 * ms}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -67,7 +67,7 @@ type Options struct {
 	// only what was touched and forgotten since can overflow.
 	MaxPending int
 	// Classify sorts the transport's errors into the batcher's classes. Default:
-	// every error is batcher.Other.
+	// batcher.ClassOf.
 	Classify func(error) batcher.Class
 	// Rand returns numbers in [0, 1), for the jitter of waits and for which peer
 	// to sync from. Any goroutine calls it. Default math/rand/v2.Float64.

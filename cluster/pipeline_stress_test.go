@@ -288,7 +288,7 @@ func TestOtherPeersDoNotNotice(t *testing.T) {
 			b.fail(func(_, to string) (bool, error) {
 				switch to {
 				case "mute": // As long as the sender waits.
-					time.Sleep(batcher.DefaultTimeout)
+					time.Sleep(batcher.SendTimeout)
 					return false, batcher.Timeout
 				case "slow":
 					time.Sleep(2*time.Second - ms)

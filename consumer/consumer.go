@@ -171,7 +171,7 @@ func (c *Consumer) retire(from string, lane chan Request) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed || len(lane) > 0 {
-		return false // closed: the channel tells
+		return false // closed: runLane sees it in the channel
 	}
 	delete(c.lanes, from)
 	return true

@@ -18,12 +18,18 @@ const (
 	DigestLeaves = 64 // leaves of each group: the next six
 )
 
-// digest is the sums of one registry.
+// digest is the sums of one registry. A group is made with its first entry: a
+// registry of few instances stays small.
 type digest struct {
 	root   uint64
-	groups [DigestGroups]uint64
-	leaves [DigestGroups * DigestLeaves]map[*entry]struct{}
-	sums   [DigestGroups * DigestLeaves]uint64
+	groups [DigestGroups]*group
+}
+
+// group is the leaves with one prefix.
+type group struct {
+	sum    uint64
+	sums   [DigestLeaves]uint64
+	leaves [DigestLeaves]map[*entry]struct{}
 }
 
 // Leaf returns the number of the leaf that a key falls into, from 0 on.
@@ -64,15 +70,20 @@ func (d *digest) set(e *entry, retired bool) {
 	diff := e.sum ^ sum
 	e.sum = sum
 	d.root ^= diff
-	d.groups[e.leaf/DigestLeaves] ^= diff
-	d.sums[e.leaf] ^= diff
-	if d.leaves[e.leaf] == nil {
-		d.leaves[e.leaf] = make(map[*entry]struct{})
+	g, leaf := d.groups[e.leaf/DigestLeaves], e.leaf%DigestLeaves
+	if g == nil {
+		g = new(group)
+		d.groups[e.leaf/DigestLeaves] = g
+	}
+	g.sum ^= diff
+	g.sums[leaf] ^= diff
+	if g.leaves[leaf] == nil {
+		g.leaves[leaf] = make(map[*entry]struct{})
 	}
 	if sum == 0 {
-		delete(d.leaves[e.leaf], e)
+		delete(g.leaves[leaf], e)
 	} else {
-		d.leaves[e.leaf][e] = struct{}{}
+		g.leaves[leaf][e] = struct{}{}
 	}
 }
 
@@ -87,7 +98,13 @@ func (r *Registry) Digest() uint64 {
 func (r *Registry) GroupSums() []uint64 {
 	r.rlockRetired()
 	defer r.mu.RUnlock()
-	return append([]uint64(nil), r.digest.groups[:]...)
+	out := make([]uint64, DigestGroups)
+	for i, g := range r.digest.groups {
+		if g != nil {
+			out[i] = g.sum
+		}
+	}
+	return out
 }
 
 // LeafSums returns the sums of the DigestLeaves leaves of a group; nil if there
@@ -98,8 +115,11 @@ func (r *Registry) LeafSums(group int) []uint64 {
 	}
 	r.rlockRetired()
 	defer r.mu.RUnlock()
-	first := group * DigestLeaves
-	return append([]uint64(nil), r.digest.sums[first:first+DigestLeaves]...)
+	out := make([]uint64, DigestLeaves)
+	if g := r.digest.groups[group]; g != nil {
+		copy(out, g.sums[:])
+	}
+	return out
 }
 
 // Versions are what decides between two copies of an entry.
@@ -124,13 +144,17 @@ func (v *Versions) Entry() Entry {
 // LeafVersions returns the versions of all entries in a leaf; nil if there is no
 // such leaf.
 func (r *Registry) LeafVersions(leaf int) []Versions {
-	if leaf < 0 || leaf >= len(r.digest.sums) {
+	if leaf < 0 || leaf >= DigestGroups*DigestLeaves {
 		return nil
 	}
 	r.rlockRetired()
 	defer r.mu.RUnlock()
-	out := make([]Versions, 0, len(r.digest.leaves[leaf]))
-	for e := range r.digest.leaves[leaf] {
+	g := r.digest.groups[leaf/DigestLeaves]
+	if g == nil {
+		return []Versions{}
+	}
+	out := make([]Versions, 0, len(g.leaves[leaf%DigestLeaves]))
+	for e := range g.leaves[leaf%DigestLeaves] {
 		out = append(out, Versions{
 			Key: e.key(), Record: e.record.Version, Live: e.record.Live, Hash: e.record.Hash,
 			Override: e.override.Version, Set: e.override.Set, OverrideStatus: e.override.Status,

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,36 +16,30 @@ type Event struct {
 	Key  Key
 }
 
-// recent remembers the last events, oldest first, under a lock of its own.
+// recent remembers the last events under a lock of its own.
 type recent struct {
 	mu     sync.Mutex
-	events [recentLen]Event
-	next   int // where the next one goes
-	full   bool
+	events []Event // at most recentLen: a ring once it is full
+	next   int     // where the next one goes then
 }
 
 func (r *recent) add(e Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events[r.next] = e
-	r.next++
-	if r.next == recentLen {
-		r.next, r.full = 0, true
+	if len(r.events) < recentLen {
+		r.events = append(r.events, e)
+		return
 	}
+	r.events[r.next] = e
+	r.next = (r.next + 1) % recentLen
 }
 
 // list returns the events, newest first.
 func (r *recent) list() []Event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := r.next
-	if r.full {
-		n = recentLen
-	}
-	out := make([]Event, n)
-	for i := range out {
-		out[i] = r.events[(r.next-1-i+recentLen)%recentLen]
-	}
+	out := slices.Concat(r.events[r.next:], r.events[:r.next])
+	slices.Reverse(out)
 	return out
 }
 

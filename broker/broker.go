@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Defaults and bounds of a Broker.
@@ -44,6 +45,9 @@ type Options struct {
 
 	// MaxRequests bounds the requests that wait for a reply. Default DefaultMaxRequests.
 	MaxRequests int
+
+	// Metrics takes the metrics registryd_broker_…. Default: none.
+	Metrics prometheus.Registerer
 
 	// Logger takes the lines of this package, as component "broker", and of an embedded server, as component "nats".
 	// Default: none.
@@ -95,7 +99,7 @@ type Broker struct {
 	link    *link
 	inbox   *inbox
 	replies *subscription
-	counts  counters
+	metrics *metrics
 
 	closeOnce sync.Once
 	closeErr  error
@@ -125,10 +129,16 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 		version:  microVersion(options.Version),
 		timeout:  cmp.Or(options.RequestTimeout, DefaultRequestTimeout),
 		log:      component(options.Logger, "broker"),
+		metrics:  newMetrics(),
 		services: map[*Service]struct{}{},
 		subs:     map[*Subscription]struct{}{},
 	}
-	b.inbox = newInbox(subjects.ReplyPrefix(b.node), cmp.Or(options.MaxRequests, DefaultMaxRequests), b.log)
+	b.inbox = newInbox(subjects.ReplyPrefix(b.node), cmp.Or(options.MaxRequests, DefaultMaxRequests), b.metrics, b.log)
+	if options.Metrics != nil {
+		if err := b.register(options.Metrics); err != nil {
+			return nil, fmt.Errorf("broker metrics: %w", err)
+		}
+	}
 	access := options.Access
 	if options.Embedded != nil {
 		embedded := *options.Embedded
@@ -153,7 +163,7 @@ func (b *Broker) connect(ctx context.Context, access Access) error {
 	lost := func() { b.inbox.failAll(ErrDisconnected) }
 	b.replies = &subscription{subject: b.subjects.ReplyPrefix(b.node) + ".>", handle: b.inbox.receive}
 	var err error
-	b.link, err = connect(ctx, access, b.log, lost, []interest{b.replies}, nats.Name("registryd "+b.node))
+	b.link, err = connect(ctx, access, b.log, b.metrics, lost, []interest{b.replies}, nats.Name("registryd "+b.node))
 	return err
 }
 
@@ -185,7 +195,7 @@ func (b *Broker) MaxPayload() int { return int(b.link.maxPayload.Load()) }
 // Request keeps no reference to body once it returns. Two requests of one goroutine reach the peer in their order.
 func (b *Broker) Request(ctx context.Context, subject string, header Header, body []byte) ([]byte, error) {
 	reply, err := b.request(ctx, subject, header, body)
-	b.counts.request(err)
+	b.metrics.requests.WithLabelValues(outcomeOf(err)).Inc()
 	if err != nil {
 		return nil, fmt.Errorf("request on %q: %w", subject, err)
 	}

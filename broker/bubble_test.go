@@ -65,8 +65,8 @@ func TestBubbleServerGone(t *testing.T) {
 		_, err := ask(t.Context(), a, "b", "")
 		wantError(t, err, broker.ErrDisconnected)
 		time.Sleep(time.Hour) // Fake time: it tries on, and blocks nothing.
-		if stats := a.Stats(); stats.Disconnects != 1 || stats.FailedConnects < 1800 || stats.FailedConnects > 3700 {
-			t.Errorf("stats: %+v, want an attempt each one to two seconds", stats)
+		if failed := a.Count("connect_attempts_total", "failed"); a.Count("disconnects_total") != 1 || failed < 1800 || failed > 3700 {
+			t.Errorf("%d attempts failed, want one each one to two seconds", failed)
 		}
 	})
 }
@@ -92,8 +92,8 @@ func TestBubblePresence(t *testing.T) {
 			time.Sleep(time.Second) // Fake time.
 		}
 		for _, b := range brokers {
-			if stats := b.Stats(); stats.Received != nodes*seconds || !stats.Connected {
-				t.Errorf("%s received %d of %d, connected %v", b.Node(), stats.Received, nodes*seconds, stats.Connected)
+			if got := b.Count("received_messages_total", "accepted"); got != nodes*seconds || !b.Connected() {
+				t.Errorf("%s received %d of %d, connected %v", b.Node(), got, nodes*seconds, b.Connected())
 			}
 		}
 	})

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -36,7 +35,7 @@ type target struct {
 	tlsName string // Whom the certificate has to be for; empty: the URL's host.
 }
 
-// dialer opens connections, one attempt after the other. It is used by the link's goroutine alone, except where noted.
+// dialer opens connections, one attempt after the other. It belongs to the link's goroutine.
 type dialer struct {
 	access  Access
 	options []nats.Option // Those of every connection.
@@ -45,8 +44,6 @@ type dialer struct {
 	round      []target // What is left of this round over all servers.
 	failures   int      // Rounds that failed since a connection stood.
 	answered   bool     // A server answered the dial in this round.
-
-	failed atomic.Uint64 // Attempts that failed. Read by anybody.
 }
 
 // next dials one server. last reports whether the round over all servers is over. The connection's ended closes once.
@@ -57,9 +54,6 @@ func (d *dialer) next(ctx context.Context) (c *conn, last bool, err error) {
 	to := d.round[0]
 	d.round = d.round[1:]
 	c, err = d.dial(ctx, to)
-	if err != nil {
-		d.failed.Add(1)
-	}
 	return c, len(d.round) == 0, err
 }
 

@@ -98,3 +98,14 @@ func stranger(tb testing.TB, server *broker.Server, options ...nats.Option) *nat
 	tb.Cleanup(nc.Close)
 	return nc
 }
+
+// wantCounts checks how often a node connected and disconnected, and how many requests ended without a connection.
+func wantCounts(tb testing.TB, node *broker.Broker, connects, disconnects, disconnected int) {
+	tb.Helper()
+	got := [3]int{
+		node.Count("connect_attempts_total", "connected"), node.Count("disconnects_total"), node.Count("requests_total", "disconnected"),
+	}
+	if want := [3]int{connects, disconnects, disconnected}; got != want {
+		tb.Errorf("connects, disconnects, requests disconnected: got %v, want %v", got, want)
+	}
+}

@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 )
@@ -17,9 +16,8 @@ type inbox struct {
 	limit  int
 	log    *slog.Logger
 
-	foreign atomic.Uint64 // Without our header: somebody else's.
-	late    atomic.Uint64 // Ours, but nobody waits any more.
-	told    sync.Once     // Names the first foreign reply.
+	metrics *metrics
+	named   sync.Once // Names the first foreign reply.
 
 	mu      sync.Mutex
 	waiting map[string]chan outcome // By token; each channel holds one outcome.
@@ -32,8 +30,8 @@ type outcome struct {
 	err  error
 }
 
-func newInbox(prefix string, limit int, log *slog.Logger) *inbox {
-	return &inbox{prefix: prefix + ".", limit: limit, log: log, waiting: map[string]chan outcome{}}
+func newInbox(prefix string, limit int, metrics *metrics, log *slog.Logger) *inbox {
+	return &inbox{prefix: prefix + ".", limit: limit, metrics: metrics, log: log, waiting: map[string]chan outcome{}}
 }
 
 // expect makes room for one reply on subject, which must begin with the inbox's prefix.
@@ -100,15 +98,15 @@ func (i *inbox) receive(msg *nats.Msg) {
 	case noResponders(msg):
 		result.err = ErrAbsent
 	case version == "":
-		i.foreign.Add(1)
-		i.told.Do(func() { i.nameForeign(msg) })
+		i.metrics.ignored.WithLabelValues("foreign").Inc()
+		i.named.Do(func() { i.nameForeign(msg) })
 		return
 	default:
 		result = readReply(version, msg)
 	}
 	ch, ok := i.take(msg.Subject)
 	if !ok {
-		i.late.Add(1)
+		i.metrics.ignored.WithLabelValues("late").Inc()
 		return
 	}
 	ch <- result
@@ -124,7 +122,7 @@ func readReply(version string, msg *nats.Msg) outcome {
 	return outcome{body: msg.Data}
 }
 
-// noResponders tells whether the broker itself answered, because nobody subscribes.
+// noResponders reports whether the broker itself answered, because nobody subscribes.
 func noResponders(msg *nats.Msg) bool {
 	return len(msg.Data) == 0 && msg.Header.Get("Status") == "503" && msg.Header.Get(HeaderVersion) == ""
 }

@@ -31,20 +31,16 @@ const (
 //
 // The NATS client's own reconnect is off: it gives up for good on every error of the broker that it does not know.
 type link struct {
-	log    *slog.Logger
-	dialer dialer
-	onDown func() // Called by run when a connection has ended; may be nil.
-	denied *denied
+	log     *slog.Logger
+	metrics *metrics
+	dialer  dialer
+	onDown  func() // Called by run when a connection has ended; may be nil.
+	denied  *denied
 
 	state      atomic.Pointer[State]
 	current    atomic.Pointer[conn] // Nil while there is none.
 	closing    atomic.Bool
 	maxPayload atomic.Int64 // As the current connection's broker said at the last look.
-
-	connects    atomic.Uint64
-	disconnects atomic.Uint64
-	slow        atomic.Uint64 // Times that a subscription began to drop messages.
-	refused     atomic.Uint64 // Errors that the broker sent, such as a missing permission.
 
 	cancel  context.CancelFunc
 	tried   chan struct{} // Closed when the first round over all servers is over.
@@ -62,13 +58,13 @@ type link struct {
 // until the link is closed. It waits for the first connection, as long as ctx and startBudget allow, or for the first
 // round over all servers.
 func connect(
-	ctx context.Context, access Access, log *slog.Logger, onDown func(), interests []interest, extra ...nats.Option,
+	ctx context.Context, access Access, log *slog.Logger, metrics *metrics, onDown func(), interests []interest, extra ...nats.Option,
 ) (*link, error) {
 	if _, err := access.options(""); err != nil {
 		return nil, err
 	}
 	l := &link{
-		log: log, onDown: onDown, denied: newDenied(log), interests: interests,
+		log: log, metrics: metrics, onDown: onDown, denied: newDenied(log), interests: interests,
 		tried: make(chan struct{}), stopped: make(chan struct{}), named: map[string]struct{}{},
 	}
 	l.dialer = dialer{access: access, options: append(extra,
@@ -113,7 +109,6 @@ func (l *link) run(ctx context.Context) {
 				l.down(ctx, err)
 				attempts, said = 0, false
 			} else {
-				l.dialer.failed.Add(1)
 				l.drop(c)
 			}
 		}
@@ -121,6 +116,7 @@ func (l *link) run(ctx context.Context) {
 			return
 		}
 		if began.IsZero() {
+			l.metrics.attempts.WithLabelValues("failed").Inc()
 			l.still(err)
 			if !said { // Once until the connection is up again; the counters tell the rest.
 				said = true
@@ -169,10 +165,10 @@ func (l *link) up(c *conn, attempts int) {
 	l.maxPayload.Store(c.nc.MaxPayload())
 	l.dialer.learn(c.nc)
 	l.current.Store(c)
-	count := l.connects.Add(1)
+	l.metrics.attempts.WithLabelValues("connected").Inc()
 	l.state.Store(&State{Up: true, Since: time.Now()})
 	l.log.Info("connected to broker", "url", c.url, "server", c.nc.ConnectedServerName(),
-		"connects", count, "attempts", attempts)
+		"attempts", attempts)
 }
 
 // keep looks after a connection until it has ended, and returns why.
@@ -210,9 +206,9 @@ func (l *link) down(ctx context.Context, err error) {
 	if l.onDown != nil {
 		l.onDown()
 	}
-	count := l.disconnects.Add(1)
+	l.metrics.lost.Inc()
 	if ctx.Err() == nil {
-		l.log.Warn("connection to broker lost, connecting again", "disconnects", count, "err", err)
+		l.log.Warn("connection to broker lost, connecting again", "err", err)
 	}
 }
 
@@ -221,15 +217,12 @@ func (l *link) still(err error) {
 	l.state.Store(&State{Since: l.state.Load().Since, Trouble: troubleText(err)})
 }
 
-// failures returns how many attempts to connect have failed.
-func (l *link) failures() uint64 { return l.dialer.failed.Load() }
-
 // asyncError is called on the connection's callback goroutine. It takes no lock of the link.
 func (l *link) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if errors.Is(err, nats.ErrSlowConsumer) {
-		l.slow.Add(1)
+		l.metrics.slow.Inc()
 	} else {
-		l.refused.Add(1)
+		l.metrics.refused.Inc()
 		if l.denied.note(err) {
 			return
 		}

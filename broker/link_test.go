@@ -41,7 +41,7 @@ func TestStartUnreachable(t *testing.T) {
 	if _, err := a.Subscribe(a.Subjects().AllPresence(), func(m broker.Message) { heard <- m }); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "failed attempts are counted", func() bool { return a.Stats().FailedConnects > 0 })
+	eventually(t, "failed attempts are counted", func() bool { return a.Count("connect_attempts_total", "failed") > 0 })
 	server := natstest.At(t, address)
 	eventually(t, "connected", a.Connected)
 	b := natstest.Node(t, server, "b")
@@ -55,8 +55,9 @@ func TestStartUnreachable(t *testing.T) {
 	if m := <-heard; string(m.Body) != "here" {
 		t.Errorf("heard %q", m.Body)
 	}
-	if stats := a.Stats(); stats.Connects != 1 || stats.Disconnects != 0 || stats.Disconnected != 1 || stats.PublishError != 1 {
-		t.Errorf("stats: %+v", stats)
+	wantCounts(t, a, 1, 0, 1)
+	if got := a.Count("published_messages_total", "unsent"); got != 1 {
+		t.Errorf("%d messages unsent, want 1", got)
 	}
 }
 
@@ -139,9 +140,7 @@ func TestBrokerRestart(t *testing.T) {
 			t.Error("a request that had failed was sent later")
 		}
 	}
-	if stats := a.Stats(); stats.Connects != 2 || stats.Disconnects != 1 || stats.Disconnected != 6 {
-		t.Errorf("stats: %+v", stats)
-	}
+	wantCounts(t, a, 2, 1, 6)
 }
 
 // A broker that has stopped without closing its sockets (a stopped process, a cut cable) is noticed by the pings, and
@@ -276,7 +275,7 @@ func TestClose(t *testing.T) {
 		_, err := ask(within(t, patience), a, "b", "")
 		waiting <- err
 	}()
-	eventually(t, "a request waits", func() bool { return a.Stats().Waiting == 1 })
+	eventually(t, "a request waits", func() bool { return a.Count("waiting_requests") == 1 })
 	running, finish := make(chan struct{}), make(chan struct{})
 	_, err = a.Subscribe("slow", func(broker.Message) {
 		close(running)

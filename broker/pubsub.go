@@ -2,6 +2,7 @@ package broker
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/nats-io/nats.go"
 )
@@ -12,10 +13,10 @@ import (
 func (b *Broker) Publish(subject string, body []byte) error {
 	err := b.link.send(&nats.Msg{Subject: subject, Header: Header{}.wire(), Data: body})
 	if err != nil {
-		b.counts.publishError.Add(1)
+		b.metrics.published.WithLabelValues("unsent").Inc()
 		return fmt.Errorf("publish on %q: %w", subject, err)
 	}
-	b.counts.published.Add(1)
+	b.metrics.published.WithLabelValues("sent").Inc()
 	return nil
 }
 
@@ -54,8 +55,9 @@ type Subscription struct {
 }
 
 // Subscribe calls handle for each message on subject, which may hold NATS wildcards, one after the other, on a goroutine
-// of this subscription and its connection. What this node publishes itself comes too. When PendingMessages or
-// PendingBytes are waiting, because handle is slow, further ones are dropped and counted as SlowConsumer.
+// of this subscription and its connection. What this node publishes itself comes too. Messages of another Registry-Version
+// than ProtocolVersion, and those without any, are counted and do not come: they could mean something else. When
+// PendingMessages or PendingBytes are waiting, because handle is slow, further ones are dropped and counted.
 //
 // It may be called without a connection: the subscription holds from the next connect on. A broker that refuses it is no
 // error: see Denied. Errors are ErrClosed, and that of a subject that is none.
@@ -66,8 +68,9 @@ func (b *Broker) Subscribe(subject string, handle func(Message)) (*Subscription,
 			return
 		}
 		defer s.gate.leave()
-		b.counts.received.Add(1)
-		handle(newMessage(msg))
+		if m := newMessage(msg); b.speaks(m) {
+			handle(m)
+		}
 	}}
 	b.mu.Lock()
 	closed := b.closed
@@ -85,6 +88,29 @@ func (b *Broker) Subscribe(subject string, handle func(Message)) (*Subscription,
 	}
 	b.link.settle()
 	return s, nil
+}
+
+// speaks reports whether a message is of this node's protocol, and names each node of another one once.
+func (b *Broker) speaks(m Message) bool {
+	version := m.Get(HeaderVersion)
+	switch version {
+	case strconv.Itoa(ProtocolVersion):
+		b.metrics.heard.WithLabelValues("accepted").Inc()
+		return true
+	case "":
+		b.metrics.heard.WithLabelValues("foreign").Inc()
+		return false
+	}
+	b.metrics.heard.WithLabelValues("version").Inc()
+	from, ok := b.subjects.ParsePresence(m.Subject)
+	if !ok {
+		from = cut(m.Subject, maxErrorText)
+	}
+	if b.link.firstOf("version\x00" + from) {
+		b.log.Error("a node of another protocol version is no peer: run the same version on all nodes of a cluster, "+
+			"or give it another cluster name", "peer", from, "version", cut(version, maxVersionText), "want", strconv.Itoa(ProtocolVersion))
+	}
+	return false
 }
 
 // Unsubscribe ends the subscription: no callback starts after it. One that runs goes on; Broker.Close waits for it. It

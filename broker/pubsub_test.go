@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -47,11 +49,49 @@ func TestPublishSubscribe(t *testing.T) {
 	if len(heard) != 0 {
 		t.Errorf("heard %+v after Unsubscribe", <-heard)
 	}
-	if stats := a.Stats(); stats.Published != 4 {
-		t.Errorf("published %d, want 4", stats.Published)
+	if got := a.Count("published_messages_total", "sent"); got != 4 {
+		t.Errorf("published %d, want 4", got)
 	}
-	if stats := b.Stats(); stats.Received != 3 {
-		t.Errorf("received %d, want 3", stats.Received)
+	if got := b.Count("received_messages_total", "accepted"); got != 3 {
+		t.Errorf("received %d, want 3", got)
+	}
+}
+
+// A handler gets no message of another protocol version, and of each node that sends such one line in the log tells.
+func TestSubscribeVersions(t *testing.T) {
+	server := natstest.TCP(t)
+	var lines lockedBuffer
+	a := natstest.Start(t, broker.Options{
+		Node: "a", Access: broker.Access{Server: server}, Logger: slog.New(slog.NewTextHandler(&lines, nil)),
+	})
+	heard := make(chan string, 10)
+	if _, err := a.Subscribe(a.Subjects().AllPresence(), func(m broker.Message) { heard <- m.Subject }); err != nil {
+		t.Fatal(err)
+	}
+	nc := stranger(t, server)
+	for _, m := range []struct{ node, version string }{
+		{"b", "2"}, {"c", ""}, {"b", "2"}, {"ask", "2"}, {"ask", ""}, {"d", "x"}, {"e", "1"},
+	} {
+		msg := &nats.Msg{Subject: a.Subjects().Presence(m.node), Header: nats.Header{}}
+		if m.version != "" {
+			msg.Header.Set(broker.HeaderVersion, m.version)
+		}
+		if err := nc.PublishMsg(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-heard; got != a.Subjects().Presence("e") || len(heard) > 0 {
+		t.Errorf("heard %q first, want that of e alone", got)
+	}
+	for outcome, want := range map[string]int{"version": 4, "foreign": 2, "accepted": 1} {
+		if got := a.Count("received_messages_total", outcome); got != want {
+			t.Errorf("%d counted as %s, want %d", got, outcome, want)
+		}
+	}
+	for _, peer := range []string{"b", "d", a.Subjects().PresenceAsk()} {
+		if got := strings.Count(lines.String(), "peer="+peer+" "); got != 1 {
+			t.Errorf("%d lines on %s, want 1:\n%s", got, peer, lines.String())
+		}
 	}
 }
 
@@ -94,11 +134,7 @@ func TestBadSubjects(t *testing.T) {
 
 func TestMessageFailed(t *testing.T) {
 	server := natstest.TCP(t)
-	b := natstest.Node(t, server, "b")
-	heard := make(chan broker.Message, 1)
-	if _, err := b.Subscribe("x", func(m broker.Message) { heard <- m }); err != nil {
-		t.Fatal(err)
-	}
+	w := watch(t, broker.WatchOptions{Access: broker.Access{URLs: []string{natstest.URL(server)}}})
 	nc := stranger(t, server)
 	tests := []struct {
 		name   string
@@ -113,10 +149,10 @@ func TestMessageFailed(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if err := nc.PublishMsg(&nats.Msg{Subject: "x", Reply: "back", Header: test.header}); err != nil {
+			if err := nc.PublishMsg(&nats.Msg{Subject: "registry.test.reply.a.x", Reply: "back", Header: test.header}); err != nil {
 				t.Fatal(err)
 			}
-			m := <-heard
+			m := next(t, w)
 			got := m.Failed()
 			if (got == nil) != (test.want == nil) || got != nil && *got != *test.want {
 				t.Errorf("failed: %+v, want %+v", got, test.want)

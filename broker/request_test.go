@@ -53,12 +53,12 @@ func TestRequest(t *testing.T) {
 			if r.Received.Before(before) || r.Received.After(time.Now()) {
 				t.Errorf("received at %v, want after %v and before now", r.Received, before)
 			}
-			stats := a.Stats()
-			if stats.Requests != 1 || stats.Answered != 1 || stats.Waiting != 0 || stats.Connects != 1 {
-				t.Errorf("stats of the sender: %+v", stats)
+			if got := a.Count("requests_total", "answered"); got != 1 || a.Count("requests_total") != 1 {
+				t.Errorf("%d requests answered, want 1", got)
 			}
-			if stats := b.Stats(); stats.Served != 1 || stats.Responded != 1 {
-				t.Errorf("stats of the receiver: %+v", stats)
+			eventually(t, "the answer is counted", func() bool { return b.Count("answers_total", "responded") == 1 })
+			if got := b.Count("received_requests_total", "accepted"); got != 1 {
+				t.Errorf("%d requests received, want 1", got)
 			}
 		})
 	}
@@ -145,17 +145,17 @@ func TestRequestErrors(t *testing.T) {
 		timeout time.Duration
 		want    error
 		text    string
-		count   func(broker.Stats) uint64
+		outcome string
 	}{
-		{"answered with nothing", "b", "", patience, nil, "", func(s broker.Stats) uint64 { return s.Answered }},
-		{"malformed", "b", "400", patience, broker.ErrMalformed, "400 no json", func(s broker.Stats) uint64 { return s.Malformed }},
-		{"busy", "b", "503", patience, broker.ErrBusy, "503 lane full", func(s broker.Stats) uint64 { return s.Busy }},
-		{"other code", "b", "500", patience, broker.ErrRemote, "500 " + strings.Repeat("x", 512), func(s broker.Stats) uint64 { return s.Remote }},
-		{"no text", "b", "empty", patience, broker.ErrRemote, "500 no reason given", func(s broker.Stats) uint64 { return s.Remote }},
-		{"never answered", "b", "silence", 50 * time.Millisecond, broker.ErrTimeout, "", func(s broker.Stats) uint64 { return s.TimedOut }},
-		{"absent", "nobody", "", patience, broker.ErrAbsent, "", func(s broker.Stats) uint64 { return s.Absent }},
-		{"no time left", "b", "", -time.Second, broker.ErrTimeout, "", func(s broker.Stats) uint64 { return s.TimedOut }},
-		{"too large", "b", strings.Repeat("x", 1<<20), patience, broker.ErrTooLarge, "at most 1048576", func(s broker.Stats) uint64 { return s.TooLarge }},
+		{"answered with nothing", "b", "", patience, nil, "", "answered"},
+		{"malformed", "b", "400", patience, broker.ErrMalformed, "400 no json", "malformed"},
+		{"busy", "b", "503", patience, broker.ErrBusy, "503 lane full", "busy"},
+		{"other code", "b", "500", patience, broker.ErrRemote, "500 " + strings.Repeat("x", 512), "remote"},
+		{"no text", "b", "empty", patience, broker.ErrRemote, "500 no reason given", "remote"},
+		{"never answered", "b", "silence", 50 * time.Millisecond, broker.ErrTimeout, "", "timeout"},
+		{"absent", "nobody", "", patience, broker.ErrAbsent, "", "absent"},
+		{"no time left", "b", "", -time.Second, broker.ErrTimeout, "", "timeout"},
+		{"too large", "b", strings.Repeat("x", 1<<20), patience, broker.ErrTooLarge, "at most 1048576", "too_large"},
 	}
 	for i, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -169,9 +169,8 @@ func TestRequestErrors(t *testing.T) {
 			if !errors.Is(test.want, broker.ErrTimeout) && time.Since(start) > patience/2 {
 				t.Errorf("took %s", time.Since(start))
 			}
-			stats := a.Stats()
-			if got := test.count(stats); got != 1 || stats.Requests != 1 || stats.Waiting != 0 {
-				t.Errorf("counted %d of 1 in %+v", got, stats)
+			if got, all := a.Count("requests_total", test.outcome), a.Count("requests_total"); got != 1 || all != 1 || a.Count("waiting_requests") != 0 {
+				t.Errorf("%d of %d requests counted as %s, want 1 of 1", got, all, test.outcome)
 			}
 		})
 	}
@@ -189,13 +188,13 @@ func TestRequestCancelled(t *testing.T) {
 	})
 	_, err := ask(ctx, a, "b", "")
 	wantError(t, err, reason)
-	if stats := a.Stats(); stats.Cancelled != 1 || stats.Waiting != 0 {
-		t.Errorf("stats: %+v", stats)
+	if cancelled, waiting := a.Count("requests_total", "cancelled"), a.Count("waiting_requests"); cancelled != 1 || waiting != 0 {
+		t.Errorf("%d cancelled, %d waiting, want 1 and none", cancelled, waiting)
 	}
 	if err := (<-late).Respond(nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the late reply is counted", func() bool { return a.Stats().LateReplies == 1 })
+	eventually(t, "the late reply is counted", func() bool { return a.Count("ignored_replies_total", "late") == 1 })
 }
 
 func TestRequestBound(t *testing.T) {
@@ -221,8 +220,8 @@ func TestRequestBound(t *testing.T) {
 		}
 	}
 	asking.Wait()
-	if stats := a.Stats(); stats.TooMany != 1 || stats.Answered != 2 || stats.Waiting != 0 {
-		t.Errorf("stats: %+v", stats)
+	if many, answered := a.Count("requests_total", "too_many"), a.Count("requests_total", "answered"); many != 1 || answered != 2 {
+		t.Errorf("%d refused, %d answered, want 1 and 2", many, answered)
 	}
 }
 
@@ -259,7 +258,7 @@ func TestReplyVersions(t *testing.T) {
 		name    string
 		header  nats.Header
 		want    error
-		foreign uint64
+		foreign int
 	}{
 		{"ours", nats.Header{"Registry-Version": {"1"}}, nil, 0},
 		{"newer", nats.Header{"Registry-Version": {"2"}}, broker.ErrVersion, 0},
@@ -289,7 +288,7 @@ func TestReplyVersions(t *testing.T) {
 			}
 			_, err = ask(within(t, 300*time.Millisecond), a, "b", "")
 			wantError(t, err, test.want)
-			if got := a.Stats().ForeignReplies; got != test.foreign {
+			if got := a.Count("ignored_replies_total", "foreign"); got != test.foreign {
 				t.Errorf("foreign replies %d, want %d", got, test.foreign)
 			}
 		})
@@ -330,7 +329,7 @@ func TestForeignReplies(t *testing.T) {
 	b := natstest.Node(t, server, "b")
 	serve(t, b, func(r *broker.Request) {
 		// The stream's answer is there first.
-		eventually(t, "the stream has answered", func() bool { return fmt.Sprint(a.Stats().ForeignReplies) == string(r.Body) })
+		eventually(t, "the stream has answered", func() bool { return fmt.Sprint(a.Count("ignored_replies_total", "foreign")) == string(r.Body) })
 		echo(t)(r)
 	})
 	for i := 1; i <= 3; i++ {
@@ -339,8 +338,8 @@ func TestForeignReplies(t *testing.T) {
 			t.Errorf("reply %q, want the peer's own %q", reply, "a:"+body)
 		}
 	}
-	if stats := a.Stats(); stats.ForeignReplies != 3 || stats.Answered != 3 {
-		t.Errorf("stats: %+v", stats)
+	if foreign, answered := a.Count("ignored_replies_total", "foreign"), a.Count("requests_total", "answered"); foreign != 3 || answered != 3 {
+		t.Errorf("%d foreign replies, %d answered, want 3 of each", foreign, answered)
 	}
 	if got := strings.Count(lines.String(), "foreign_reply"); got != 1 || !strings.Contains(lines.String(), "stream=SPY") {
 		t.Errorf("%d lines name the foreign reply, want one that names the stream:\n%s", got, lines.String())

@@ -56,9 +56,7 @@ func TestConnectionEnds(t *testing.T) {
 			if got := <-heard; got != "after" {
 				t.Errorf("heard %q", got)
 			}
-			if stats := a.Stats(); stats.Connects != 2 || stats.Disconnects != 1 {
-				t.Errorf("stats: %+v", stats)
-			}
+			wantCounts(t, a, 2, 1, 1)
 		})
 	}
 }

@@ -129,7 +129,7 @@ func TestServerSecret(t *testing.T) {
 	}
 	// A wrong secret is no reason to give up: it may be put right.
 	wrong := natstest.Start(t, broker.Options{Node: "wrong", Access: broker.Access{URLs: []string{"nats://registryd:guess@" + server.Address()}}})
-	eventually(t, "it tries on", func() bool { return wrong.Stats().FailedConnects >= 3 })
+	eventually(t, "it tries on", func() bool { return wrong.Count("connect_attempts_total", "failed") >= 3 })
 	if wrong.Connected() {
 		t.Error("connected with a wrong secret")
 	}

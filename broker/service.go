@@ -139,7 +139,7 @@ func (s *Service) detach() error {
 
 // handle turns one message into a Request, or answers it itself.
 func (s *Service) handle(req micro.Request, parse func(string) (to, from string, ok bool), handler Handler) {
-	counts := &s.broker.counts
+	count := func(outcome string) { s.broker.metrics.received.WithLabelValues(outcome).Inc() }
 	headers := req.Headers()
 	r := &Request{
 		Batch:    headers.Get(HeaderBatch),
@@ -162,20 +162,20 @@ func (s *Service) handle(req micro.Request, parse func(string) (to, from string,
 	switch {
 	case !named || asker != r.From:
 		// An answer would go to somebody who did not ask, in this node's name, or to nobody.
-		counts.rejected.Add(1)
+		count("unanswerable")
 		if s.broker.link.firstOf("unanswerable\x00" + r.From) {
 			s.broker.log.Warn("request dropped, its reply subject is not its sender's",
 				"subject", cut(req.Subject(), maxErrorText), "reply", cut(r.reply, maxErrorText))
 		}
 	case fault != "":
-		counts.rejected.Add(1)
+		count("malformed")
 		r.Batch = cut(r.Batch, MaxHeader)
 		s.refuse(req, r, CodeMalformed, fault)
 	case !s.gate.enter():
-		counts.stopping.Add(1)
+		count("stopping")
 		s.refuse(req, r, CodeBusy, "the node is stopping")
 	default:
-		counts.served.Add(1)
+		count("accepted")
 		handler(r)
 		s.gate.leave()
 	}
@@ -185,7 +185,7 @@ func (s *Service) handle(req micro.Request, parse func(string) (to, from string,
 func (s *Service) refuse(req micro.Request, r *Request, code int, text string) {
 	header := micro.Headers(Header{Batch: r.Batch}.wire())
 	if err := req.Error(strconv.Itoa(code), text, nil, micro.WithHeaders(header)); err != nil {
-		s.broker.counts.respondError.Add(1)
+		s.broker.metrics.answers.WithLabelValues("unsent").Inc()
 	}
 }
 
@@ -241,7 +241,7 @@ type Request struct {
 // Respond answers with body. Errors are ErrTooLarge, after which a smaller answer or Fail may follow, ErrDisconnected and
 // ErrClosed, after which the sender asks again, and ErrAnswered.
 func (r *Request) Respond(body []byte) error {
-	return r.answer(&nats.Msg{Header: Header{Batch: r.Batch}.wire(), Data: body}, &r.broker.counts.responded)
+	return r.answer(&nats.Msg{Header: Header{Batch: r.Batch}.wire(), Data: body}, "responded")
 }
 
 // Fail answers with an error: CodeMalformed is not sent again, CodeBusy is, after a wait. Of text, at most 512 bytes
@@ -250,21 +250,20 @@ func (r *Request) Fail(code int, text string) error {
 	header := Header{Batch: r.Batch}.wire()
 	header[HeaderErrorCode] = []string{strconv.Itoa(code)}
 	header[HeaderError] = []string{oneLine(cut(text, maxErrorText))}
-	return r.answer(&nats.Msg{Header: header}, &r.broker.counts.failed)
+	return r.answer(&nats.Msg{Header: header}, "failed")
 }
 
-func (r *Request) answer(msg *nats.Msg, count *atomic.Uint64) error {
+func (r *Request) answer(msg *nats.Msg, outcome string) error {
 	if !r.answered.CompareAndSwap(false, true) {
 		return ErrAnswered
 	}
 	msg.Subject = r.reply
-	count.Add(1) // Before the sender can have it.
 	if err := r.broker.link.send(msg); err != nil {
-		count.Add(^uint64(0))
 		r.answered.Store(false)
-		r.broker.counts.respondError.Add(1)
+		r.broker.metrics.answers.WithLabelValues("unsent").Inc()
 		return fmt.Errorf("answer %q: %w", r.From, err)
 	}
+	r.broker.metrics.answers.WithLabelValues(outcome).Inc()
 	return nil
 }
 

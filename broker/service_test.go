@@ -128,7 +128,7 @@ func TestServeRefuses(t *testing.T) {
 			if got := reply.Header.Get("Registry-Version"); got != "1" {
 				t.Errorf("the refusal's version is %q, want 1", got)
 			}
-			if got := b.Stats().Rejected; got != uint64(i+1) {
+			if got := b.Count("received_requests_total", "malformed"); got != i+1 {
 				t.Errorf("rejected %d, want %d", got, i+1)
 			}
 		})
@@ -156,8 +156,8 @@ func TestServeRefuses(t *testing.T) {
 			}
 		}
 	}
-	want := uint64(len(tests) + 2*len(unanswerable))
-	eventually(t, "the unanswerable ones are counted", func() bool { return b.Stats().Rejected == want })
+	want := 2 * len(unanswerable)
+	eventually(t, "the unanswerable ones are counted", func() bool { return b.Count("received_requests_total", "unanswerable") == want })
 	if err := b.Publish("done", nil); err != nil { // Comes after all that b has said before.
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestTwoOfOneName(t *testing.T) {
 		defer mu.Unlock()
 		return got["first"] == requests && got["second"] == requests
 	})
-	eventually(t, "the second replies are counted late", func() bool { return a.Stats().LateReplies == requests })
+	eventually(t, "the second replies are counted late", func() bool { return a.Count("ignored_replies_total", "late") == requests })
 }
 
 func TestAnswerOnce(t *testing.T) {
@@ -219,8 +219,8 @@ func TestAnswerOnce(t *testing.T) {
 	}
 	wantError(t, <-again, broker.ErrAnswered)
 	wantError(t, <-again, broker.ErrAnswered)
-	if stats := b.Stats(); stats.Responded != 1 || stats.Failed != 0 {
-		t.Errorf("stats: %+v", stats)
+	if responded, failed := b.Count("answers_total", "responded"), b.Count("answers_total", "failed"); responded != 1 || failed != 0 {
+		t.Errorf("%d responded, %d failed, want 1 and none", responded, failed)
 	}
 }
 
@@ -271,8 +271,8 @@ func TestServiceStop(t *testing.T) {
 	wantError(t, <-second, broker.ErrBusy)
 	_, err = ask(within(t, patience), a, "b", "")
 	wantError(t, err, broker.ErrAbsent)
-	if stats := b.Stats(); stats.Served != 1 || stats.Stopping != 1 {
-		t.Errorf("stats: %+v", stats)
+	if accepted, stopping := b.Count("received_requests_total", "accepted"), b.Count("received_requests_total", "stopping"); accepted != 1 || stopping != 1 {
+		t.Errorf("%d accepted, %d refused, want 1 of each", accepted, stopping)
 	}
 
 	serve(t, b, echo(t)) // It may begin again.

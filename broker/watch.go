@@ -89,7 +89,7 @@ func Watch(ctx context.Context, options WatchOptions) (*Watcher, error) {
 		ended:  make(chan struct{}),
 	}
 	log := component(options.Logger, "broker")
-	w.link, err = connect(ctx, options.Access, log, nil, []interest{w}, nats.Name("registryd tail"))
+	w.link, err = connect(ctx, options.Access, log, newMetrics(), nil, []interest{w}, nats.Name("registryd tail"))
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func TestShortUnknownVersion(t *testing.T) {
 	n := l.addNode("n1", l.brokers, labOptions{})
 	n.start()
 	l.waitReady(n)
-	const rejected = "registryd_broker_rejected_total"
+	const rejected = `registryd_broker_received_requests_total{outcome="malformed"}`
 	for _, endpoint := range []string{"batch", "sync"} {
 		before := l.mustMetric(n, rejected)
 		status := request(t, s, fmt.Sprintf("registry.default.peer.n1.%s.newer", endpoint), "Registry-Version: 2", `{"replicationList":[]}`)

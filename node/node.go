@@ -139,7 +139,8 @@ func (n *Node) start(ctx context.Context) error {
 
 func (n *Node) startBroker(ctx context.Context) error {
 	opts := broker.Options{
-		Cluster: n.opts.Cluster, Node: n.opts.Name, Version: n.opts.Version, Access: n.opts.Broker, Logger: n.log,
+		Cluster: n.opts.Cluster, Node: n.opts.Name, Version: n.opts.Version, Access: n.opts.Broker,
+		Metrics: n.metrics, Logger: n.log,
 	}
 	if n.opts.Broker.Server == nil && len(n.opts.Broker.URLs) == 0 {
 		embedded := n.opts.Embedded
@@ -155,7 +156,7 @@ func (n *Node) startBroker(ctx context.Context) error {
 		return fmt.Errorf("broker: %w", err)
 	}
 	n.onStop("broker", n.broker.Close)
-	return n.metrics.Register(newBrokerMetrics(n.broker))
+	return nil
 }
 
 // build makes the parts that know the cluster. The registry comes first: with a
@@ -256,13 +257,14 @@ func (n *Node) startConsumer() error {
 		return fmt.Errorf("serve batches: %w", err)
 	}
 	n.onStop("service", service.Stop)
-	presences, err := n.newPresences()
-	if err != nil {
-		return err
-	}
+	subjects := n.broker.Subjects()
 	for subject, handle := range map[string]func(broker.Message){
-		presences.subjects.AllPresence(): presences.handle,
-		presences.subjects.PresenceAsk(): func(broker.Message) { n.cluster.HandleAsk() },
+		subjects.AllPresence(): func(m broker.Message) {
+			if from, ok := subjects.ParsePresence(m.Subject); ok { // Else somebody asks who is there.
+				n.link.hear(from, m.Body, n.cluster)
+			}
+		},
+		subjects.PresenceAsk(): func(broker.Message) { n.cluster.HandleAsk() },
 	} {
 		sub, err := n.broker.Subscribe(subject, handle)
 		if err != nil {

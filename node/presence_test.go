@@ -122,13 +122,13 @@ func publishRaw(tb testing.TB, server *broker.Server, subject, header, body stri
 // it asks for.
 func TestNodeOfAnotherVersion(t *testing.T) {
 	t.Parallel()
-	const metric = "registryd_broker_rejected_presence_total"
+	const metric = "registryd_broker_received_messages_total"
 	server := natstest.TCP(t)
 	log := &lines{}
 	n := start(t, node.Options{Name: "n1", Broker: broker.Access{Server: server}, Logger: log.logger()})
 	register(t, n, "a")
-	if got := scrape(t, n).value(metric, "reason", "version"); got != 0 {
-		t.Errorf("before: %s{reason=version} is %v, want 0", metric, got)
+	if got := scrape(t, n).value(metric, "outcome", "version"); got != 0 {
+		t.Errorf("before: %s{outcome=version} is %v, want 0", metric, got)
 	}
 
 	other := startNewer(t, server, "newer")
@@ -138,7 +138,7 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 		other.announce(t, version)
 	}
 	eventually(t, "its presence is counted", func() error {
-		if got := scrape(t, n).value(metric, "reason", "version"); got != times {
+		if got := scrape(t, n).value(metric, "outcome", "version"); got != times {
 			return fmt.Errorf("%v times, want %d", got, times)
 		}
 		return nil
@@ -172,7 +172,7 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 		if !ok || refusal.Code != broker.CodeMalformed || refusal.Text != `Registry-Version is "2", want 1` {
 			t.Errorf("request on %s: got %v, want %d and both versions", subject, err, broker.CodeMalformed)
 		}
-		if got, want := scrape(t, n).value("registryd_broker_rejected_total"), float64(i+1); got != want {
+		if got, want := scrape(t, n).value("registryd_broker_received_requests_total", "outcome", "malformed"), float64(i+1); got != want {
 			t.Errorf("after the request on %s: %v rejected, want %v", subject, got, want)
 		}
 	}
@@ -202,8 +202,8 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 	late := start(t, node.Options{Name: "n2", Broker: broker.Access{Server: server}})
 	allList(t, []testNode{late}, "a")
 	meet(t, n, late)
-	if got := scrape(t, late).value(metric, "reason", "version"); got < 1 {
-		t.Errorf("n2: %s{reason=version} is %v, want 1 at least", metric, got)
+	if got := scrape(t, late).value(metric, "outcome", "version"); got < 1 {
+		t.Errorf("n2: %s{outcome=version} is %v, want 1 at least", metric, got)
 	}
 	select {
 	case from := <-asked:
@@ -230,7 +230,7 @@ func TestForeignPresence(t *testing.T) {
 	n := start(t, node.Options{Name: "n1", Broker: broker.Access{Server: server}, Logger: log.logger()})
 	publishRaw(t, server, "registry."+natstest.Cluster+".presence.somebody", "", `{"node":"somebody"}`)
 	eventually(t, "it is counted", func() error {
-		if got := scrape(t, n).value("registryd_broker_rejected_presence_total", "reason", "foreign"); got != 1 {
+		if got := scrape(t, n).value("registryd_broker_received_messages_total", "outcome", "foreign"); got != 1 {
 			return fmt.Errorf("%v times", got)
 		}
 		return nil
@@ -239,7 +239,7 @@ func TestForeignPresence(t *testing.T) {
 	if peers, _ := m.find("registryd_cluster_peers"); peers != 0 {
 		t.Errorf("%v peers, want none", peers)
 	}
-	if got := m.value("registryd_broker_rejected_presence_total", "reason", "version"); got != 0 {
+	if got := m.value("registryd_broker_received_messages_total", "outcome", "version"); got != 0 {
 		t.Errorf("counted %v times as another version", got)
 	}
 	if told := log.with(t, "level", "ERROR"); len(told) != 0 {

@@ -45,7 +45,7 @@ func TestAbsentBroker(t *testing.T) {
 		})
 	}
 	for _, n := range nodes {
-		n.atLeast(t, 8, "registryd_broker_connect_failures_total") // It goes on trying.
+		n.atLeast(t, 8, "registryd_broker_connect_attempts_total", "outcome", "failed") // It goes on trying.
 		said(t, n.process, "broker unreachable")
 	}
 	s.start(t)

@@ -45,7 +45,7 @@ func TestStreamOverEverything(t *testing.T) {
 	}
 	list(t, nodes, ids...)
 	for _, n := range nodes {
-		n.atLeast(t, 1, "registryd_broker_foreign_replies_total")
+		n.atLeast(t, 1, "registryd_broker_ignored_replies_total", "reason", "foreign")
 		if got := n.err.with("a JetStream stream acknowledges our requests", "stream=HOARD"); len(got) != 1 {
 			t.Errorf("%s names the stream %d times, want once: %q", n.id, len(got), got)
 		}
@@ -125,7 +125,7 @@ func TestGarbage(t *testing.T) {
 		t.Fatal(err)
 	}
 	nodes[0].atLeast(t, float64(len(bodies)), "registryd_cluster_malformed_presence_total")
-	nodes[0].atLeast(t, 1, "registryd_broker_rejected_total")
+	nodes[0].atLeast(t, 1, "registryd_broker_received_requests_total", "outcome", "malformed")
 	nodes[1].register(t, "b")
 	nodes[0].register(t, "c")
 	list(t, nodes, "a", "b", "c")

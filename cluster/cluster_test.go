@@ -562,6 +562,30 @@ func TestShutdownCountsWhatItCannotSend(t *testing.T) {
 	})
 }
 
+// A peer that is absent for 4.5 s of the drain gets everything in the rest of it:
+// a node that stops does not take itself for one that stood still.
+func TestShutdownSendsUntilTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, n := three(t)
+		b.fail(refuse(func(_, to string) bool { return to == "n2" }, batcher.Absent))
+		for i := range 600 {
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+		}
+		back := time.AfterFunc(4500*time.Millisecond, func() { b.fail(nil) })
+		defer back.Stop()
+		n[0].close()
+		if a, _ := n[1].reg.Application("DEMO"); len(a.Instances) != 600 {
+			t.Errorf("n2 lists %d after the drain, want 600", len(a.Instances))
+		}
+		for _, p := range n[0].cluster.Peers() {
+			if got := p.Acceptor.Dropped[acceptor.Shutdown]; got != 0 {
+				t.Errorf("dropped to %s: %d, want none", p.Name, got)
+			}
+		}
+		n[0].checkLaw()
+	})
+}
+
 func TestShutdownDoesNotWaitForWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)

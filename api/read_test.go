@@ -1,13 +1,8 @@
 package api_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -201,100 +196,6 @@ func TestOverrides(t *testing.T) {
 	}
 }
 
-func twoPeers() *fakeNode {
-	return &fakeNode{now: ready, overview: api.Overview{
-		Node: "node-1", Cluster: "prod & <test>", Version: "1.2.3", URL: "http://node-1:8761/eureka/",
-		Started: time.Now().Add(-26*time.Hour - 5*time.Minute),
-		Peers: []api.PeerOverview{
-			{Name: "node-2", URL: "http://node-2:8761/eureka/", Status: "reachable", ProcessingOrder: 7, Oldest: .125, Lag: .25},
-			{Name: "node-3", URL: "http://node-3:8761/eureka/", Status: "unreachable"},
-		},
-	}}
-}
-
-func TestStatusPage(t *testing.T) {
-	n := newNode(t, api.Options{Node: twoPeers()})
-	w := n.want(t, 200, "GET", "/eureka/status", "", "Accept", jsonType)
-	var page struct {
-		GeneralStats, ApplicationStats map[string]string
-		IsHeathly                      bool
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil {
-		t.Fatalf("%q: %v", w.Body, err)
-	}
-	for name, want := range map[string]string{
-		"registered-replicas":  "http://node-2:8761/eureka/,http://node-3:8761/eureka/",
-		"available-replicas":   "http://node-2:8761/eureka/",
-		"unavailable-replicas": "http://node-3:8761/eureka/",
-	} {
-		if got := page.ApplicationStats[name]; got != want {
-			t.Errorf("%s: %q, want %q", name, got, want)
-		}
-	}
-	if got := page.GeneralStats["server-uptime"]; got != "1 day 02:05" {
-		t.Errorf("server-uptime %q", got)
-	}
-	if got := page.GeneralStats["environment"]; got != "prod & <test>" || !page.IsHeathly {
-		t.Errorf("environment %q, healthy %v", got, page.IsHeathly)
-	}
-	w = n.want(t, 200, "GET", "/eureka/v2/status/", "")
-	if w.Header().Get("Content-Type") != xmlType {
-		t.Errorf("Content-Type %q", w.Header().Get("Content-Type"))
-	}
-	got := parse(t, w.Body.Bytes(), false)
-	for _, want := range []string{"<com.netflix.eureka.util.StatusInfo>", "<string>prod & <test>", "<isHeathly>true", "<string>unavailable-replicas"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("XML lacks %q: %s", want, got)
-		}
-	}
-}
-
-func TestPage(t *testing.T) {
-	const evil = `<script>alert(1)</script>`
-	n := newNode(t, api.Options{Node: twoPeers(), Gatherer: prometheus.NewRegistry()})
-	n.put(t, "ORDERS", "orders-1", `"statusPageUrl":"http://h:8080/info"`)
-	n.put(t, "ORDERS", "x"+evil[:len(evil)-len("</script>")], `"statusPageUrl":"javascript:alert(1)"`)
-	n.want(t, 200, "PUT", orders1+"/status?value=OUT_OF_SERVICE", "")
-	w := n.want(t, 200, "GET", "/", "")
-	if got := w.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
-		t.Errorf("Content-Type %q", got)
-	}
-	body := w.Body.String()
-	for _, want := range []string{
-		"node-1", "prod &amp; &lt;test&gt;", "1.2.3", "node-2", "node-3", "unreachable", "250ms", "26h5m",
-		"orders-1", `href="http://h:8080/info"`, "OUT_OF_SERVICE (override)", "OUT_OF_SERVICE_1_UP_1_", `href="/metrics"`,
-	} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %q", want)
-		}
-	}
-	for _, bad := range []string{"<script", `href="javascript:`, "src="} {
-		if strings.Contains(body, bad) {
-			t.Errorf("the page has %q", bad)
-		}
-	}
-}
-
-func TestPageBound(t *testing.T) {
-	n := newNode(t, api.Options{})
-	for i := range 1001 {
-		id := "i-" + strconv.Itoa(i)
-		n.reg.Register(&eureka.InstanceInfo{
-			InstanceID: &id, HostName: "h", App: "APP-" + strconv.Itoa(i/500), IPAddr: "192.0.2.1", Status: eureka.StatusUp,
-			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 1,
-		}, false)
-	}
-	body := n.want(t, 200, "GET", "/", "").Body.String()
-	if got := strings.Count(body, "192.0.2.1"); got != 1000 {
-		t.Errorf("%d instances listed, want 1000", got)
-	}
-	for _, want := range []string{"Instances: 1001", "1 more are not listed here", "APP-2 (1)"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %q", want)
-		}
-	}
-}
-
 func TestHealthz(t *testing.T) {
 	n := newNode(t, api.Options{})
 	for _, path := range []string{"/healthz", "/healthz/"} {
@@ -360,107 +261,6 @@ func TestNewRefusesOptions(t *testing.T) {
 	}
 }
 
-func TestBatch(t *testing.T) {
-	cancel := `{"replicationList":[{"appName":"REP","id":"none","action":"Cancel"}]}`
-	many := `{"replicationList":[` + strings.Repeat(`{"appName":"A","id":"i","action":"Cancel"},`, eureka.DefaultMaxItems) + `{"appName":"A","id":"i","action":"Cancel"}]}`
-	for _, c := range []struct {
-		name, body string
-		headers    []string
-		code       int
-		want       string
-	}{
-		{"JSON", cancel, []string{"Content-Type", jsonType, "Accept", jsonType}, 200, `{"responseList":[{"statusCode":404}]}`},
-		{"unknown field", strings.Replace(cancel, `"id"`, `"registryd":{},"id"`, 1), []string{"Content-Type", jsonType, "Accept", jsonType}, 400, `{"error": "cannot parse request body"}`},
-		{"no list", "{}", []string{"Content-Type", jsonType}, 500, "replicationList is missing"},
-		{"empty list", `{"replicationList":[]}`, []string{"Content-Type", jsonType, "Accept", jsonType}, 200, `{"responseList":[]}`},
-		{"too many", many, []string{"Content-Type", jsonType}, 413, "replicationList: more than 10000 items"},
-		{"XML", "<a/>", []string{"Content-Type", xmlType}, 415, "content-type"},
-		{"no Content-Type", cancel, nil, 415, "content-type"},
-		{"HTML wanted", cancel, []string{"Content-Type", jsonType, "Accept", "text/html"}, 406, "not acceptable"},
-	} {
-		n := newNode(t, api.Options{})
-		w := n.want(t, c.code, "POST", "/eureka/peerreplication/batch/", c.body, c.headers...)
-		if got := w.Body.String(); !strings.Contains(got, c.want) {
-			t.Errorf("%s: body %q, want %q", c.name, got, c.want)
-		}
-	}
-	n := newNode(t, api.Options{MaxBatchBody: len(cancel)})
-	n.want(t, 200, "POST", "/eureka/peerreplication/batch", cancel, "Content-Type", jsonType)
-	n.want(t, 413, "POST", "/eureka/peerreplication/batch", cancel+" ", "Content-Type", jsonType)
-}
-
-// TestBatchConflict asks with an old heartbeat: a peer that doesn't ask for JSON
-// gets XML, with our copy inside.
-func TestBatchConflict(t *testing.T) {
-	n := newNode(t, api.Options{})
-	n.put(t, "REP", "rep-1", "")
-	old := `{"replicationList":[{"appName":"REP","id":"rep-1","action":"Heartbeat","lastDirtyTimestamp":1}]}`
-	w := n.want(t, 200, "POST", "/eureka/peerreplication/batch/", old, "Content-Type", jsonType)
-	got := parse(t, w.Body.Bytes(), false)
-	for _, want := range []string{"<statusCode>409", "<responseEntity class=instance>", "<instanceId>rep-1"} {
-		if !strings.Contains(got, want) {
-			t.Errorf("XML lacks %q: %s", want, got)
-		}
-	}
-	if strings.Contains(got, "<instance>") {
-		t.Errorf("the entity is wrapped twice: %s", got)
-	}
-}
-
-// TestBatchesHeld: beyond the bound a peer is told to wait.
-func TestBatchesHeld(t *testing.T) {
-	in, out := make(chan struct{}), make(chan struct{})
-	n := newNode(t, api.Options{MaxBatches: 1, Node: &fakeNode{now: ready, apply: func(eureka.ReplicationList) eureka.ReplicationListResponse {
-		in <- struct{}{}
-		<-out
-		return eureka.ReplicationListResponse{}
-	}}})
-	const body = `{"replicationList":[]}`
-	first := make(chan *httptest.ResponseRecorder)
-	go func() {
-		first <- n.ask(t, "POST", "/eureka/peerreplication/batch/", body, "Content-Type", jsonType)
-	}()
-	<-in
-	w := n.want(t, 503, "POST", "/eureka/peerreplication/batch/", body, "Content-Type", jsonType)
-	if w.Body.Len() > 0 {
-		t.Errorf("503 with body %q", w.Body)
-	}
-	close(out)
-	if w := <-first; w.Code != http.StatusOK {
-		t.Errorf("the batch that was held: status %d", w.Code)
-	}
-	go func() {
-		first <- n.ask(t, "POST", "/eureka/peerreplication/batch/", body, "Content-Type", jsonType)
-	}()
-	<-in // there is room again
-	<-first
-}
-
-// TestLastN: Spring's page of the last registrations and cancels.
-func TestLastN(t *testing.T) {
-	n := newNode(t, api.Options{})
-	for _, id := range []string{"first", "<second>"} {
-		n.reg.Register(&eureka.InstanceInfo{
-			InstanceID: &id, HostName: "h", App: "LAST", IPAddr: "192.0.2.1", Status: eureka.StatusUp,
-			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 1,
-		}, false)
-	}
-	n.reg.Cancel(registry.NewKey("LAST", "first"), false)
-	w := n.want(t, 200, "GET", "/lastn", "")
-	if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
-		t.Errorf("Content-Type %q, want HTML", got)
-	}
-	body := w.Body.String()
-	cancelled, registered, _ := strings.Cut(body, "Registered: 2")
-	if !strings.Contains(cancelled, "Cancelled or evicted: 1") || !strings.Contains(cancelled, "<td>first</td>") {
-		t.Errorf("cancelled: %s", cancelled)
-	}
-	second, first := strings.Index(registered, "&lt;second&gt;"), strings.Index(registered, "<td>first</td>")
-	if second < 0 || first < second {
-		t.Errorf("registered, want the second before the first, escaped: %s", registered)
-	}
-}
-
 // TestVary: an answer names the request headers that it depends on, whatever it
 // is, so that a cache between keeps apart what it should.
 func TestVary(t *testing.T) {
@@ -488,36 +288,5 @@ func TestVary(t *testing.T) {
 		if got := w.Header().Get("Vary"); got != c.want {
 			t.Errorf("%s %s: Vary %q, want %q", c.method, c.path, got, c.want)
 		}
-	}
-}
-
-// TestBase: a browser at the service URL, which the program prints, sees the page;
-// a client whose service URL lacks its end is told so, once a minute.
-func TestBase(t *testing.T) {
-	var lines bytes.Buffer
-	n := newNode(t, api.Options{Logger: slog.New(slog.NewTextHandler(&lines, nil))})
-	for path, want := range map[string]string{"/eureka": "/", "/eureka/": "/", "/eureka/v2": "/", "/eureka/v2/": "/"} {
-		w := n.want(t, 302, "GET", path, "", "Accept", "text/html,*/*;q=0.8")
-		at, err := url.Parse(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if to, err := at.Parse(w.Header().Get("Location")); err != nil || to.Path != want {
-			t.Errorf("%s: to %v, %v, want %s", path, to, err, want)
-		}
-		if w := n.want(t, 404, "GET", path, "", "Accept", jsonType); w.Body.Len() > 0 {
-			t.Errorf("%s: body %q", path, w.Body)
-		}
-	}
-	for range 3 {
-		if got := n.want(t, 404, "GET", "/apps/", "").Body.String(); !strings.Contains(got, "/eureka/apps") {
-			t.Errorf("body %q", got)
-		}
-		if w := n.want(t, 404, "POST", "/apps/ORDERS", ""); w.Body.Len() > 0 {
-			t.Errorf("body %q", w.Body)
-		}
-	}
-	if got := lines.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "path=/apps/") {
-		t.Errorf("logged: %q, want one line", got)
 	}
 }

@@ -10,19 +10,19 @@
 //	        check: nodes equal, what lives is listed, what ended is not
 //
 // Five minutes of faults are followed by four of quiet; then the promises of
-// CONVERGENCE.md must hold.
+// docs/convergence.md must hold.
 //
 //	make simulate SEEDS=100000          many seeds, and how many a second
 //	make simulate SEED=42               one seed, with all that happened
 //	make simulate RULE='no tombstones'  some seeds with that rule broken, SEED=3 one of them
 //
-// To see that the checks notice, each rule of CONVERGENCE.md can be broken by
+// To see that the checks notice, each rule of docs/convergence.md can be broken by
 // name, in the clusters that bring it out: some from outside, in what crosses
 // the bus or in what a node is wired to, the others in the registry's code, for
 // which these tests are built once more. An unknown name, as RULE=list, lists all.
 //
 // What is excused is counted by its reason, and printed: the kinds of faults that
-// CONVERGENCE.md says no such registry can help.
+// docs/convergence.md says no such registry can help.
 //
 // A seed decides all that happens to a message by the link and the time, whom a
 // node asks first, and how long a pipeline waits. What two goroutines do at one

@@ -12,7 +12,7 @@ import (
 	"github.com/registryd/registryd/internal/planted"
 )
 
-// rule is a rule of CONVERGENCE.md that is broken on purpose, from outside: in
+// rule is a rule of docs/convergence.md that is broken on purpose, from outside: in
 // what crosses the bus, in what a node is wired to, or by the clock.
 type rule uint8
 
@@ -62,7 +62,7 @@ func (b *broken) String() string {
 
 func (b *broken) plan(seed uint64) *plan { return newPlan(seed, max(b.skew, *skewFlag), b.much) }
 
-// brokenRules are all broken rules, in the order of CONVERGENCE.md's table.
+// brokenRules are all rules that are broken.
 // Where it takes a certain weather to notice one, there is more of that.
 func brokenRules() []broken {
 	return append(plantedRules(), []broken{

@@ -82,7 +82,7 @@ func (w *world) violate(format string, args ...any) {
 }
 
 // excuse notes that something was not as it should be, for a reason that
-// CONVERGENCE.md names under what it can't promise.
+// docs/convergence.md names under what it can't promise.
 func (w *world) excuse(reason string) {
 	w.logf("EXCUSED %s", reason)
 	w.mu.Lock()

@@ -53,9 +53,10 @@
 // # Incarnations
 //
 // Each start of a node has a UUIDv7, so their order is their age, as far as
-// clocks are right. An older incarnation does not replace a newer one that is
-// live, a goodbye counts only for the incarnation that said it, and an incarnation
-// that said goodbye stays away. What a node's predecessor said last may arrive
-// after the node's start: a name is taken only by a node that speaks twice, at
-// least 50 ms apart, and whose clock goes on meanwhile as ours does.
+// clocks are right. An incarnation does not replace another one that is live, and
+// an older one must show that it is live. A goodbye counts only for the incarnation
+// that said it, and that incarnation stays away. What a node's predecessor said
+// last may arrive after the node's start: a name is taken only by a node that
+// speaks twice, at least 50 ms apart, and whose clock goes on meanwhile as ours
+// does.
 package membership

@@ -33,9 +33,10 @@ type peer struct {
 	farSince time.Duration // since when, if far
 }
 
-// superseding is how long an incarnation must have been silent before an older
-// one that is heard again takes its place: it would have spoken once.
-const superseding = Interval * 3 / 2
+// replaceable is how long an incarnation must have been silent before another one
+// takes its place: it would have spoken once. A second node of a name that starts
+// by mistake, and ends, so changes nothing.
+const replaceable = Interval * 3 / 2
 
 // hearPeer takes the presence of another node.
 func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
@@ -50,6 +51,9 @@ func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 		}
 	case known.Presence.Incarnation != p.Incarnation:
 		if why := known.refuses(&p, at); why != "" {
+			if older(known.Presence.Incarnation, p.Incarnation) {
+				known.fresh = false // it may have ended: no source until it speaks again
+			}
 			*out = append(*out, Event{Kind: Ignored, Peer: p.Node, Presence: p, Text: why})
 			return
 		}
@@ -75,12 +79,10 @@ func (p *peer) refuses(said *Presence, at Moment) string {
 	switch {
 	case said.State == Leaving:
 		return "goodbye of another incarnation"
-	case older(p.Presence.Incarnation, said.Incarnation):
-		return ""
-	case !p.old.again(said, at):
+	case older(said.Incarnation, p.Presence.Incarnation) && !p.old.again(said, at):
 		return "older incarnation"
-	case p.Status == Reachable && at.Mono-p.Last <= superseding:
-		return "older incarnation, the newer one is there"
+	case p.Status == Reachable && at.Mono-p.Last <= replaceable:
+		return "another incarnation was there just now"
 	default:
 		return ""
 	}

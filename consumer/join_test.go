@@ -56,7 +56,7 @@ func greater(v int64) (less, more registry.Entry) {
 	return a, b
 }
 
-// The rules of CONVERGENCE.md, "On NATS": what the action carries is joined, the
+// The rules of docs/convergence.md, "On NATS": what the action carries is joined, the
 // rest decides the result.
 func TestJoin(t *testing.T) {
 	const (

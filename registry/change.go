@@ -28,9 +28,8 @@ const (
 	Cancelled                   // C: the record became a tombstone
 )
 
-// Merge returns the bits of a slot that held b when newer happened: the union,
-// but that a cancel replaces all before it and that a renewal adds nothing to
-// anything else (CONVERGENCE.md, slots).
+// Merge returns the bits of a slot that held b when newer happened: the union. A
+// cancel replaces all before it, and a renewal adds nothing to anything else.
 func (b Bits) Merge(newer Bits) Bits {
 	if newer&Cancelled != 0 {
 		return newer &^ Renewed
@@ -41,7 +40,7 @@ func (b Bits) Merge(newer Bits) Bits {
 	return Renewed
 }
 
-// String spells the bits as CONVERGENCE.md does: H, R, O, C.
+// String spells the bits by their letters: H, R, O, C.
 func (b Bits) String() string {
 	var s []byte
 	for i, c := range []byte("HROC") {
@@ -52,17 +51,18 @@ func (b Bits) String() string {
 	return string(s)
 }
 
-// Change tells what was done to one instance, and who did it.
+// Change is what was done to one instance, and whether a peer said so.
 type Change struct {
 	Key  Key
 	Bits Bits
-	// IsReplication is true for what a peer told us. It is never sent on: it
+	// IsReplication is true for what came from a peer. It is never sent on. It
 	// belongs to the request, not to the stored instance.
 	IsReplication bool
 }
 
-// Sink takes every change, but for the renewals that peers tell. Changed is called after the registry's lock is
-// released, from the goroutine that made the change, and must not block.
+// Sink takes every change, except renewals that came from peers. Changed is called
+// after the registry's lock is released, from the goroutine that made the change, and
+// must not block.
 type Sink interface {
 	Changed(Change)
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// The digest tells in a few bytes whether two registries hold the same. Keys
-// fall into leaves by the prefix of their hash; the sum of a leaf is the XOR of a
-// hash of each of its entries' versions, and the sum of a group, or of all, that
-// of the leaves below. So a change costs two XORs, and heartbeats and evictions
-// cost nothing: leases are no part of it.
+// The digest shows in a few bytes whether two registries hold the same. Keys fall into
+// leaves by the prefix of their hash. The sum of a leaf is the XOR of a hash of each of
+// its entries' versions. The sum of a group, and of all, is the XOR of the leaves below.
+// So a change costs two XORs, and heartbeats and evictions cost nothing, because leases
+// are no part of it. Retired entries are no part either.
 const (
 	DigestGroups = 64 // the first six bits of a key's hash
 	DigestLeaves = 64 // leaves of each group: the next six
@@ -44,8 +44,8 @@ func leafOf(key Key) uint16 {
 	return binary.BigEndian.Uint16(sum[:2]) >> 4
 }
 
-// versionSum is the hash64 of CONVERGENCE.md: of the key, and of the versions of
-// both parts with what settles equal ones.
+// versionSum returns the hash of an entry in the digest: of its key, and of the
+// versions of both parts with what settles equal ones.
 func versionSum(e *entry) uint64 {
 	var stack [512]byte
 	b := appendText(stack[:0], e.app.name)
@@ -177,8 +177,8 @@ func (r *Registry) AllVersions() iter.Seq[Versions] {
 	}
 }
 
-// Declinable says whether a peer may rightly refuse the entry: it is evicted
-// here, its lease has expired, or it is not known at all.
+// Declinable reports whether a peer may drop the entry: it is evicted here, its lease
+// has expired, or it is not known at all.
 func (r *Registry) Declinable(key Key) bool {
 	_, lease := r.clock()
 	r.mu.RLock()

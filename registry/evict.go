@@ -103,7 +103,7 @@ func (r *Registry) evict(t *tx, e *entry) {
 	e.evicted = true
 	r.refresh(t, eureka.Deleted)
 	r.cancelled.add(Event{Time: time.UnixMilli(t.wall), Key: e.key()})
-	r.stats.evictions.Add(1)
+	r.stats.evictions.Inc()
 }
 
 // lostFor is how long an evicted lease still counts as expected. Else each

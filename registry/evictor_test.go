@@ -305,7 +305,7 @@ func TestExpectedHoldsEachOnce(t *testing.T) {
 
 func TestPassLimitAndOrder(t *testing.T) {
 	for _, test := range []struct{ size, limit int }{
-		// size - int(size × 0.85), REFERENCE 5.5.
+		// size - int(size × 0.85).
 		{1, 1},
 		{3, 1},
 		{20, 3},
@@ -340,7 +340,7 @@ func TestPassLimitAndOrder(t *testing.T) {
 }
 
 // TestCompensation: what a pass comes late is not held against the leases, since
-// the clients could not renew while the process stood still (REFERENCE 5.5).
+// the clients could not renew while the process stood still .
 func TestCompensation(t *testing.T) {
 	const ms = time.Millisecond
 	for _, test := range []struct {
@@ -436,7 +436,7 @@ func TestNetflixLeaseOfPeers(t *testing.T) {
 }
 
 // TestExpiredInstanceIsNotFound: a single instance whose lease is up is 404 while
-// evictions are allowed, though lists have it until the next pass (REFERENCE 1.3).
+// evictions are allowed, though lists have it until the next pass.
 func TestExpiredInstanceIsNotFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, v := evicting(t, 1, registry.EvictorOptions{NoSelfPreservation: true}, registry.Options{})

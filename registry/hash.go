@@ -14,8 +14,8 @@ import (
 // computed by another program.
 
 // HashRecord returns the hash of a record's content: the first 8 bytes, big
-// endian, of SHA-256 over a length-prefixed encoding of what CONVERGENCE.md
-// lists. Version and liveness are no part of it; r.Hash is not read.
+// endian, of SHA-256 over a length-prefixed encoding of what docs/convergence.md
+// lists. Version and liveness are no part of it, and r.Hash is not read.
 func HashRecord(r *Record) uint64 {
 	var stack [2048]byte
 	b := appendRecord(stack[:0], r)

@@ -2,7 +2,8 @@ package registry
 
 import (
 	"bytes"
-	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -26,7 +27,7 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	t := tx{key: key, isReplication: true}
 	t.wall, t.lease = r.clock()
 	if outOfBounds(key, &in, t.wall) != nil {
-		r.stats.joinsRefused.Add(1)
+		r.stats.joinsRefused.Inc()
 		return Refused, Entry{}
 	}
 	var leaf uint16
@@ -37,14 +38,14 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	t.on(r.lookup(key))
 	out, ours, count := r.join(&t, &in, carried, leaf)
 	r.mu.Unlock()
-	count.Add(1)
+	count.Inc()
 	if t.bits != 0 {
 		r.sink.Changed(Change{Key: key, Bits: t.bits, IsReplication: true})
 	}
 	return out, ours
 }
 
-// parts is what nodes merge of an entry, but for the lease.
+// parts is what nodes merge of an entry, without the lease.
 type parts struct {
 	record   Record
 	override Override
@@ -63,21 +64,21 @@ func join(a, b parts) (out parts, record, override bool) {
 }
 
 // join is Join under the lock. It returns the counter of its outcome too.
-func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, Entry, *atomic.Uint64) {
+func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, Entry, prometheus.Counter) {
 	withRecord, withOverride := carried&Registered != 0, carried&(Registered|Overridden) != 0
 	renewed := t.lease - in.Age.Milliseconds()
 	switch {
 	case t.e == nil && !withRecord:
-		return NotFound, Entry{}, &r.stats.joinsNotFound
+		return NotFound, Entry{}, r.stats.joinsNotFound
 	case t.e == nil && r.declines(in, t.lease, renewed):
-		return OK, Entry{}, &r.stats.joinsDeclined
+		return OK, Entry{}, r.stats.joinsDeclined
 	case t.e == nil && r.entries >= r.room:
-		return Refused, Entry{}, &r.stats.joinsRefused
+		return Refused, Entry{}, r.stats.joinsRefused
 	case t.e == nil:
 		t.on(r.create(t.key, leaf))
 		t.e.evicted = in.Evicted && in.Record.Live
 	case withRecord && r.retiredTombstone(in, t.lease, renewed) && in.Record.After(&t.e.record):
-		return OK, Entry{}, &r.stats.joinsDeclined
+		return OK, Entry{}, r.stats.joinsDeclined
 	}
 	e := t.e
 	theirs := e.parts
@@ -96,8 +97,11 @@ func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, E
 		action = eureka.Added
 	}
 	e.longest = max(e.longest, r.longest(in))
-	if moved := e.renew(renewed); moved && !withOverride && e.record.Live && renewed-e.joinedAt >= interval(e.record.Info).Milliseconds()/2 {
-		e.renewedYet.Store(true) // less than that is the registration itself, longer on its way
+	if e.renew(renewed) && !withOverride && e.record.Live {
+		// A younger lease may be that of the registration itself, longer on its way.
+		if renewed-e.joinedAt >= interval(e.record.Info).Milliseconds()/2 {
+			e.renewedYet.Store(true)
+		}
 	}
 	if newRecord {
 		if in.Record.Live && !t.was {
@@ -113,9 +117,9 @@ func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, E
 		e.registered, e.serviceUp = t.wall, 0
 		action = eureka.Added
 	}
-	count := &r.stats.joinsSame
+	count := r.stats.joinsSame
 	if newRecord || newOverride || back {
-		count = &r.stats.joinsChanged
+		count = r.stats.joinsChanged
 		switch t.bits = carried & (Registered | Overridden); {
 		case !e.record.Live:
 			t.bits = Cancelled
@@ -156,11 +160,11 @@ func (r *Registry) refreshJoined(t *tx, action eureka.ActionType) {
 	r.refresh(t, action)
 }
 
-// declines says whether an entry that is unknown here is not worth taking: a
-// live one whose lease has run out would come back from a node that did not
-// evict it, a retired tombstone would be handed to and fro for ever. One that
-// its sender has evicted is taken, as evicted, until it is retired: readers don't
-// see it, and the digests of both nodes meet.
+// declines reports whether an entry that is unknown here is not worth taking. A live
+// one whose lease has run out would come back from a node that did not evict it. Two
+// nodes would hand a retired tombstone to each other without end. An entry that its
+// sender has evicted is taken as evicted until it is retired: readers don't see it, and
+// the digests of both nodes become equal.
 func (r *Registry) declines(in *Entry, lease, renewed int64) bool {
 	switch {
 	case in.Evicted:
@@ -171,7 +175,7 @@ func (r *Registry) declines(in *Entry, lease, renewed int64) bool {
 	return r.retiredTombstone(in, lease, renewed)
 }
 
-// retiredTombstone says whether in is a cancel that everybody may have forgotten.
+// retiredTombstone reports whether in is a cancel that every node may have forgotten.
 func (r *Registry) retiredTombstone(in *Entry, lease, renewed int64) bool {
 	return !in.Record.Live && retired(renewed, r.longest(in), lease)
 }

@@ -34,7 +34,7 @@ func randomEntry(rnd *rand.Rand) registry.Entry {
 	return e
 }
 
-// recordWins and overrideWins are CONVERGENCE.md's orders, written down again.
+// recordWins and overrideWins are docs/convergence.md's orders, written down again.
 func recordWins(a, b *registry.Record) bool {
 	switch {
 	case a.Version != b.Version:

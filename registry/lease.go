@@ -109,10 +109,13 @@ func (r *Registry) noteCapped(key Key, rec *Record) {
 	if rec.term() <= r.maxLease && rec.Info.LeaseInfo.RenewalIntervalInSecs <= int(maxInterval.Seconds()) {
 		return
 	}
-	r.stats.leasesCapped.Add(1)
+	r.stats.leasesCapped.Inc()
 	_, lease := r.clock()
-	if last := r.cappedAt.Load(); (last == 0 || lease-last >= cappedEvery.Milliseconds()) && r.cappedAt.CompareAndSwap(last, lease) {
-		r.log.Warn("lease is over a bound and counts as less", "component", "registry", "app", key.App, "instance", key.ID,
-			"duration", rec.Duration, "interval", seconds(rec.Info.LeaseInfo.RenewalIntervalInSecs), "counts_as", r.term(rec))
+	last := r.cappedAt.Load()
+	if last != 0 && lease-last < cappedEvery.Milliseconds() || !r.cappedAt.CompareAndSwap(last, lease) {
+		return
 	}
+	r.log.Warn("lease is over a bound and counts as less", "component", "registry",
+		"app", key.App, "instance", key.ID, "duration", rec.Duration,
+		"interval", seconds(rec.Info.LeaseInfo.RenewalIntervalInSecs), "counts_as", r.term(rec))
 }

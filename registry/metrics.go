@@ -1,86 +1,66 @@
 package registry
 
 import (
-	"sync/atomic"
+	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 // counters count what was asked of the registry, by outcome.
 type counters struct {
-	registers, registersKept, registersRefused                          atomic.Uint64
-	renewals, renewalsNotFound                                          atomic.Uint64
-	cancels, cancelsNotFound                                            atomic.Uint64
-	leasesCapped                                                        atomic.Uint64
-	overrides, evictions                                                atomic.Uint64
-	joinsChanged, joinsSame, joinsNotFound, joinsDeclined, joinsRefused atomic.Uint64
+	registers, registersKept, registersRefused, leasesCapped prometheus.Counter
+	renewals, renewalsNotFound                               prometheus.Counter
+	cancels, cancelsNotFound                                 prometheus.Counter
+	overrides, evictions                                     prometheus.Counter
+
+	joinsChanged, joinsSame, joinsNotFound, joinsDeclined, joinsRefused prometheus.Counter
 }
 
-// collector shows a Registry to Prometheus.
-type collector Registry
+const namespace = "registryd_registry_"
 
-type metric struct {
-	desc    *prometheus.Desc
-	kind    prometheus.ValueType
-	outcome []string // the label's value, if there is one
-	get     func(*Registry) float64
-}
-
-func (c *collector) metrics() []metric {
-	gauge := func(name, help string, get func(*Registry) int) metric {
-		return metric{
-			prometheus.NewDesc("registryd_registry_"+name, help, nil, nil), prometheus.GaugeValue, nil,
-			func(r *Registry) float64 { r.mu.RLock(); defer r.mu.RUnlock(); return float64(get(r)) },
+// newCounters makes the counters of r, and registers them and its gauges with reg,
+// if that isn't nil.
+func newCounters(r *Registry, reg prometheus.Registerer) (counters, error) {
+	var all []prometheus.Collector
+	gauge := func(name, help string, get func() int) {
+		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: namespace + name, Help: help}, func() float64 {
+			r.mu.RLock()
+			defer r.mu.RUnlock()
+			return float64(get())
+		}))
+	}
+	count := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: namespace + name, Help: help})
+		all = append(all, c)
+		return c
+	}
+	byOutcome := func(name, help string) func(outcome string) prometheus.Counter {
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: namespace + name, Help: help}, []string{"outcome"})
+		all = append(all, v)
+		return func(outcome string) prometheus.Counter { return v.WithLabelValues(outcome) }
+	}
+	gauge("instances", "Instances that readers see.", func() int { return r.present })
+	gauge("entries", "Entries, with tombstones and evicted ones.", func() int { return r.entries })
+	gauge("max_entries", "Bound of the entries.", func() int { return r.room })
+	registers := byOutcome("registers_total", "Registrations, by outcome: kept means that the stored one is newer.")
+	renewals := byOutcome("renewals_total", "Heartbeats of clients, by outcome.")
+	cancels := byOutcome("cancels_total", "Cancels of clients, by outcome.")
+	joins := byOutcome("joins_total", "Entries of peers, by outcome: declined means expired or retired, refused out of bounds.")
+	c := counters{
+		registers: registers("stored"), registersKept: registers("kept"), registersRefused: registers("refused"),
+		leasesCapped: count("capped_leases_total", "Registrations whose lease is over a bound and counts as less."),
+		renewals:     renewals("renewed"), renewalsNotFound: renewals("not_found"),
+		cancels: cancels("cancelled"), cancelsNotFound: cancels("not_found"),
+		overrides:    count("overrides_total", "Overrides set or removed."),
+		evictions:    count("evictions_total", "Instances evicted because their lease expired."),
+		joinsChanged: joins("changed"), joinsSame: joins("same"), joinsNotFound: joins("not_found"),
+		joinsDeclined: joins("declined"), joinsRefused: joins("refused"),
+	}
+	var errs []error
+	for _, collector := range all {
+		if reg != nil {
+			errs = append(errs, reg.Register(collector))
 		}
 	}
-	count := func(name, help string, of func(*counters) *atomic.Uint64, outcome ...string) metric {
-		var labels []string
-		if len(outcome) > 0 {
-			labels = []string{"outcome"}
-		}
-		return metric{
-			prometheus.NewDesc("registryd_registry_"+name, help, labels, nil), prometheus.CounterValue, outcome,
-			func(r *Registry) float64 { return float64(of(&r.stats).Load()) },
-		}
-	}
-	const (
-		registers = "Registrations asked of this node, by outcome: kept means that the stored one is newer."
-		renewals  = "Heartbeats asked of this node, by outcome."
-		cancels   = "Cancels asked of this node, by outcome."
-		joins     = "Entries of peers, by outcome: declined means expired or retired, refused means out of bounds."
-	)
-	return []metric{
-		gauge("instances", "Instances that readers see.", func(r *Registry) int { return r.present }),
-		gauge("entries", "Entries, with tombstones and evicted ones.", func(r *Registry) int { return r.entries }),
-		gauge("max_entries", "Bound of the entries.", func(r *Registry) int { return r.room }),
-		count("registers_total", registers, func(s *counters) *atomic.Uint64 { return &s.registers }, "stored"),
-		count("registers_total", registers, func(s *counters) *atomic.Uint64 { return &s.registersKept }, "kept"),
-		count("registers_total", registers, func(s *counters) *atomic.Uint64 { return &s.registersRefused }, "refused"),
-		count("renewals_total", renewals, func(s *counters) *atomic.Uint64 { return &s.renewals }, "renewed"),
-		count("renewals_total", renewals, func(s *counters) *atomic.Uint64 { return &s.renewalsNotFound }, "not_found"),
-		count("cancels_total", cancels, func(s *counters) *atomic.Uint64 { return &s.cancels }, "cancelled"),
-		count("cancels_total", cancels, func(s *counters) *atomic.Uint64 { return &s.cancelsNotFound }, "not_found"),
-		count("capped_leases_total", "Registrations whose lease is over a bound and counts as less.", func(s *counters) *atomic.Uint64 { return &s.leasesCapped }),
-		count("overrides_total", "Overrides set or removed.", func(s *counters) *atomic.Uint64 { return &s.overrides }),
-		count("evictions_total", "Instances evicted because their lease expired.", func(s *counters) *atomic.Uint64 { return &s.evictions }),
-		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsChanged }, "changed"),
-		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsSame }, "same"),
-		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsNotFound }, "not_found"),
-		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsDeclined }, "declined"),
-		count("joins_total", joins, func(s *counters) *atomic.Uint64 { return &s.joinsRefused }, "refused"),
-	}
-}
-
-// Describe implements prometheus.Collector.
-func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range c.metrics() {
-		ch <- m.desc
-	}
-}
-
-// Collect implements prometheus.Collector.
-func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	for _, m := range c.metrics() {
-		ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.get((*Registry)(c)), m.outcome...)
-	}
+	return c, errors.Join(errs...)
 }

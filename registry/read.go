@@ -34,7 +34,7 @@ func withRenewal(view *eureka.InstanceInfo, renewed int64) *eureka.InstanceInfo 
 }
 
 // Generation counts what readers can see. An answer made from a list read after
-// Generation returned n is right as long as it returns n, but for the renewal
+// Generation returned n is right as long as it returns n, except for the renewal
 // timestamps of leases.
 func (r *Registry) Generation() uint64 { return r.generation.Load() }
 
@@ -53,7 +53,7 @@ func (r *Registry) Instance(key Key) (*eureka.InstanceInfo, bool) {
 	return s.instance(), true
 }
 
-// isDue says whether the next pass may evict e.
+// isDue reports whether the next pass may evict e.
 func (r *Registry) isDue(e *entry) bool {
 	if !r.evicting.Load() {
 		return false
@@ -107,6 +107,16 @@ func newApplication(name string, all []seen) eureka.Application {
 	return out
 }
 
+func newApplications(version string, counts eureka.StatusCounts, names []string, lists [][]seen) eureka.Applications {
+	out := eureka.Applications{
+		Version: version, HashCode: counts.HashCode(), Applications: make([]eureka.Application, len(names)),
+	}
+	for i, name := range names {
+		out.Applications[i] = newApplication(name, lists[i])
+	}
+	return out
+}
+
 // Applications returns all that readers see, sorted by name and id, with the
 // hash code of just that.
 func (r *Registry) Applications() eureka.Applications {
@@ -118,11 +128,7 @@ func (r *Registry) Applications() eureka.Applications {
 	}
 	counts := r.counts
 	r.mu.RUnlock()
-	out := eureka.Applications{Version: appsVersion, HashCode: counts.HashCode(), Applications: make([]eureka.Application, len(names))}
-	for i, name := range names {
-		out.Applications[i] = newApplication(name, lists[i])
-	}
-	return out
+	return newApplications(appsVersion, counts, names, lists)
 }
 
 // Delta returns what changed within the retention, each instance once and in

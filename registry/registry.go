@@ -197,7 +197,7 @@ type entry struct {
 
 func (e *entry) key() Key { return Key{App: e.app.name, ID: e.id} }
 
-// isPresent says whether readers see the entry.
+// isPresent reports whether readers see the entry.
 func (e *entry) isPresent() bool { return e.record.Live && !e.evicted }
 
 // New returns an empty registry that counts as just started. It fails on an
@@ -212,20 +212,20 @@ func New(opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry: the clock says %v: not after 1970", start)
 	}
 	r := &Registry{
-		sink: opts.Sink, log: opts.Logger, compat: opts.LeaseCompat, now: opts.Now, retention: opts.DeltaRetention.Milliseconds(), maxLease: opts.MaxLease, room: opts.MaxInstances,
-		start: start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
+		sink: opts.Sink, log: opts.Logger, now: opts.Now,
+		compat: opts.LeaseCompat, maxLease: opts.MaxLease, room: opts.MaxInstances,
+		retention: opts.DeltaRetention.Milliseconds(),
+		start:     start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}
-	if opts.Metrics != nil {
-		if err := opts.Metrics.Register((*collector)(r)); err != nil {
-			return nil, fmt.Errorf("registry: %w", err)
-		}
+	if r.stats, err = newCounters(r, opts.Metrics); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
 	}
 	return r, nil
 }
 
-// clock returns both times of now in ms: the wall clock's, for versions and
-// what readers are told, and the leases'.
+// clock returns both times of now in ms: the wall clock's, for versions and what
+// readers see, and the leases'.
 func (r *Registry) clock() (wall, lease int64) {
 	now := r.now()
 	return now.UnixMilli(), r.startMs + now.Sub(r.start).Milliseconds()
@@ -337,7 +337,9 @@ func (r *Registry) list(e *entry, in bool) {
 		a.present = slices.Delete(a.present, i, i+1)
 		r.present--
 	}
-	j, listed := slices.BinarySearchFunc(r.sorted, a.name, func(x *application, name string) int { return strings.Compare(x.name, name) })
+	j, listed := slices.BinarySearchFunc(r.sorted, a.name, func(x *application, name string) int {
+		return strings.Compare(x.name, name)
+	})
 	switch {
 	case in && !listed:
 		r.sorted = slices.Insert(r.sorted, j, a)
@@ -349,7 +351,7 @@ func (r *Registry) list(e *entry, in bool) {
 // known returns the greatest version that e has seen.
 func (e *entry) known() int64 { return max(e.record.Version, e.override.Version) }
 
-// renew moves the lease to at, never back, and says whether it did.
+// renew moves the lease to at, never back, and reports whether it did.
 func (e *entry) renew(at int64) bool {
 	for {
 		old := e.renewed.Load()

@@ -6,8 +6,8 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// Record is what a client registered, R of CONVERGENCE.md. A dead one is the
-// tombstone that a cancel leaves: of the data only the lease's duration stays.
+// Record is what a client registered. A dead one is the tombstone that a cancel
+// leaves: of the data only the lease's duration stays.
 type Record struct {
 	Version int64 // ms; greater wins
 	Live    bool
@@ -23,7 +23,7 @@ type Record struct {
 	Hash      uint64        // of the content, see HashRecord
 }
 
-// After says whether r wins over o: by version, then live over dead, then hash.
+// After reports whether r wins over o: by version, then live over dead, then hash.
 func (r *Record) After(o *Record) bool {
 	if r.Version != o.Version {
 		return r.Version > o.Version
@@ -34,15 +34,15 @@ func (r *Record) After(o *Record) bool {
 	return r.Hash > o.Hash
 }
 
-// Override is O of CONVERGENCE.md: an override of the status, or what its
-// removal set the status to. The zero value is an instance that never had one.
+// Override is an override of the status, or what its removal set the status to. The
+// zero value is that of an instance that never had one.
 type Override struct {
 	Version int64 // ms; greater wins
 	Set     bool
 	Status  eureka.Status
 }
 
-// After says whether o wins over p: by version, then set over unset, then hash.
+// After reports whether o wins over p: by version, then set over unset, then hash.
 func (o *Override) After(p *Override) bool {
 	if o.Version != p.Version {
 		return o.Version > p.Version
@@ -72,8 +72,8 @@ type Entry struct {
 	// Longest is the greatest term that the lease ever had, 0 where that is
 	// the record's own.
 	Longest time.Duration
-	// Evicted, on its way into a Join, says that the node that made the copy has
-	// evicted the instance: one that doesn't know it takes it as evicted too.
+	// Evicted, on its way into a Join, means that the node that made the copy has
+	// evicted the instance. A node that doesn't know it takes it as evicted too.
 	Evicted bool
 }
 
@@ -90,7 +90,7 @@ func Visible(r *Record, o *Override) eureka.Status {
 	}
 }
 
-// served says whether a reported status may be overruled: Eureka believes any
+// served reports whether a reported status may be overruled: Eureka believes any
 // other as it is (DownOrStartingRule).
 func served(s eureka.Status) bool {
 	return s == eureka.StatusUp || s == eureka.StatusOutOfService

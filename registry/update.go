@@ -63,7 +63,7 @@ func (r *Registry) change(key Key, isReplication bool, f func(*tx) Outcome) Outc
 func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) Outcome {
 	key := NewKey(info.App, info.ID())
 	if !key.hasName() {
-		r.stats.registersRefused.Add(1)
+		r.stats.registersRefused.Inc()
 		return Refused
 	}
 	wall, _ := r.clock()
@@ -72,17 +72,17 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) Outco
 	out := r.change(key, isReplication, func(t *tx) Outcome { return r.register(t, rec, leaf, info.OverriddenStatus) })
 	switch out {
 	case OK:
-		r.stats.registers.Add(1)
+		r.stats.registers.Inc()
 		r.noteCapped(key, rec)
 	case Kept:
-		r.stats.registersKept.Add(1)
+		r.stats.registersKept.Inc()
 	default:
-		r.stats.registersRefused.Add(1)
+		r.stats.registersRefused.Inc()
 	}
 	return out
 }
 
-// newRecord returns what a registration stores, but for its version: a copy of the
+// newRecord returns what a registration stores, without its version: a copy of the
 // instance in its canonical form, with the status as reported, and hashed.
 func newRecord(key Key, info *eureka.InstanceInfo, wall int64) *Record {
 	own := *info
@@ -133,7 +133,7 @@ func (r *Registry) register(t *tx, rec *Record, leaf uint16, override eureka.Sta
 	}
 	rec.Version = e.next(t)
 	if unknown && t.isReplication {
-		// Nodes that a Java peer told the same thing give it the same version. It
+		// Nodes to which a Java peer sends the same give it the same version. It
 		// stays well below what peers take.
 		rec.Version = max(min(rec.LastDirty, t.wall+maxAhead.Milliseconds()/2), rec.Version)
 	}
@@ -181,13 +181,15 @@ func (e *entry) next(t *tx) int64 {
 // newer than what is stored and must register; in the last case the lease is
 // renewed all the same. Conflict, only with isReplication: the caller is older;
 // the instance returned is ours.
-func (r *Registry) Renew(key Key, lastDirty int64, overridden eureka.Status, isReplication bool) (Outcome, *eureka.InstanceInfo) {
+func (r *Registry) Renew(
+	key Key, lastDirty int64, overridden eureka.Status, isReplication bool,
+) (Outcome, *eureka.InstanceInfo) {
 	_, lease := r.clock()
 	r.mu.RLock()
 	e := r.lookupPresent(key)
 	if e == nil || e.visible == eureka.StatusUnknown {
 		r.mu.RUnlock()
-		r.stats.renewalsNotFound.Add(1)
+		r.stats.renewalsNotFound.Inc()
 		return NotFound, nil
 	}
 	e.renew(lease)
@@ -197,7 +199,7 @@ func (r *Registry) Renew(key Key, lastDirty int64, overridden eureka.Status, isR
 	if wasRetired {
 		r.recall(key, lease)
 	}
-	r.stats.renewals.Add(1)
+	r.stats.renewals.Inc()
 	r.sink.Changed(Change{Key: key, Bits: Renewed, IsReplication: isReplication})
 	switch {
 	case lastDirty == eureka.NoTimestamp || lastDirty == stored:
@@ -215,8 +217,8 @@ func (r *Registry) Renew(key Key, lastDirty int64, overridden eureka.Status, isR
 }
 
 // Cancel ends an instance and leaves its tombstone. NotFound if readers did not
-// see it: one that was evicted here is ended all the same, and the peers are
-// told.
+// see it: one that was evicted here is ended all the same, and the cancel goes to
+// the peers.
 func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 	cancelled := false
 	out := r.change(key, isReplication, func(t *tx) Outcome {
@@ -239,9 +241,9 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 		return OK
 	})
 	if cancelled {
-		r.stats.cancels.Add(1)
+		r.stats.cancels.Inc()
 	} else {
-		r.stats.cancelsNotFound.Add(1)
+		r.stats.cancelsNotFound.Inc()
 	}
 	return out
 }
@@ -267,7 +269,9 @@ func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty
 
 // changeOverride renews the lease of an instance, and stores the override that
 // next makes of it where that says so.
-func (r *Registry) changeOverride(key Key, lastDirty int64, isReplication bool, next func(*tx) (Override, bool)) Outcome {
+func (r *Registry) changeOverride(
+	key Key, lastDirty int64, isReplication bool, next func(*tx) (Override, bool),
+) Outcome {
 	return r.change(key, isReplication, func(t *tx) Outcome {
 		if !t.was {
 			return NotFound
@@ -297,7 +301,7 @@ func (r *Registry) adoptOverride(key Key, status eureka.Status) {
 			e.record.Version, e.record.Base = e.override.Version+1, base
 			e.record.Hash = HashRecord(&e.record)
 			t.bits = Registered | Overridden
-			r.stats.overrides.Add(1)
+			r.stats.overrides.Inc()
 			r.refresh(t, eureka.Modified)
 			return OK
 		}
@@ -319,7 +323,7 @@ func (r *Registry) setOverride(t *tx, o Override, lastDirty int64) {
 	}
 	o.Version = e.next(t)
 	e.override = o
-	r.stats.overrides.Add(1)
+	r.stats.overrides.Inc()
 	r.refresh(t, eureka.Modified)
 }
 

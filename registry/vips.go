@@ -38,11 +38,7 @@ func (r *Registry) byAddress(vip string, of func(*eureka.InstanceInfo) *string) 
 		}
 	}
 	r.mu.RUnlock()
-	out := eureka.Applications{Version: vipsVersion, HashCode: counts.HashCode(), Applications: make([]eureka.Application, len(names))}
-	for i, name := range names {
-		out.Applications[i] = newApplication(name, lists[i])
-	}
-	return out
+	return newApplications(vipsVersion, counts, names, lists)
 }
 
 // hasAddress reports whether name is in a list that is separated by commas.

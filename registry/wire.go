@@ -15,7 +15,7 @@ const (
 	// maxDuration is the longest duration that a client can register: 68 years.
 	maxDuration = math.MaxInt32 * time.Second
 	// maxAge is the age at which the longest lease is retired: 136 years. A
-	// greater one says no more, and is told as this.
+	// greater one says no more, and travels as this.
 	maxAge = 2*maxDuration + retirement + time.Millisecond
 )
 
@@ -39,7 +39,8 @@ func (e *Entry) Item(key Key, wait time.Duration) eureka.Item {
 		Status: Visible(&e.Record, &e.Override), InstanceInfo: e.Record.Info, State: e.State(wait),
 	}
 	if !e.Record.Live {
-		item.Action, item.LastDirtyTimestamp, item.Status, item.InstanceInfo = eureka.ActionCancel, eureka.NoTimestamp, "", nil
+		item.Action, item.LastDirtyTimestamp = eureka.ActionCancel, eureka.NoTimestamp
+		item.Status, item.InstanceInfo = "", nil
 	}
 	return item
 }
@@ -65,7 +66,8 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 	if !ok {
 		return Entry{}, fmt.Errorf("registryd.base: %.40q is no status", st.Base)
 	}
-	if _, ok := eureka.ParseStatus(string(st.OverrideStatus)); !ok && (st.OverrideStatus != "" || st.OverrideVersion != 0) {
+	_, ok = eureka.ParseStatus(string(st.OverrideStatus))
+	if !ok && (st.OverrideStatus != "" || st.OverrideVersion != 0) {
 		return Entry{}, fmt.Errorf("registryd.os: %.40q is no status", st.OverrideStatus)
 	}
 	e := Entry{

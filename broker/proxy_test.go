@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -13,7 +14,7 @@ import (
 type proxy struct {
 	listener net.Listener
 	target   string
-	delay    time.Duration // Of each chunk; set before the first connection.
+	delay    atomic.Int64 // Of each chunk, a time.Duration.
 	wg       sync.WaitGroup
 
 	mu    sync.Mutex
@@ -76,7 +77,7 @@ func (p *proxy) copy(to io.WriteCloser, from io.Reader) {
 		}
 		p.mu.Unlock()
 		if n > 0 {
-			time.Sleep(p.delay)
+			time.Sleep(time.Duration(p.delay.Load()))
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}

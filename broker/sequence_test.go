@@ -34,6 +34,8 @@ func TestConnectionEnds(t *testing.T) {
 				echo(t)(r)
 			})
 			serve(t, a, echo(t))
+			tailed := newProxy(t, server.Address())
+			w := watch(t, broker.WatchOptions{Access: broker.Access{URLs: []string{tailed.address()}}, Node: "a"})
 			heard := make(chan string, 10)
 			if _, err := a.Subscribe("x", func(m broker.Message) { heard <- string(m.Body) }); err != nil {
 				t.Fatal(err)
@@ -48,7 +50,11 @@ func TestConnectionEnds(t *testing.T) {
 			proxy.inject("-ERR '" + text + "'\r\n")
 			wantError(t, <-waiting, broker.ErrDisconnected)
 			eventually(t, "connected again", a.Connected)
+			tailed.inject("-ERR '" + text + "'\r\n")
+			eventually(t, "the watcher is disconnected", func() bool { return !w.Stats().Connected })
+			eventually(t, "the watcher is connected again", func() bool { return w.Stats().Connected })
 			mustAsk(t, a, "b", "after")
+			eventually(t, "the watcher sees what follows", func() bool { return string(next(t, w).Body) == "after" })
 			mustAsk(t, b, "a", "after")
 			if err := b.Publish("x", []byte("after")); err != nil {
 				t.Fatal(err)
@@ -72,7 +78,7 @@ func TestFarBroker(t *testing.T) {
 	}
 	t.Cleanup(server.Shutdown)
 	proxy := newProxy(t, server.Address())
-	proxy.delay = 300 * time.Millisecond // Each way; the dial itself takes no time.
+	proxy.delay.Store(int64(300 * time.Millisecond)) // Each way; the dial itself takes no time.
 	a := natstest.Start(t, broker.Options{Node: "a", Access: broker.Access{URLs: []string{"tls://" + proxy.address()}, TLS: files}})
 	eventually(t, "connected", a.Connected)
 }

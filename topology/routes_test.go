@@ -166,3 +166,35 @@ func TestFirstOfRoutes(t *testing.T) {
 		n.state(t, 200, "ready")
 	}
 }
+
+// TestRoutesTLS joins two nodes by routes over TLS. A third that knows the secret
+// and has no certificate of their CA stays outside. tail has a secret of its own.
+func TestRoutesTLS(t *testing.T) {
+	t.Parallel()
+	ours, theirs := newAuthority(t), newAuthority(t)
+	secretFile, tailFile := file(t, "secret", secret), file(t, "tail", "look")
+	routes := []string{freeAddress(t), freeAddress(t)}
+	start := func(id, route string, ca authority) routed {
+		own := ca.issue(t, id)
+		n := spawnRouted(t, id, route, routes, secretFile, "--start-wait", "3s", "--tail-secret-file", tailFile,
+			"--embedded-tls-ca", ca.file, "--embedded-tls-cert", own.cert, "--embedded-tls-key", own.key)
+		n.serves(t)
+		return n
+	}
+	nodes := []routed{start("n1", routes[0], ours), start("n2", routes[1], ours)}
+	meet(t, plain(nodes...)...)
+	client := ours.issue(t, "tail")
+	tail := startTail(t, "--nats", "tls://any:look@"+nodes[0].broker,
+		"--nats-tls-ca", ours.file, "--nats-tls-cert", client.cert, "--nats-tls-key", client.key)
+	listening(t, tail, plain(nodes...)...)
+	stranger := start("stranger", freeAddress(t), theirs)
+	stranger.state(t, 200, "degraded: no route to another broker")
+	stranger.register(t, "theirs")
+	nodes[1].register(t, "ours")
+	list(t, plain(nodes...), "ours")
+	list(t, []*node{stranger.node}, "theirs")
+	seen(t, tail, "ours", "n2>n1")
+	if got := stranger.now(t, "registryd_cluster_peers"); got != 0 {
+		t.Errorf("the stranger knows %v peers", got)
+	}
+}

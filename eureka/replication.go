@@ -16,13 +16,13 @@ const (
 // versions of both parts of an instance, and its lease as an age. Java never
 // sees it; over HTTP it is an unknown field and refused.
 type State struct {
-	RecordVersion   int64  // "rv": ms, R.v
-	Live            bool   // "live": R.live
-	Base            Status // "base": R.base
-	RecordHash      uint64 // "rh": R.hash, written as 16 hexadecimal digits
-	OverrideVersion int64  // "ov": ms, O.v
-	OverrideSet     bool   // "set": O.set
-	OverrideStatus  Status // "os": O.status
+	RecordVersion   int64  // "rv": ms, of the record
+	Live            bool   // "live": of the record
+	Base            Status // "base": the status accepted from the client
+	RecordHash      uint64 // "rh": of the record, written as 16 hexadecimal digits
+	OverrideVersion int64  // "ov": ms, of the override
+	OverrideSet     bool   // "set": of the override
+	OverrideStatus  Status // "os": of the override
 	Duration        int64  // "dur": ms, the lease's duration
 	Age             int64  // "age": ms since the lease was renewed, when these bytes were made
 	Term            int64  // "term": ms, the greatest term that the lease ever had; 0, and left out, where that is the record's own

@@ -128,6 +128,11 @@ func answerFormat(w http.ResponseWriter, r *http.Request) (f eureka.Format, ok b
 	return negotiate(r.Header)
 }
 
+// notAcceptable refuses a request for its Accept header.
+func notAcceptable(w http.ResponseWriter) int {
+	return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+}
+
 // negotiateList chooses the form of a list. It is JSON if the Accept header
 // contains the text json and accepts JSON, else XML. This rule is Eureka's
 // (ApplicationsResource), which looks for the text alone and may label JSON as

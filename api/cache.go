@@ -52,7 +52,9 @@ type listAnswer struct {
 // cacheMetrics count the answers found in a cache, and those rendered for it.
 type cacheMetrics struct{ hits, misses prometheus.Counter }
 
-func newListCache(generation func() uint64, collect func() eureka.Applications, maxAge time.Duration, m cacheMetrics) *listCache {
+func newListCache(
+	generation func() uint64, collect func() eureka.Applications, maxAge time.Duration, m cacheMetrics,
+) *listCache {
 	return &listCache{generation: generation, collect: collect, maxAge: maxAge, hits: m.hits, misses: m.misses}
 }
 

@@ -254,7 +254,7 @@ func (h *Handler) instance(w http.ResponseWriter, r *http.Request, i *eureka.Ins
 	f, acceptable := answerFormat(w, r)
 	switch {
 	case !acceptable:
-		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+		return notAcceptable(w)
 	case !ok:
 		return empty(w, http.StatusNotFound)
 	}

@@ -16,7 +16,7 @@ func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eurek
 	now := h.opts.Node.Readiness()
 	switch {
 	case !acceptable:
-		return form, text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+		return form, notAcceptable(w)
 	case !now.Reads || now.Empty:
 		return form, empty(w, http.StatusForbidden)
 	}

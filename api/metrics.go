@@ -104,7 +104,9 @@ func newMetrics(sending *budget) *metrics {
 
 func (m *metrics) register(r prometheus.Registerer) error {
 	var errs []error
-	for _, c := range []prometheus.Collector{m.inFlight, m.requests, m.duration, m.refused, m.caches, m.browsers, m.sending, m.refusedLists} {
+	for _, c := range []prometheus.Collector{
+		m.inFlight, m.requests, m.duration, m.refused, m.caches, m.browsers, m.sending, m.refusedLists,
+	} {
 		if err := r.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("metrics: %w", err))
 		}
@@ -114,7 +116,8 @@ func (m *metrics) register(r prometheus.Registerer) error {
 
 // cache returns the counters of one list's cache.
 func (m *metrics) cache(op operation) cacheMetrics {
-	return cacheMetrics{hits: m.caches.WithLabelValues(op.String(), "hit"), misses: m.caches.WithLabelValues(op.String(), "miss")}
+	of := func(result string) prometheus.Counter { return m.caches.WithLabelValues(op.String(), result) }
+	return cacheMetrics{hits: of("hit"), misses: of("miss")}
 }
 
 func (m *metrics) rejected(why rejection) { m.reasons[why].Inc() }

@@ -107,7 +107,8 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	return o, errors.Join(
 		missing,
-		atLeastOne("max body", o.MaxBody), atLeastOne("max batch body", o.MaxBatchBody), atLeastOne("max batches", o.MaxBatches),
+		atLeastOne("max body", o.MaxBody), atLeastOne("max batch body", o.MaxBatchBody),
+		atLeastOne("max batches", o.MaxBatches),
 		atLeastOne("max list bytes", o.MaxListBytes), notNegative("max age", o.MaxAge),
 	)
 }

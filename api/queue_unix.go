@@ -22,7 +22,8 @@ func acceptQueueEmpty(l net.Listener, _ bool) bool {
 	var waiting int
 	var failed error // interrupted: the next look tells
 	err = raw.Control(func(fd uintptr) {
-		waiting, failed = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0) //nolint:gosec // A descriptor is an int.
+		listener := unix.PollFd{Fd: int32(fd), Events: unix.POLLIN} //nolint:gosec // A descriptor is an int.
+		waiting, failed = unix.Poll([]unix.PollFd{listener}, 0)
 	})
 	return err != nil || failed == nil && waiting == 0
 }

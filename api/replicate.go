@@ -20,7 +20,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	}
 	answer, ok := answerFormat(w, r)
 	if !ok {
-		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+		return notAcceptable(w)
 	}
 	if !h.takesBatches() {
 		return empty(w, http.StatusServiceUnavailable)
@@ -43,7 +43,8 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 		return text(w, http.StatusInternalServerError, err.Error())
 	case errors.Is(err, eureka.ErrTooManyItems):
 		h.metrics.rejected(tooLarge)
-		return text(w, http.StatusRequestEntityTooLarge, "replicationList: more than "+strconv.Itoa(eureka.DefaultMaxItems)+" items")
+		return text(w, http.StatusRequestEntityTooLarge,
+			"replicationList: more than "+strconv.Itoa(eureka.DefaultMaxItems)+" items")
 	case err != nil:
 		return h.unparsable(w, f)
 	}

@@ -21,7 +21,7 @@ type stat struct{ name, value string }
 func (h *Handler) status(w http.ResponseWriter, r *http.Request) int {
 	f, ok := answerFormat(w, r)
 	if !ok {
-		return text(w, http.StatusNotAcceptable, "not acceptable: application/xml and application/json are served")
+		return notAcceptable(w)
 	}
 	node := h.opts.Node.Overview()
 	var memory runtime.MemStats

@@ -201,7 +201,8 @@ func (h *Handler) overBound(info *eureka.InstanceInfo, body int) (bound int, ove
 func (h *Handler) tooLarge(w http.ResponseWriter, bound int) int {
 	h.metrics.rejected(tooLarge)
 	return text(w, http.StatusRequestEntityTooLarge,
-		fmt.Sprintf("instance: larger than %d bytes as a task, which is what a batch holds with this broker's max payload", bound))
+		fmt.Sprintf("instance: larger than %d bytes as a task, which is what a batch holds "+
+			"with this broker's max payload", bound))
 }
 
 // mergedSize returns the bytes of all keys and values after a merge.

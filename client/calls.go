@@ -127,7 +127,9 @@ func (c *Client) Instance(ctx context.Context, app, id string) (*eureka.Instance
 }
 
 // get makes a call that reads, and decodes its answer.
-func get[T any](ctx context.Context, c *Client, what string, r call, decode func(eureka.Format, []byte) (T, error)) (T, error) {
+func get[T any](
+	ctx context.Context, c *Client, what string, r call, decode func(eureka.Format, []byte) (T, error),
+) (T, error) {
 	r.method, r.want, r.read = http.MethodGet, http.StatusOK, true
 	var none T
 	body, err := c.do(ctx, what, r)

@@ -69,41 +69,47 @@ type Client struct {
 	current atomic.Int64 // index of the server that answered last
 }
 
+// withDefaults returns the options in full, and the service URLs parsed, or all that
+// is wrong with them.
+func (o Options) withDefaults() (Options, []*url.URL, error) {
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	o.ConnectTimeout = cmp.Or(o.ConnectTimeout, DefaultConnectTimeout)
+	o.MaxBody = cmp.Or(o.MaxBody, DefaultMaxBody)
+	var errs []error
+	if len(o.URLs) == 0 {
+		errs = append(errs, errors.New("client: URLs is empty, want a service URL as http://host:8761/eureka/"))
+	}
+	servers := make([]*url.URL, len(o.URLs))
+	for i, text := range o.URLs {
+		var err error
+		if servers[i], err = serviceURL(text); err != nil {
+			errs = append(errs, fmt.Errorf("client: URLs[%d]: %w", i, err))
+		}
+	}
+	if o.MaxBody < 0 {
+		errs = append(errs, fmt.Errorf("client: MaxBody is %d, want more than 0", o.MaxBody))
+	}
+	return o, servers, errors.Join(append(errs, positive("Timeout", o.Timeout), positive("ConnectTimeout", o.ConnectTimeout))...)
+}
+
+func positive(name string, d time.Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("client: %s is %v, want more than 0", name, d)
+	}
+	return nil
+}
+
 // New returns a Client. It makes no request. An error names each option that
 // is missing or out of bounds.
 func New(opts Options) (*Client, error) {
-	c := &Client{
-		http:    opts.HTTPClient,
-		timeout: cmp.Or(opts.Timeout, DefaultTimeout),
-		maxBody: cmp.Or(opts.MaxBody, DefaultMaxBody),
-	}
-	connect := cmp.Or(opts.ConnectTimeout, DefaultConnectTimeout)
-	var errs []error
-	if len(opts.URLs) == 0 {
-		errs = append(errs, errors.New("client: URLs is empty, want a service URL as http://host:8761/eureka/"))
-	}
-	for i, text := range opts.URLs {
-		u, err := serviceURL(text)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("client: URLs[%d]: %w", i, err))
-		}
-		c.servers = append(c.servers, u)
-	}
-	if c.timeout < 0 {
-		errs = append(errs, fmt.Errorf("client: Timeout is %v, want more than 0", c.timeout))
-	}
-	if connect < 0 {
-		errs = append(errs, fmt.Errorf("client: ConnectTimeout is %v, want more than 0", connect))
-	}
-	if c.maxBody < 0 {
-		errs = append(errs, fmt.Errorf("client: MaxBody is %d, want more than 0", c.maxBody))
-	}
-	if err := errors.Join(errs...); err != nil {
+	opts, servers, err := opts.withDefaults()
+	if err != nil {
 		return nil, err
 	}
+	c := &Client{servers: servers, http: opts.HTTPClient, timeout: opts.Timeout, maxBody: opts.MaxBody}
 	if c.http == nil {
 		c.own = true
-		c.http = newHTTPClient(connect)
+		c.http = newHTTPClient(opts.ConnectTimeout)
 	}
 	return c, nil
 }

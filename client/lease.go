@@ -44,6 +44,17 @@ type LeaseOptions struct {
 	Logger *slog.Logger
 }
 
+// withDefaults returns the options in full, or all that is wrong with them. interval
+// is that of the instance.
+func (o LeaseOptions) withDefaults(interval time.Duration) (LeaseOptions, error) {
+	o.RenewalInterval = cmp.Or(o.RenewalInterval, interval)
+	o.CancelTimeout = cmp.Or(o.CancelTimeout, DefaultCancelTimeout)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, errors.Join(positive("RenewalInterval", o.RenewalInterval), positive("CancelTimeout", o.CancelTimeout))
+}
+
 // LeaseStats says what a [Lease] has done so far.
 type LeaseStats struct {
 	Registers  uint64 // registrations that were accepted
@@ -100,13 +111,14 @@ func NewLease(c *Client, info *eureka.InstanceInfo, opts LeaseOptions) (*Lease, 
 	if err := checkNames(own.App, own.ID()); err != nil {
 		errs = append(errs, fmt.Errorf("client: %w", err))
 	}
-	if opts.RenewalInterval < 0 {
-		errs = append(errs, fmt.Errorf("client: RenewalInterval is %v, want more than 0", opts.RenewalInterval))
+	if own.LeaseInfo.RenewalIntervalInSecs <= 0 {
+		own.LeaseInfo.RenewalIntervalInSecs = eureka.DefaultRenewalInterval
 	}
-	if opts.CancelTimeout < 0 {
-		errs = append(errs, fmt.Errorf("client: CancelTimeout is %v, want more than 0", opts.CancelTimeout))
+	if own.LeaseInfo.DurationInSecs <= 0 {
+		own.LeaseInfo.DurationInSecs = eureka.DefaultDuration
 	}
-	if err := errors.Join(errs...); err != nil {
+	opts, err := opts.withDefaults(time.Duration(own.LeaseInfo.RenewalIntervalInSecs) * time.Second)
+	if err := errors.Join(append(errs, err)...); err != nil {
 		return nil, err
 	}
 	own.VIPAddress = cmp.Or(own.VIPAddress, &app)
@@ -115,21 +127,10 @@ func NewLease(c *Client, info *eureka.InstanceInfo, opts LeaseOptions) (*Lease, 
 	own.OverriddenStatus = cmp.Or(own.OverriddenStatus, eureka.StatusUnknown)
 	own.DataCenterInfo.Name = cmp.Or(own.DataCenterInfo.Name, eureka.MyOwn)
 	own.CountryID = cmp.Or(own.CountryID, eureka.DefaultCountryID)
-	if own.LeaseInfo.RenewalIntervalInSecs <= 0 {
-		own.LeaseInfo.RenewalIntervalInSecs = eureka.DefaultRenewalInterval
-	}
-	if own.LeaseInfo.DurationInSecs <= 0 {
-		own.LeaseInfo.DurationInSecs = eureka.DefaultDuration
-	}
-	log := opts.Logger
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	opts.CancelTimeout = cmp.Or(opts.CancelTimeout, DefaultCancelTimeout)
 	l := &Lease{
 		client: c, app: own.App, id: own.ID(), info: &own, opts: opts,
-		interval: cmp.Or(opts.RenewalInterval, time.Duration(own.LeaseInfo.RenewalIntervalInSecs)*time.Second),
-		log:      log.With("component", "client", "app", own.App, "instance", own.ID()),
+		interval: opts.RenewalInterval,
+		log:      opts.Logger.With("component", "client", "app", own.App, "instance", own.ID()),
 		changed:  make(chan struct{}, 1),
 		delay:    retryDelay,
 	}

@@ -161,6 +161,25 @@ type holding struct {
 	listed  *eureka.InstanceInfo
 }
 
+func holdingOf(p *proc, key registry.Key) holding {
+	h := holding{proc: p}
+	h.entry, h.evicted, h.known = p.reg.Entry(key)
+	return h
+}
+
+// versions is what the digest holds of an entry.
+type versions struct {
+	record   int64
+	live     bool
+	hash     uint64
+	override registry.Override
+}
+
+func (h *holding) versions() versions {
+	r := &h.entry.Record
+	return versions{r.Version, r.Live, r.Hash, h.entry.Override}
+}
+
 // settle is how long before the end each process evicts for the last time. What
 // one has forgotten then and another has not is handed back: that takes a round.
 const settle = 15 * time.Second
@@ -195,8 +214,7 @@ func (w *world) check() {
 		all := make([]holding, len(procs))
 		for i, p := range procs {
 			h := &all[i]
-			h.proc = p
-			h.entry, h.evicted, h.known = p.reg.Entry(c.key)
+			*h = holdingOf(p, c.key)
 			if app, ok := p.reg.Application(c.key.App); ok {
 				for _, info := range app.Instances {
 					if info.ID() == c.key.ID {
@@ -264,8 +282,7 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 				w.violate("%s is unknown at %s; %s holds %s", c.key, h.proc.name, first.proc.name, first.text())
 			}
 			exempt = true
-		case h.entry.Record.Version != first.entry.Record.Version || h.entry.Record.Hash != first.entry.Record.Hash ||
-			h.entry.Record.Live != first.entry.Record.Live || h.entry.Override != first.entry.Override:
+		case h.versions() != first.versions():
 			if !exempt {
 				w.violate("%s differs: %s holds %s, %s %s", c.key, h.proc.name, h.text(), first.proc.name, first.text())
 			}
@@ -311,7 +328,7 @@ func (w *world) checkListed(c *client, all []holding) {
 	phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
 	unheard := c.unheard.After(c.registered)
 	w.mu.Unlock()
-	must := c.mustBeListed()
+	f, must := c.fate(), c.mustBeListed()
 	for i := range all {
 		h := &all[i]
 		switch {
@@ -321,9 +338,14 @@ func (w *world) checkListed(c *client, all []holding) {
 			w.violate("%s is dead since %v and listed at %s: %s", c.key, changed.Sub(w.begun), h.proc.name, h.text())
 		case phase != running:
 		case h.listed == nil && !must:
+		case h.listed == nil && h.evicted && !f.since(w):
+			w.excuse(evictedApart)
 		case h.listed == nil:
 			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
+		case lost && !must: // it has not been heard since, so it could not be asked
 		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact): // its data may be older; no heartbeat tells
+		case c.adjusted && c.retried && h.listed.LastDirtyTimestamp > c.dirty:
+			w.excuse(setBack)
 		case (c.frozen || c.adjusted) && unheard && h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
 			w.excuse(operatorUnheard)
 		case h.listed.LastDirtyTimestamp != c.dirty || h.listed.Metadata["gen"] != fmt.Sprint(c.gen):

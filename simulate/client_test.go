@@ -136,6 +136,7 @@ type client struct {
 	off      time.Duration // of its clock
 	frozen   bool          // it never moves its timestamp
 	adjusted bool          // it has moved it back
+	retried  bool          // no node was there when it registered first
 
 	node   int // its server
 	gen    int // of its data
@@ -264,7 +265,8 @@ func (c *client) live() {
 	c.world.logf("i%d starts, gen %d, %s, dirty %d, lease %v", c.id, c.gen, c.status, c.dirty, c.lease)
 	c.register()
 	for {
-		time.Sleep(c.lease.interval + rand64(c.rng, min(time.Second, c.lease.interval/4)))
+		pause := c.lease.interval + rand64(c.rng, min(time.Second, c.lease.interval/4))
+		time.Sleep(min(pause, c.world.plan.end()-c.world.since()))
 		if c.world.since() > c.world.plan.end()-2*time.Second {
 			return
 		}
@@ -338,7 +340,7 @@ func (c *client) register() {
 		Metadata:           map[string]string{"gen": fmt.Sprint(c.gen)},
 		LastDirtyTimestamp: c.dirty,
 	}
-	for !c.ended() {
+	for c.retried = false; !c.ended(); c.retried = true {
 		code := c.try("register", func(p *proc) int {
 			own := *info
 			p.reg.Register(&own, false)

@@ -40,15 +40,15 @@ func (p *plan) addExtremes(much emphasis) {
 	p.rng = rng
 	defer func() { p.rng = old }()
 	p.extremes = extremes{quiet: quietTime, batchDelay: acceptor.DefaultDelay}
-	p.mixed = some(mixedLeases, never)
+	p.mixed = some(mixedLeases, 3)
 	if some(slowBatches, 8) {
 		p.batchDelay = p.between(2*time.Second, 5*time.Second)
 	}
 	p.evictors = some(realEvictors, 3)
-	if some(quietLong, never) {
+	if some(quietLong, 24) {
 		p.quiet = longQuiet
 	}
-	if some(outage, never) {
+	if some(outage, 12) {
 		p.addOutage()
 	}
 }

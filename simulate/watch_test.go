@@ -20,6 +20,12 @@ const (
 	// No node has the tombstone any more, nor has its snapshot, and its time was
 	// over when the last one forgot it.
 	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
+	// A node that was told of a timestamp from the future takes it for the time at
+	// which it was told: a register that could not be made before is older.
+	setBack = "a client whose clock was set back registered again after all nodes had been away"
+	// A lease is no part of the digest, so that nothing but the next renewal shows a
+	// node that it should not have evicted.
+	evictedApart = "a node that was cut off evicted an instance that has not renewed its lease since"
 )
 
 // Times after the end of the faults.
@@ -29,6 +35,11 @@ const (
 	// half a minute, and a client too.
 	recoverTime = 65 * time.Second
 )
+
+// meet is how long digests may differ in calm, in seconds. One node forgets what has
+// retired a little before another: what it is handed back takes two
+// rounds, and there may be several such.
+func (p *plan) meet() int { return 12 + int(4*p.batchDelay/time.Second) }
 
 // transit is how much younger than the truth a lease may look: an age does not
 // count its own way.
@@ -75,7 +86,7 @@ func (w *world) forget() {
 // fate is what is true of a client at one moment.
 type fate struct {
 	phase                           phase
-	restored                        time.Time
+	restored, known                 time.Time
 	changed, heard, late, renewed   time.Time
 	lost, forgotten, unheard        bool
 	interval, term, longest, margin time.Duration
@@ -84,7 +95,12 @@ type fate struct {
 func (c *client) fate() fate {
 	c.world.mu.Lock()
 	defer c.world.mu.Unlock()
+	var known time.Time
+	if f := c.world.floors[c.key]; f != nil {
+		known = f.renewed
+	}
 	return fate{
+		known: known,
 		phase: c.phase, restored: c.world.restored,
 		changed: c.changed, heard: c.heard, late: c.late, renewed: c.renewed,
 		lost: c.lost, forgotten: c.forgotten, unheard: c.unheard.After(c.changed),
@@ -93,13 +109,16 @@ func (c *client) fate() fate {
 	}
 }
 
+// since reports whether the client was heard since the faults ended.
+func (f *fate) since(w *world) bool { return f.heard.Sub(w.begun) > w.plan.faults+mendTime }
+
 // mustBeListed reports whether some node must know in the end that the client
 // lives: it was heard since the faults ended, or its lease is still good and not
 // all who knew it have crashed.
 func (c *client) mustBeListed() bool {
 	f := c.fate()
-	return f.phase == running && (f.heard.Sub(c.world.begun) > c.world.plan.faults+mendTime ||
-		!f.lost && f.heard.After(f.changed) && time.Since(f.heard) < f.term-f.margin)
+	return f.phase == running && (f.since(c.world) ||
+		!f.lost && f.heard.After(f.changed) && time.Since(f.known) < f.term-f.margin)
 }
 
 // leaseEnds returns when the lease that a node holds must have ended. What a node
@@ -118,7 +137,7 @@ func (c *client) leaseEnds(h *holding) time.Time {
 
 // watch looks at all nodes each second, from the end of the faults on.
 func (w *world) watch() {
-	told, equal := make(map[string]bool), true
+	told, differ, meet := make(map[string]bool), 0, w.plan.meet()
 	violate := func(kind string, c *client, p *proc, format string, args ...any) {
 		if key := fmt.Sprint(kind, c.id, p.name); !told[key] {
 			told[key] = true
@@ -140,8 +159,13 @@ func (w *world) watch() {
 				w.watchLease(c, &f, p, calm, violate)
 			}
 		}
-		if equal && w.plan.quiet == longQuiet && calm > w.plan.recovered() {
-			equal = w.watchDigests()
+		if calm <= w.plan.recovered() || differ == meet {
+			continue
+		}
+		if p, q := w.unequal(); p == nil {
+			differ = 0
+		} else if differ++; differ == meet {
+			w.violate("the digests of %s and %s differ for %d s: %s", p.name, q.name, differ, w.difference(p, q))
 		}
 	}
 }
@@ -164,7 +188,7 @@ type violation func(kind string, c *client, p *proc, format string, args ...any)
 // watchAnywhere checks that what lives is listed somewhere.
 func (w *world) watchAnywhere(c *client, f *fate, calm time.Duration, violate violation) {
 	if f.phase != running || !w.plan.exact || f.lost || calm <= silent || !f.heard.After(f.changed) ||
-		time.Since(f.heard) > f.term-f.margin || time.Since(f.heard) < silent || time.Since(f.late) < f.longest {
+		time.Since(f.known) > f.term-f.margin || time.Since(f.heard) < silent || time.Since(f.late) < f.longest {
 		return
 	}
 	for i := range w.plan.nodes {
@@ -218,27 +242,36 @@ func (w *world) watchLease(c *client, f *fate, p *proc, calm time.Duration, viol
 	}
 }
 
-// watchDigests checks that all digests are equal, and returns false when it has
-// found that they aren't.
-func (w *world) watchDigests() bool {
+// unequal returns two nodes whose digests differ and ought not to; nil: there are
+// none.
+func (w *world) unequal() (p, q *proc) {
 	w.mu.Lock()
 	changed := w.changed
 	w.mu.Unlock()
-	if time.Since(changed) < 6*time.Second+w.plan.batchDelay {
-		return true
+	if time.Since(changed) < silent+w.plan.batchDelay {
+		return nil, nil
 	}
-	first := w.proc(0)
 	for i := range w.plan.nodes {
-		p := w.proc(i)
-		if p == nil || first == nil {
-			return true
+		if p, q = w.proc(0), w.proc(i); p == nil || q == nil {
+			return nil, nil
 		}
-		if p.reg.Digest() != first.reg.Digest() && !w.mayDiffer() {
-			w.violate("the digest of %s is %016x, of %s %016x", first.name, first.reg.Digest(), p.name, p.reg.Digest())
-			return false
+		if p.reg.Digest() != q.reg.Digest() && !w.mayDiffer() {
+			return p, q
 		}
 	}
-	return true
+	return nil, nil
+}
+
+// difference returns what two nodes hold that is not the same.
+func (w *world) difference(p, q *proc) string {
+	text := ""
+	for _, c := range w.clients {
+		a, b := holdingOf(p, c.key), holdingOf(q, c.key)
+		if x, y := a.text(), b.text(); a.known != b.known || a.versions() != b.versions() {
+			text += fmt.Sprintf("%s %s, %s; ", c.key, x, y)
+		}
+	}
+	return text
 }
 
 // mayDiffer reports whether some node has an instance that another declines: its

@@ -34,6 +34,7 @@ type door struct {
 	refused atomic.Uint64 // requests
 
 	mu       sync.Mutex
+	next     *http.Handler // of the opening under way
 	opening  chan struct{} // closed at the end of the opening under way; nil: none is
 	stepping bool          // Accept's deadline is a drainStep from its start
 	ended    chan struct{} // closed when Accept has failed for good
@@ -82,7 +83,8 @@ func (d *door) accepted(vain bool) (term uint64, opening bool) {
 	}
 	if acceptQueueEmpty(d.raw, vain && d.stepping) {
 		d.stepping = false
-		d.wakeAt(time.Time{}) //nolint:errcheck // A closed listener fails in Accept too.
+		d.wakeAt(time.Time{})   //nolint:errcheck // A closed listener fails in Accept too.
+		d.handler.Store(d.next) // not before: who sees that reads are served may write
 		d.term.Add(1)
 		close(d.opening)
 		d.opening = nil
@@ -106,7 +108,11 @@ func (d *door) wakeAt(at time.Time) error {
 // have been accepted as old. It fails when ctx or the listener ends first.
 func (d *door) open(ctx context.Context, h http.Handler) error {
 	d.mu.Lock()
-	d.handler.Store(&h)
+	if d.term.Load()%2 == 0 {
+		d.handler.Store(&h)
+	} else {
+		d.next = &h
+	}
 	if d.opening == nil && d.term.Load()%2 == 1 {
 		if err := d.wakeAt(time.Unix(1, 0)); err != nil {
 			d.mu.Unlock()

@@ -71,9 +71,9 @@ func (n *node) serves(tb testing.TB) {
 		if err := n.ended(); err != nil {
 			tb.Fatalf("%v:\n%s", err, n.err)
 		}
-		code, _, err := fetch(tb.Context(), n.base+"/healthz")
+		code, _, err := fetch(tb.Context(), n.base+"/status")
 		if err == nil && code != http.StatusOK {
-			err = fmt.Errorf("/healthz: %d", code)
+			err = fmt.Errorf("/status: %d", code)
 		}
 		return err
 	})

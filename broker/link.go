@@ -166,7 +166,11 @@ func (l *link) up(c *conn, attempts int) {
 	l.dialer.learn(c.nc)
 	l.current.Store(c)
 	l.metrics.attempts.WithLabelValues("connected").Inc()
-	l.state.Store(&State{Up: true, Since: time.Now()})
+	clients, err := c.nc.GetClientID()
+	if err != nil {
+		clients = 0
+	}
+	l.state.Store(&State{Up: true, Since: time.Now(), Rounds: l.dialer.failures, Clients: clients})
 	l.log.Info("connected to broker", "url", c.url, "server", c.nc.ConnectedServerName(),
 		"attempts", attempts)
 }

@@ -25,7 +25,7 @@ const (
 	// dropped, since each comes again within a second.
 	inboxLen = 1024
 	// startPatience bounds how long Started waits for a node that is connected.
-	startPatience = 3 * time.Second
+	startPatience = 5 * time.Second
 )
 
 // Cluster is this node's view of its peers, and the pipelines to them. It is the

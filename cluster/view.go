@@ -114,7 +114,7 @@ func (c *Cluster) isPaused() bool {
 func (c *Cluster) Ready() <-chan struct{} { return c.ready }
 
 // Started is closed when Ready is, or when there is no reason to wait for that:
-// the node has no connection, or has waited for three seconds.
+// the node has no connection, or has waited for five seconds.
 func (c *Cluster) Started() <-chan struct{} { return c.started }
 
 // up returns for how long this node has known every change; 0: it does not.

@@ -59,7 +59,7 @@ type step struct {
 
 // Start starts a node: broker, HTTP server, cluster. It returns once the node is
 // ready: it has what its peers know, or was connected for 250 ms and heard nobody.
-// Without a connection it returns after 250 ms, and after three seconds in any
+// Without a connection it returns after 250 ms, and after five seconds in any
 // case; the node is syncing then, and goes on. ctx bounds the start only: Close
 // stops the node.
 //
@@ -179,14 +179,15 @@ func (n *Node) build() error {
 	if err != nil {
 		return err
 	}
-	if n.link, err = newTransport(n.broker, n.metrics); err != nil {
+	restored := n.registry.Leases().Present > 0
+	if n.link, err = newTransport(n.broker, len(n.opts.Broker.URLs) > 0, restored, n.metrics); err != nil {
 		return err
 	}
 	if n.cluster, err = cluster.New(n.registry, n.link, cluster.Options{
 		Node: n.opts.Name, URL: n.url, Version: n.opts.Version,
 		Members: membership.Options{
 			Expect: n.opts.Expect, StartWait: n.opts.StartWait, WaitWhenEmpty: n.opts.WaitWhenEmpty,
-			Restored: n.registry.Leases().Present > 0,
+			Restored: restored,
 		},
 		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, BatchMode: n.opts.BatchMode,
 		Classify: classify, Logger: n.log, Metrics: n.metrics,

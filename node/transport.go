@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -17,14 +18,16 @@ import (
 // transport carries the cluster's messages over a broker.
 type transport struct {
 	broker    *broker.Broker
+	external  bool        // the broker is somebody else's
+	restored  bool        // this node has a snapshot
 	alone     atomic.Bool // the embedded broker has routes, and none is up
 	malformed prometheus.Counter
 }
 
 var _ cluster.Transport = (*transport)(nil)
 
-func newTransport(b *broker.Broker, metrics prometheus.Registerer) (*transport, error) {
-	t := &transport{broker: b, malformed: prometheus.NewCounter(prometheus.CounterOpts{
+func newTransport(b *broker.Broker, external, restored bool, metrics prometheus.Registerer) (*transport, error) {
+	t := &transport{broker: b, external: external, restored: restored, malformed: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "registryd_cluster_malformed_presence_total", Help: "Presence messages that were not understood.",
 	})}
 	if s := b.Server(); s != nil {
@@ -90,15 +93,33 @@ func (t *transport) hear(from string, body []byte, to *cluster.Cluster) {
 	to.HandlePresence(p)
 }
 
+// How long nodes that were connected to a broker may need to be back at it: it was
+// away for so short or so long that they dial again within 2 s, and at most 15 s.
+const (
+	backSoon = 3 * time.Second
+	backLate = membership.LateBrokers
+	// fewClients is how many connections a server has taken at most that may just
+	// have started.
+	fewClients = 16
+)
+
+// mayComeBack reports whether other nodes may be on their way to the broker: it was
+// not there when this node first dialled, or it may just have started. A node that
+// has a snapshot doesn't wait for the latter.
+func (t *transport) mayComeBack(s broker.State) bool {
+	stood := time.Since(s.Since)
+	return s.Up && (s.Rounds > 0 && stood < backLate || !t.restored && s.Clients <= fewClients && stood < backSoon)
+}
+
 // Link implements cluster.Transport.
 func (t *transport) Link() membership.Link {
 	state := t.broker.State()
 	l := membership.Link{Up: state.Up, Since: state.Since}
-	l.Late = t.alone.Load()
+	l.Late = t.alone.Load() || t.external && t.mayComeBack(state)
 	switch denied := t.broker.Denied(); {
 	case len(denied) > 0: // it may hear or be heard by nobody
 		l.Trouble = "broker refuses " + denied[0].Op + " on " + denied[0].Subject
-	case l.Late:
+	case t.alone.Load():
 		l.Trouble = "no route to another broker"
 	}
 	return l

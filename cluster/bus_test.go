@@ -41,6 +41,7 @@ type bus struct {
 	// bareReplies leaves the copies out of conflicts.
 	bareReplies bool
 	halted      map[string]<-chan struct{} // nodes that stand still, until it is closed
+	unlinked    map[string]bool            // nodes that start without a connection
 	synced      int                        // bytes of sync requests and answers
 	line        int                        // bytes of them a second; 0: no bound
 	deaf        bool                       // nobody hears presence, nor who asks for it
@@ -67,7 +68,7 @@ type testNode struct {
 }
 
 func newBus(t *testing.T) *bus {
-	b := &bus{t: t, nodes: make(map[string]*testNode), halted: make(map[string]<-chan struct{})}
+	b := &bus{t: t, nodes: make(map[string]*testNode), halted: make(map[string]<-chan struct{}), unlinked: make(map[string]bool)}
 	b.payload.Store(1 << 20)
 	return b
 }
@@ -96,7 +97,9 @@ func (b *bus) start(name string, opts ...func(*cluster.Options)) *testNode {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.stop = cancel
 	b.mu.Lock()
-	b.nodes[name], n.since = n, time.Now()
+	if !b.unlinked[name] {
+		b.nodes[name], n.since = n, time.Now()
+	}
 	b.mu.Unlock()
 	go func() { n.done <- n.cluster.Run(ctx) }()
 	b.t.Cleanup(n.close)

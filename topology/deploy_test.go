@@ -237,7 +237,7 @@ func TestPermissions(t *testing.T) {
 	}
 	forger = member(t, "node-d", s.url(login("node-a")))
 	forger.register(t, "forged")
-	forger.state(t, 200, "degraded: broker refuses publish on registry.default.")
+	forger.state(t, 503, "syncing: broker refuses publish on registry.default.")
 	forger.atLeast(t, 1, "registryd_broker_errors_total")
 	eventually(t, "the log of node-d says what it may not do", func() error {
 		if got := forger.err.with("broker refuses a subject", "op=publish", "subject=registry.default.presence.node-d"); len(got) != 1 {

@@ -310,13 +310,14 @@ func TestMembership(t *testing.T) {
 		})
 		n.atLeast(t, 3590, "registryd_cluster_clock_skew_seconds", "peer", "slow")
 	}
-	announce(0, "leaving")
 	for _, n := range nodes {
 		eventually(t, n.id+" says that the clock is right again", func() error {
+			announce(0, "ready")
 			if got := n.err.with("peer's clock agrees again", "peer=slow"); len(got) != 1 {
 				return fmt.Errorf("%d times", len(got))
 			}
 			return nil
 		})
 	}
+	announce(0, "leaving")
 }

@@ -59,6 +59,10 @@ simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of
 	$(if $(RULE),,go test -count 1 -timeout 0 -v -run '^TestPipelineSeeds$$' ./cluster -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED)))
 	go test -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED)) $(if $(RULE),-rule "$(RULE)")
 
+.PHONY: docs
+docs: ## write docs/metrics.md from the program
+	go test -count 1 -run '^TestMetrics$$' ./node -args -update
+
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)
 	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...) | sort -u); [ -z "$$files" ] || { printf 'gofmt would change:\n%s\n' "$$files"; exit 1; }

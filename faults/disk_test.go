@@ -14,7 +14,7 @@ import (
 // then, it begins with the snapshot from before; and with room it writes again.
 func TestShortFullDisk(t *testing.T) {
 	t.Parallel()
-	const written, failed = `registryd_snapshot_writes_total{result="ok"}`, `registryd_snapshot_writes_total{result="failed"}`
+	const written, failed = `registryd_snapshot_writes_total{outcome="ok"}`, `registryd_snapshot_writes_total{outcome="failed"}`
 	l := newLab(t, labOptions{Data: true})
 	f := startFleet(l, fleetOptions{Size: 20})
 	n := l.nodes[0]

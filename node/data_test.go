@@ -119,7 +119,7 @@ func TestSnapshotsAtIntervals(t *testing.T) {
 	if got := m.value("registryd_snapshot_last_success_timestamp_seconds"); got < float64(began.Unix()) || got > float64(time.Now().Unix()+1) {
 		t.Errorf("last success: got %.0f, want a time from %d on", got, began.Unix())
 	}
-	if failed, _ := m.find("registryd_snapshot_writes_total", "result", "failed"); failed != 0 {
+	if failed, _ := m.find("registryd_snapshot_writes_total", "outcome", "failed"); failed != 0 {
 		t.Errorf("%v writes have failed", failed)
 	}
 	// What comes later is not in the copy.
@@ -257,13 +257,13 @@ func TestSnapshotsFail(t *testing.T) {
 		}
 	}
 	eventually(t, "writes fail", func() error {
-		if got, _ := scrape(t, n).find(writes, "result", "failed"); got < 3 {
+		if got, _ := scrape(t, n).find(writes, "outcome", "failed"); got < 3 {
 			return fmt.Errorf("%v have", got)
 		}
 		return nil
 	})
 	m := scrape(t, n)
-	last, done := m.value("registryd_snapshot_last_success_timestamp_seconds"), m.value(writes, "result", "ok")
+	last, done := m.value("registryd_snapshot_last_success_timestamp_seconds"), m.value(writes, "outcome", "ok")
 	ready(t, n, "ready")
 	register(t, n, "b")
 	if err := lists(t.Context(), n, "a", "b"); err != nil {
@@ -276,7 +276,7 @@ func TestSnapshotsFail(t *testing.T) {
 	if got := m.value("registryd_snapshot_last_success_timestamp_seconds"); got != last {
 		t.Errorf("last success while all fail: got %v, want %v", got, last)
 	}
-	if got := m.value(writes, "result", "ok"); got != done {
+	if got := m.value(writes, "outcome", "ok"); got != done {
 		t.Errorf("writes that succeed while all fail: got %v, want %v", got, done)
 	}
 
@@ -300,7 +300,7 @@ func TestSnapshotsFail(t *testing.T) {
 func waitForSnapshot(tb testing.TB, n testNode) {
 	tb.Helper()
 	written := func() float64 {
-		ok, _ := scrape(tb, n).find("registryd_snapshot_writes_total", "result", "ok")
+		ok, _ := scrape(tb, n).find("registryd_snapshot_writes_total", "outcome", "ok")
 		return ok
 	}
 	before := written()

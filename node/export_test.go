@@ -1,6 +1,8 @@
 package node
 
 import (
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
@@ -21,3 +23,6 @@ func (n *Node) Listed(app, id string) bool {
 func ReadinessOf(c *cluster.Cluster, ending chan struct{}) api.Readiness {
 	return status{&Node{cluster: c, ending: ending}}.Readiness()
 }
+
+// MetricsHere returns what /metrics shows.
+func (n *Node) MetricsHere() *prometheus.Registry { return n.metrics }

@@ -171,8 +171,6 @@ func (o *Options) setDefaults() error {
 		d    time.Duration
 	}{
 		{"batch delay", o.BatchDelay},
-		{"eviction interval", o.EvictionInterval},
-		{"delta retention", o.DeltaRetention},
 		{"shutdown timeout", o.ShutdownTimeout},
 		{"snapshot interval", o.SnapshotInterval},
 		{"wait when empty", o.WaitWhenEmpty},
@@ -180,9 +178,6 @@ func (o *Options) setDefaults() error {
 		if d.d < 0 {
 			errs = append(errs, fmt.Errorf("%s %v: negative", d.name, d.d))
 		}
-	}
-	if o.DeltaRetention > 0 && o.DeltaRetention < time.Second {
-		errs = append(errs, fmt.Errorf("delta retention %v: less than 1s", o.DeltaRetention))
 	}
 	if o.DataDir != "" && o.Name == "" {
 		errs = append(errs, errors.New("data dir: needs the node's name, which the directory belongs to"))

@@ -57,8 +57,8 @@ func (n *Node) loadSnapshot() (*snapshots, error) {
 	s := &snapshots{
 		node: n,
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_snapshot_writes_total", Help: "Snapshots written, by result.",
-		}, []string{"result"}),
+			Name: "registryd_snapshot_writes_total", Help: "Snapshots written, by outcome: ok or failed.",
+		}, []string{"outcome"}),
 		entries: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "registryd_snapshot_entries", Help: "Entries in the last snapshot written.",
 		}),

@@ -130,7 +130,7 @@ func TestUnusableSnapshotThatStays(t *testing.T) {
 	}
 	register(t, n, "a")
 	eventually(t, "writes fail", func() error {
-		if got := scrape(t, n).value(failed, "result", "failed"); got < 3 {
+		if got := scrape(t, n).value(failed, "outcome", "failed"); got < 3 {
 			return fmt.Errorf("%v have", got)
 		}
 		return nil
@@ -144,7 +144,7 @@ func TestUnusableSnapshotThatStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "a snapshot is written", func() error {
-		if got := scrape(t, n).value(failed, "result", "ok"); got < 1 {
+		if got := scrape(t, n).value(failed, "outcome", "ok"); got < 1 {
 			return fmt.Errorf("%v are", got)
 		}
 		return nil

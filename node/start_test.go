@@ -167,7 +167,7 @@ func TestStartRefusesOptions(t *testing.T) {
 		{"batch delay", node.Options{BatchDelay: -1}, []string{"batch delay -1ns", "negative"}},
 		{"batch size", node.Options{BatchSize: -1}, []string{"batch size -1", "negative"}},
 		{"eviction interval", node.Options{EvictionInterval: -time.Second}, []string{"eviction interval -1s", "negative"}},
-		{"delta retention", node.Options{DeltaRetention: -time.Second}, []string{"delta retention -1s", "negative"}},
+		{"delta retention", node.Options{DeltaRetention: -time.Second}, []string{"delta retention -1s", "less than 1s"}},
 		{"short delta retention", node.Options{DeltaRetention: time.Millisecond}, []string{"delta retention 1ms", "1s"}},
 		{"shutdown timeout", node.Options{ShutdownTimeout: -time.Second}, []string{"shutdown timeout -1s", "negative"}},
 		{"two at once", node.Options{Name: "ask", BatchSize: -2}, []string{`name "ask"`, "batch size -2"}},

@@ -182,6 +182,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		{"start-wait", o.StartWait > 0},
 		{"delta-retention", o.DeltaRetention > 0},
 		{"idle-timeout", o.IdleTimeout > 0},
+		{"renewal-threshold", o.RenewalThreshold != 0},
 		{"self-preservation-min", o.SelfPreservationMin > 0},
 		{"max-lease", o.MaxLease > 0},
 		{"max-instances", o.MaxInstances > 0},
@@ -192,9 +193,6 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	}
 	if o.WaitWhenEmpty < 0 {
 		wrong.addf("--wait-when-empty %v: negative", o.WaitWhenEmpty)
-	}
-	if !(o.RenewalThreshold > 0 && o.RenewalThreshold <= 1) { // also NaN
-		wrong.addf("--renewal-threshold %v: must be above 0 and at most 1", o.RenewalThreshold)
 	}
 	switch *compat {
 	case "exact":

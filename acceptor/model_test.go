@@ -240,7 +240,7 @@ func (m *model) cut() {
 	}
 }
 
-// pick moves slots into the answer until it has n, and tells whether its bytes
+// pick moves slots into the answer until it has n, and reports whether its bytes
 // are used up.
 func (m *model) pick(n int, match func(slot) bool) (full bool) {
 	total := 0

@@ -128,7 +128,7 @@ func TestInstanceBound(t *testing.T) {
 }
 
 // TestCompressedBomb: zeros that become a hundred times as much, and members that become
-// nothing for ever.
+// nothing at all.
 func TestCompressedBomb(t *testing.T) {
 	var zeros bytes.Buffer
 	z, err := gzip.NewWriterLevel(&zeros, gzip.BestSpeed)

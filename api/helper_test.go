@@ -218,7 +218,7 @@ func parse(t testing.TB, body []byte, delta bool) string {
 	return canonical("", v, delta)
 }
 
-// serverTime says whether a server sets the member itself.
+// serverTime reports whether a server sets the member itself.
 func serverTime(key string) bool {
 	switch key {
 	case "lastUpdatedTimestamp", "registrationTimestamp", "lastRenewalTimestamp", "evictionTimestamp", "serviceUpTimestamp":

@@ -72,7 +72,7 @@ func TestStartIsNotOverWithAGoodbye(t *testing.T) {
 	})
 }
 
-// The one peer that there is can't answer for a while, or for ever.
+// The one peer that there is can't answer for a while, or at all.
 func TestStartTriesAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name   string

@@ -91,7 +91,7 @@ func somewhere(mean time.Duration) time.Duration {
 	return mean/2 + rand.N(max(mean, 1))
 }
 
-// sleep waits; it says whether ctx goes on.
+// sleep waits; it reports whether ctx goes on.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

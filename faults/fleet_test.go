@@ -273,7 +273,7 @@ func (i *instance) current() state {
 	return i.state
 }
 
-// insist repeats a call until it is acknowledged. It says whether it was.
+// insist repeats a call until it is acknowledged. It reports whether it was.
 func (i *instance) insist(ctx context.Context, call func(context.Context) error) bool {
 	for {
 		if err := i.call(ctx, call); err == nil {

@@ -115,7 +115,7 @@ func missing() error {
 	return missingSource()
 }
 
-// capable tells whether this process has a capability (linux/capability.h).
+// capable reports whether this process has a capability (linux/capability.h).
 func capable(bit uint) (bool, error) {
 	const path, field = "/proc/self/status", "CapEff:"
 	text, err := os.ReadFile(path)
@@ -134,7 +134,7 @@ func capable(bit uint) (bool, error) {
 // previous returns the commit whose registryd is the older one.
 func previous() string { return cmp.Or(os.Getenv(envPrevious), "HEAD~1") }
 
-// missingSource says whether the checkout lacks the previous commit.
+// missingSource reports whether the checkout lacks the previous commit.
 func missingSource() error {
 	_, err := output("..", "git", "rev-parse", "--verify", "--quiet", previous()+"^{commit}")
 	if err == nil {

@@ -160,7 +160,7 @@ func (w *world) silence(node string, inc uuid.UUID) {
 // tick lets time pass as the caller of Members does: it ticks when Next says.
 func (w *world) tick(d time.Duration) {
 	end := w.mono + d
-	for range 100_000 { // else Next is 0 for ever
+	for range 100_000 { // else Next stays 0
 		step := w.due - w.mono
 		for _, s := range w.peers {
 			step = min(step, s.next-w.mono)

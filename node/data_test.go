@@ -52,7 +52,7 @@ func stock(t *testing.T, n testNode) listing {
 	return all
 }
 
-// checkStock says whether a list is the one that stock returned.
+// checkStock reports whether a list is the one that stock returned.
 func checkStock(got, want listing) error {
 	if !maps.Equal(got, want) {
 		return fmt.Errorf("it lists %+v, want %+v", got, want)

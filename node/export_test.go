@@ -9,10 +9,10 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// RegisterHere registers an instance as the HTTP side does, but for HTTP.
+// RegisterHere registers an instance as the HTTP side does, without HTTP.
 func (n *Node) RegisterHere(info *eureka.InstanceInfo) { n.registry.Register(info, false) }
 
-// Listed says whether readers of the node see an instance.
+// Listed reports whether readers of the node see an instance.
 func (n *Node) Listed(app, id string) bool {
 	_, ok := n.registry.Instance(registry.NewKey(app, id))
 	return ok

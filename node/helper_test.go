@@ -140,7 +140,7 @@ func register(tb testing.TB, n testNode, ids ...string) {
 	}
 }
 
-// lists says whether a node lists exactly these instances, in any order.
+// lists reports whether a node lists exactly these instances, in any order.
 func lists(ctx context.Context, n testNode, ids ...string) error {
 	all, err := n.Applications(ctx)
 	if err != nil {

@@ -201,7 +201,7 @@ func TestRestartFromOldSnapshots(t *testing.T) {
 	}
 }
 
-// startedTogether says whether each of three nodes has heard the others within
+// startedTogether reports whether each of three nodes has heard the others within
 // the time for which a node that starts waits for them, by what it has logged.
 func startedTogether(tb testing.TB, logs []*lines) bool {
 	tb.Helper()

@@ -148,7 +148,7 @@ func shared(i *eureka.InstanceInfo) *eureka.InstanceInfo {
 	return c
 }
 
-// sameInstances says whether two lists hold the same, seen through view.
+// sameInstances reports whether two lists hold the same, seen through view.
 func sameInstances(a, b []*eureka.InstanceInfo, view func(*eureka.InstanceInfo) *eureka.InstanceInfo) bool {
 	return slices.EqualFunc(a, b, func(x, y *eureka.InstanceInfo) bool {
 		return x == y || reflect.DeepEqual(view(x), view(y))

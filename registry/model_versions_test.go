@@ -92,7 +92,7 @@ func (m *versions) register(i *eureka.InstanceInfo) (stored bool) {
 	return true
 }
 
-// active says whether rules 2 and 4 look any further than the reported status.
+// active reports whether rules 2 and 4 look any further than the reported status.
 func active(s eureka.Status) bool {
 	return s == eureka.StatusUp || s == eureka.StatusOutOfService
 }

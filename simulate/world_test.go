@@ -189,7 +189,7 @@ func (w *world) touch() {
 	w.rough = time.Now()
 }
 
-// isRough says whether a fault is in force.
+// isRough reports whether a fault is in force.
 func (w *world) isRough() bool {
 	c := w.now.Load()
 	if c.cut != 0 || c.loss > 0 || c.slow > 0 {

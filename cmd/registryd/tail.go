@@ -69,7 +69,7 @@ func runTail(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	return err
 }
 
-// isTerminal says whether w shows text to a person.
+// isTerminal reports whether w shows text to a person.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

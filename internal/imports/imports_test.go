@@ -98,7 +98,7 @@ func faults(folders []string, edges []edge, rooms map[string][]string, natsRooms
 	return slices.Compact(out)
 }
 
-// isOurs says whether an import path is in this module.
+// isOurs reports whether an import path is in this module.
 func isOurs(importPath string) bool {
 	return importPath == module || strings.HasPrefix(importPath, module+"/")
 }
@@ -108,7 +108,7 @@ func ours(importPath string) string {
 	return cmp.Or(strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/"), ".")
 }
 
-// isModule says whether a folder is the root of a module of its own.
+// isModule reports whether a folder is the root of a module of its own.
 func isModule(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "go.mod"))
 	return err == nil

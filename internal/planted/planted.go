@@ -5,7 +5,7 @@
 //	edits ──apply──▶ overlay ──go test -c──▶ Binary ──Command(name)──▶ the tests, with that bug
 //
 // Each package that is edited gets a function `isPlanted(names ...string) bool`,
-// which says whether one of these bugs is chosen: what an edit puts in stands
+// which reports whether one of these bugs is chosen: what an edit puts in stands
 // behind it.
 package planted
 

@@ -30,7 +30,7 @@ type process struct {
 }
 
 // spawn starts a program. Each line of its standard output goes to onLine, which
-// says whether it belongs into the tail; of standard error all do. A stdin is what
+// reports whether it belongs into the tail; of standard error all do. A stdin is what
 // the process reads.
 func spawn(owner *testing.T, name string, onLine func(line string) (keep bool), stdin *os.File, program string, args ...string) (*process, error) {
 	owner.Helper()

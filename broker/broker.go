@@ -54,7 +54,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Check returns all that is wrong with the options, as Start would. It reads the files that they name, and starts nothing.
+// Check returns all that is wrong with the options, as Start would. It reads the files that they name, and starts
+// nothing.
 func (o Options) Check() error {
 	err := o.validate()
 	if o.Embedded != nil {
@@ -113,8 +114,8 @@ type Broker struct {
 // Start starts the embedded server, if one is asked for, and connects. ctx bounds the start only.
 //
 // A broker that can't be reached is not an error: Start returns once all servers were tried, after two seconds at the
-// most. Connected is false then, and the connection is tried until Close. Errors are ErrName, ErrOptions, ErrExposed, or
-// why the embedded server did not start.
+// most. Connected is false then, and the connection is tried until Close. Errors are ErrName, ErrOptions, ErrExposed,
+// or why the embedded server did not start.
 func Start(ctx context.Context, options Options) (*Broker, error) {
 	if err := options.validate(); err != nil {
 		return nil, err
@@ -181,16 +182,17 @@ func (b *Broker) Server() *Server { return b.server }
 func (b *Broker) Connected() bool { return b.State().Up }
 
 // MaxPayload returns the greatest size of one message with its headers, in bytes: what the broker of the current
-// connection takes from this user, or the one of the last connection; DefaultMaxPayload before the first. It is read anew
-// each second, with each connection, and when a message is refused for its size: a broker may lower it at any time. A
-// message over a bound that the broker has lowered without saying so costs the connection, and the next one knows it.
+// connection takes from this user, or the one of the last connection; DefaultMaxPayload before the first. It is read
+// anew each second, with each connection, and when a message is refused for its size: a broker may lower it at any
+// time. A message over a bound that the broker has lowered without saying so costs the connection, and the next one
+// knows it.
 func (b *Broker) MaxPayload() int { return int(b.link.maxPayload.Load()) }
 
 // Request sends body to whoever serves the subject, and returns the body of the reply.
 //
 // The error matches one of ErrDisconnected, ErrAbsent, ErrTimeout, ErrBusy, ErrMalformed, ErrRemote, ErrVersion,
-// ErrTooLarge, ErrTooMany and ErrClosed, or is the cause of a cancelled ctx. After ErrTimeout, ErrDisconnected, ErrClosed
-// or a cancelled ctx the peer may have applied the request.
+// ErrTooLarge, ErrTooMany and ErrClosed, or is the cause of a cancelled ctx. After ErrTimeout, ErrDisconnected,
+// ErrClosed or a cancelled ctx the peer may have applied the request.
 //
 // Request keeps no reference to body once it returns. Two requests of one goroutine reach the peer in their order.
 func (b *Broker) Request(ctx context.Context, subject string, header Header, body []byte) ([]byte, error) {
@@ -256,8 +258,8 @@ func (b *Broker) isOpen() error {
 
 // Close stops the services and subscriptions, sends what is written, ends the connection, and then the embedded server,
 // if it is this Broker's. Requests that wait fail with ErrClosed. All that is bounded by ctx: when it ends, the rest is
-// cut off, and Close says so in its error. It waits for handlers that run, so it isn't for a handler to call. Later calls
-// return what the first one did.
+// cut off, and Close says so in its error. It waits for handlers that run, so it isn't for a handler to call. Later
+// calls return what the first one did.
 func (b *Broker) Close(ctx context.Context) error {
 	b.closeOnce.Do(func() { b.closeErr = b.shutdown(ctx) })
 	return b.closeErr

@@ -73,7 +73,8 @@ func newDenied(log *slog.Logger) *denied {
 	}
 }
 
-var violation = regexp.MustCompile(`(?i)permissions violation for (subscription|publish)(?: to| with reply of) "([^"]+)"`)
+var violation = regexp.MustCompile(
+	`(?i)permissions violation for (subscription|publish)(?: to| with reply of) "([^"]+)"`)
 
 // note takes an error of the broker. It reports whether it is a refusal, and logs the first one of a subject.
 func (d *denied) note(err error) bool {

@@ -15,8 +15,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// How a server is dialled. A server that does not answer the dial costs little, and its return is to be noticed soon. One
-// that answers and then says nothing, or refuses, may be busy or far away: it gets more time and more rest at each try.
+// How a server is dialled. A server that does not answer the dial costs little, and its return is to be noticed soon.
+// One that answers and then says nothing, or refuses, may be busy or far away: it gets more time and more rest at each
+// try.
 const (
 	dialTimeout     = 2 * time.Second // Name look-up and TCP.
 	minHandshake    = 2 * time.Second // INFO, TLS, CONNECT and the first subscriptions; doubled at each failure ...
@@ -108,7 +109,8 @@ func (d *dialer) learn(nc *nats.Conn) {
 	var found []target
 	for _, text := range nc.DiscoveredServers() {
 		u, err := url.Parse(text)
-		if err != nil || len(found) == maxDiscovered || slices.ContainsFunc(d.access.URLs, func(g string) bool { return sameHost(g, u) }) {
+		given := func(g string) bool { return sameHost(g, u) }
+		if err != nil || len(found) == maxDiscovered || slices.ContainsFunc(d.access.URLs, given) {
 			continue
 		}
 		u.User = current.User

@@ -9,11 +9,12 @@
 //
 //	tail    ◀── Watcher (only subscribes) ◀── every batch and every reply
 //
-// A Server is a NATS server inside this process. A Broker is one node's link, either to such a Server, without a socket,
-// or to servers given by URL: a sequence of connections. When one has ended, for whatever reason, the next follows, with
-// credentials and certificates read anew, and everything is subscribed again. A broker that can't be reached never stops a
-// start: Start returns, Connected is false, and requests fail with ErrDisconnected at once. Nothing is buffered meanwhile,
-// because a batch that nobody acknowledged is sent again by its owner anyway. What the broker refuses is in Denied.
+// A Server is a NATS server inside this process. A Broker is one node's link, either to such a Server, without a
+// socket, or to servers given by URL: a sequence of connections. When one has ended, for whatever reason, the next
+// follows, with credentials and certificates read anew, and everything is subscribed again. A broker that can't be
+// reached never stops a start: Start returns, Connected is false, and requests fail with ErrDisconnected at once.
+// Nothing is buffered meanwhile, because a batch that nobody acknowledged is sent again by its owner anyway. What the
+// broker refuses is in Denied.
 //
 // # Replies
 //
@@ -23,7 +24,7 @@
 //
 // # What blocks
 //
-// Connected, State, Denied, MaxPayload and Stats never wait for the broker. Request waits for its context at the most. Publish does
-// not wait for an answer, but writing to a broker that has just stopped reading can hold it for the write time-out of
-// two seconds, so it is not for a client's goroutine.
+// Connected, State, Denied and MaxPayload never wait for the broker. Request waits for its context at the most.
+// Publish does not wait for an answer, but writing to a broker that has just stopped reading can hold it for the write
+// time-out of two seconds, so it is not for a client's goroutine.
 package broker

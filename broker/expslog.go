@@ -12,8 +12,8 @@ var (
 	_ expslog.Handler = (*toExp)(nil)
 )
 
-// FromExp makes a log/slog handler of a golang.org/x/exp/slog one: for a program that logs through x/exp/slog and embeds
-// a node. Time, level, message, source position, attributes, groups and LogValuers are kept.
+// FromExp makes a log/slog handler of a golang.org/x/exp/slog one: for a program that logs through x/exp/slog and
+// embeds a node. Time, level, message, source position, attributes, groups and LogValuers are kept.
 func FromExp(handler expslog.Handler) slog.Handler {
 	if back, ok := handler.(*toExp); ok {
 		return back.handler
@@ -21,8 +21,8 @@ func FromExp(handler expslog.Handler) slog.Handler {
 	return &fromExp{handler: handler}
 }
 
-// ToExp makes a golang.org/x/exp/slog handler of a log/slog one: for code that wants an x/exp/slog logger and is to write
-// where the node does. It keeps what FromExp keeps.
+// ToExp makes a golang.org/x/exp/slog handler of a log/slog one: for code that wants an x/exp/slog logger and is to
+// write where the node does. It keeps what FromExp keeps.
 func ToExp(handler slog.Handler) expslog.Handler {
 	if back, ok := handler.(*fromExp); ok {
 		return back.handler
@@ -162,7 +162,8 @@ func valueFromExp(value expslog.Value) slog.Value {
 	return slog.AnyValue(value.Any())
 }
 
-// expValuer and stdValuer keep a LogValuer lazy on its way through: it runs only if the last handler asks for its value.
+// expValuer and stdValuer keep a LogValuer lazy on its way through: it runs only if the last handler asks for its
+// value.
 type (
 	expValuer struct{ valuer slog.LogValuer }
 	stdValuer struct{ valuer expslog.LogValuer }

@@ -10,7 +10,7 @@ type gate struct {
 	empty  chan struct{} // Made by the first close; closed when nobody is inside any more.
 }
 
-// enter tells whether the callback may run. If so, it calls leave.
+// enter reports whether the callback may run. If so, it calls leave.
 func (g *gate) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

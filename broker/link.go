@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// How a connection is watched. Each is short enough that a broker which is gone is noticed within a few seconds, and that
-// nothing which holds the connection's lock holds it for longer than that.
+// How a connection is watched. Each is short enough that a broker which is gone is noticed within a few seconds, and
+// that nothing which holds the connection's lock holds it for longer than that.
 const (
 	pingInterval = time.Second // Two of them unanswered, and the connection is given up.
 	maxPings     = 2
@@ -58,7 +58,8 @@ type link struct {
 // until the link is closed. It waits for the first connection, as long as ctx and startBudget allow, or for the first
 // round over all servers.
 func connect(
-	ctx context.Context, access Access, log *slog.Logger, metrics *metrics, onDown func(), interests []interest, extra ...nats.Option,
+	ctx context.Context, access Access, log *slog.Logger, metrics *metrics, onDown func(),
+	interests []interest, extra ...nats.Option,
 ) (*link, error) {
 	if _, err := access.options(""); err != nil {
 		return nil, err

@@ -57,8 +57,8 @@ type Message struct {
 // Get returns a header's first value, or "". Names are compared as written: see the Header constants.
 func (m Message) Get(name string) string { return m.header.Get(name) }
 
-// Ours reports whether the message carries Registry-Version, so that a node of some version wrote it. Anything else on our
-// subjects is somebody else's, for instance the acknowledgement of a JetStream stream over registry.>.
+// Ours reports whether the message carries Registry-Version, so that a node of some version wrote it. Anything else on
+// our subjects is somebody else's, for instance the acknowledgement of a JetStream stream over registry.>.
 func (m Message) Ours() bool { return m.Get(HeaderVersion) != "" }
 
 // Failed returns the error that a reply carries, or nil. Anybody may have written it: check Ours.

@@ -77,16 +77,20 @@ func newMetrics() *metrics {
 		"outcome", "accepted", "malformed", "unanswerable", "stopping")
 	m.answers = vector("answers_total", "Answers to requests of peers: responded, failed (an error was sent), or unsent.",
 		"outcome", "responded", "failed", "unsent")
-	m.ignored = vector("ignored_replies_total", "Replies that no request took: late, or foreign, without the header of a node.",
+	m.ignored = vector("ignored_replies_total", "Replies that no request took: late, or foreign, "+
+		"without the header of a node.",
 		"reason", "foreign", "late")
 	m.attempts = vector("connect_attempts_total", "Attempts to connect to a broker, one for each server tried.",
 		"outcome", "connected", "failed")
-	m.published = vector("published_messages_total", "Messages to all nodes, such as presence.", "outcome", "sent", "unsent")
-	m.heard = vector("received_messages_total", "Messages to all nodes: accepted, of another Registry-Version, or foreign, without one.",
+	m.published = vector("published_messages_total", "Messages to all nodes, such as presence.",
+		"outcome", "sent", "unsent")
+	m.heard = vector("received_messages_total", "Messages to all nodes: accepted, of another Registry-Version, "+
+		"or foreign, without one.",
 		"outcome", "accepted", "foreign", "version")
 	m.lost = counter("disconnects_total", "Connections that have ended.")
 	m.refused = counter("errors_total", "Errors that the broker sent, such as a missing permission.")
-	m.slow = counter("slow_subscriptions_total", "Times that a subscription began to drop messages, because its handler was behind.")
+	m.slow = counter("slow_subscriptions_total", "Times that a subscription began to drop messages, "+
+		"because its handler was behind.")
 	return m
 }
 
@@ -102,7 +106,9 @@ func (b *Broker) register(registry prometheus.Registerer) error {
 			}
 			return 0
 		}),
-		gauge("max_payload_bytes", "Greatest size of one message that the broker takes.", func() float64 { return float64(b.MaxPayload()) }),
+		gauge("max_payload_bytes", "Greatest size of one message that the broker takes.", func() float64 {
+			return float64(b.MaxPayload())
+		}),
 		gauge("waiting_requests", "Requests that wait for a reply.", func() float64 { return float64(b.inbox.size()) }),
 		deniedCollector{b},
 	)
@@ -117,7 +123,8 @@ func (b *Broker) register(registry prometheus.Registerer) error {
 type deniedCollector struct{ broker *Broker }
 
 func (c deniedCollector) desc() *prometheus.Desc {
-	return prometheus.NewDesc("registryd_broker_denied_subjects", "Subjects that the broker refuses to this node.", []string{"op", "kind"}, nil)
+	return prometheus.NewDesc("registryd_broker_denied_subjects", "Subjects that the broker refuses to this node.",
+		[]string{"op", "kind"}, nil)
 }
 
 // Describe implements prometheus.Collector.
@@ -126,7 +133,9 @@ func (c deniedCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc() }
 // Collect implements prometheus.Collector.
 func (c deniedCollector) Collect(ch chan<- prometheus.Metric) {
 	count := map[Denial]int{
-		{Op: OpPublish, Kind: DeniedPermission}: 0, {Op: OpSubscribe, Kind: DeniedPermission}: 0, {Op: OpSubscribe, Kind: DeniedLimit}: 0,
+		{Op: OpPublish, Kind: DeniedPermission}:   0,
+		{Op: OpSubscribe, Kind: DeniedPermission}: 0,
+		{Op: OpSubscribe, Kind: DeniedLimit}:      0,
 	}
 	for _, d := range c.broker.Denied() {
 		count[Denial{Op: d.Op, Kind: d.Kind}]++

@@ -54,13 +54,13 @@ type Subscription struct {
 	gate   gate
 }
 
-// Subscribe calls handle for each message on subject, which may hold NATS wildcards, one after the other, on a goroutine
-// of this subscription and its connection. What this node publishes itself comes too. Messages of another Registry-Version
-// than ProtocolVersion, and those without any, are counted and do not come: they could mean something else. When
-// PendingMessages or PendingBytes are waiting, because handle is slow, further ones are dropped and counted.
+// Subscribe calls handle for each message on subject, which may hold NATS wildcards, one after the other, on a
+// goroutine of this subscription and its connection. What this node publishes itself comes too. Messages of another
+// Registry-Version than ProtocolVersion, and those without any, are counted and do not come: they could mean something
+// else. When PendingMessages or PendingBytes are waiting, because handle is slow, further ones are dropped and counted.
 //
-// It may be called without a connection: the subscription holds from the next connect on. A broker that refuses it is no
-// error: see Denied. Errors are ErrClosed, and that of a subject that is none.
+// It may be called without a connection: the subscription holds from the next connect on. A broker that refuses it is
+// no error: see Denied. Errors are ErrClosed, and that of a subject that is none.
 func (b *Broker) Subscribe(subject string, handle func(Message)) (*Subscription, error) {
 	s := &Subscription{broker: b}
 	s.made = subscription{subject: subject, handle: func(msg *nats.Msg) {
@@ -108,7 +108,8 @@ func (b *Broker) speaks(m Message) bool {
 	}
 	if b.link.firstOf("version\x00" + from) {
 		b.log.Error("a node of another protocol version is no peer: run the same version on all nodes of a cluster, "+
-			"or give it another cluster name", "peer", from, "version", cut(version, maxVersionText), "want", strconv.Itoa(ProtocolVersion))
+			"or give it another cluster name",
+			"peer", from, "version", cut(version, maxVersionText), "want", strconv.Itoa(ProtocolVersion))
 	}
 	return false
 }

@@ -92,7 +92,7 @@ type Server struct {
 	server  *natsserver.Server
 	token   string   // What this process's own connections show; empty if nobody has to show anything.
 	private bool     // The socket for clients is there only because routes want one.
-	peers   []string // The host:port of each configured route but our own.
+	peers   []string // The host:port of each configured route except our own.
 	log     *slog.Logger
 }
 
@@ -178,12 +178,12 @@ func (s *Server) RouteAddress() string {
 // Routes returns how many routes to other servers are up. NATS keeps several to each.
 func (s *Server) Routes() int { return s.server.NumRoutes() }
 
-// Alone tells whether no route is up although ServerOptions.Routes names other servers.
+// Alone reports whether no route is up although ServerOptions.Routes names other servers.
 func (s *Server) Alone() bool { return len(s.peers) > 0 && s.Routes() == 0 }
 
 // WaitRoutes waits until the first route is up, which is true, or until nobody listens at any of ServerOptions.Routes,
-// which is false: this server is the first of its cluster. A route to itself doesn't count. When ctx ends before either,
-// the error is its cause. Without routes the answer is false at once.
+// which is false: this server is the first of its cluster. A route to itself doesn't count. When ctx ends before
+// either, the error is its cause. Without routes the answer is false at once.
 func (s *Server) WaitRoutes(ctx context.Context) (bool, error) {
 	alone := make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)

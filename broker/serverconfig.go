@@ -154,7 +154,7 @@ func hostPort(address string) (string, int, error) {
 	return cmp.Or(host, "0.0.0.0"), int(port), nil
 }
 
-// loopback tells whether host can be reached from this machine only. A name other than localhost may be anything.
+// loopback reports whether host can be reached from this machine only. A name other than localhost may be anything.
 func loopback(host string) bool {
 	if host == "localhost" {
 		return true

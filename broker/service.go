@@ -54,8 +54,8 @@ var _ interest = (*Service)(nil)
 // is no queue group: two nodes of one name have to find each other out, not to share the work.
 //
 // A request without Registry-Version, or of another version than ProtocolVersion, is answered CodeMalformed. One whose
-// reply subject is not below its sender's own Subjects.ReplyPrefix is dropped and counted: an answer to it would let the
-// sender speak to another node in this node's name. The only error is ErrClosed.
+// reply subject is not below its sender's own Subjects.ReplyPrefix is dropped and counted: an answer to it would let
+// the sender speak to another node in this node's name. The only error is ErrClosed.
 func (b *Broker) Serve(handlers Handlers) (*Service, error) {
 	s := &Service{broker: b}
 	for _, e := range []endpoint{
@@ -189,9 +189,9 @@ func (s *Service) refuse(req micro.Request, r *Request, code int, text string) {
 	}
 }
 
-// Stop ends the service: no handler starts after it, what comes still is answered CodeBusy, and once the broker has heard
-// of it the node is absent. A request that crosses the news on its way may get no answer at all, and times out. Stop waits
-// for a handler that runs, as long as ctx allows. It may be called more than once.
+// Stop ends the service: no handler starts after it, what comes still is answered CodeBusy, and once the broker has
+// heard of it the node is absent. A request that crosses the news on its way may get no answer at all, and times out.
+// Stop waits for a handler that runs, as long as ctx allows. It may be called more than once.
 func (s *Service) Stop(ctx context.Context) error {
 	done := s.gate.close()
 	var err error
@@ -238,8 +238,8 @@ type Request struct {
 	answered atomic.Bool
 }
 
-// Respond answers with body. Errors are ErrTooLarge, after which a smaller answer or Fail may follow, ErrDisconnected and
-// ErrClosed, after which the sender asks again, and ErrAnswered.
+// Respond answers with body. Errors are ErrTooLarge, after which a smaller answer or Fail may follow, ErrDisconnected
+// and ErrClosed, after which the sender asks again, and ErrAnswered.
 func (r *Request) Respond(body []byte) error {
 	return r.answer(&nats.Msg{Header: Header{Batch: r.Batch}.wire(), Data: body}, "responded")
 }

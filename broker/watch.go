@@ -33,8 +33,8 @@ type WatchStats struct {
 }
 
 // Watcher listens to the batches and replies of a cluster. It publishes nothing. Its being there has one effect, which
-// is NATS's: with a subscriber on a node's subject, requests to that node while it is absent time out instead of failing
-// at once.
+// is NATS's: with a subscriber on a node's subject, requests to that node while it is absent time out instead of
+// failing at once.
 //
 // The NATS client puts every message into one bounded channel, in the order in which it read them, and drops and counts
 // what doesn't fit; one goroutine, pump, moves them on to the reader.

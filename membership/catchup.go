@@ -111,8 +111,8 @@ func (m *Members) deadline(at Moment) time.Duration {
 	switch {
 	case !m.tried:
 		return m.goneOn + wait
-	case len(m.Sources().Peers) > 0:
-		return patience
+	case m.echoed && len(m.Sources().Peers) > 0:
+		return patience // it is they who can't answer
 	default:
 		return max(m.goneOn+wait, patience)
 	}

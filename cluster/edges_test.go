@@ -2,7 +2,6 @@ package cluster_test
 
 import (
 	"fmt"
-	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -281,52 +280,6 @@ func TestDrainSendsAllItCan(t *testing.T) {
 			t.Errorf("n2 lists %d, want 280", got)
 		}
 	})
-}
-
-// After 100 cancels nodes are equal at every moment, also when cancels are
-// forgotten, and nothing is sent again.
-func TestCancelsAreForgottenTogether(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b, n := three(t)
-		for i := range 100 {
-			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
-		}
-		time.Sleep(2 * time.Second)
-		for i := range 100 {
-			n[(i+1)%3].reg.Cancel(registry.NewKey("DEMO", fmt.Sprint("d-", i)), false)
-			time.Sleep(37 * time.Millisecond)
-		}
-		time.Sleep(2 * time.Second)
-		b.take()
-		held := 100
-		for range 1300 {
-			time.Sleep(500 * time.Millisecond)
-			want := maps.Collect(allVersions(n[0]))
-			held = len(want)
-			for _, other := range n[1:] {
-				if got := maps.Collect(allVersions(other)); !maps.Equal(got, want) {
-					t.Fatalf("%s holds %d cancels, n1 %d", other.name, len(got), held)
-				}
-			}
-		}
-		if held != 0 {
-			t.Errorf("%d cancels are held after eleven minutes", held)
-		}
-		if sent := b.take(); len(sent) > 0 {
-			t.Errorf("%d batches were sent, want none", len(sent))
-		}
-	})
-}
-
-// allVersions is what diff compares.
-func allVersions(n *testNode) func(yield func(registry.Key, registry.Versions) bool) {
-	return func(yield func(registry.Key, registry.Versions) bool) {
-		for v := range n.reg.AllVersions() {
-			if !yield(v.Key, v) {
-				return
-			}
-		}
-	}
 }
 
 // Of two services with default leases the one that was killed is gone everywhere

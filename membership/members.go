@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // Members is this node's view of itself and of its peers. One goroutine at a time
@@ -66,7 +64,7 @@ func (m *Members) SetLink(l Link, at Moment) []Event {
 	return m.leave(at, out)
 }
 
-// newSession has the proof that this node is heard and hears begin anew.
+// newSession begins the proof anew that this node can speak and hear.
 func (m *Members) newSession(at Moment) {
 	m.session, m.echo, m.echoed = at.Mono, at.Mono, false
 	m.announce = at.Mono
@@ -233,9 +231,6 @@ func (m *Members) Presence(digest uint64, at Moment) Presence {
 		Time: at.Wall.UnixMilli(), Digest: Digest(digest), State: m.State(), Synced: m.synced,
 	}
 }
-
-// Incarnation returns the UUIDv7 of this start of the node.
-func (m *Members) Incarnation() uuid.UUID { return m.opts.Incarnation }
 
 // Degraded returns why this node serves less than it should, in words for
 // /readyz; empty if it is whole.

@@ -59,6 +59,7 @@ var rooms = map[string][]string{
 
 	"internal/docs":     nil,
 	"internal/imports":  nil,
+	"internal/locks":    nil,
 	"internal/logqueue": nil,
 	"internal/natstest": {"broker"},
 	"internal/plain":    nil,

@@ -124,3 +124,25 @@ func TestExternalCluster(t *testing.T) {
 	servers[0].start(t)
 	list(t, nodes, want...)
 }
+
+// TestDiscoveredServers names one server of a cluster to the nodes. They learn of
+// the others from it, and use them, with their login, once it is gone.
+func TestDiscoveredServers(t *testing.T) {
+	t.Parallel()
+	servers := startNATSCluster(t, 3, "--user", "node", "--pass", "right")
+	args := []string{"--nats", servers[0].url("node:right")}
+	nodes := []*node{startNode(t, "n1", args...), startNode(t, "n2", args...)}
+	tail := startTail(t, args...)
+	meet(t, nodes...)
+	nodes[0].register(t, "a")
+	list(t, nodes, "a")
+	servers[0].kill(t)
+	for i, n := range nodes {
+		n.register(t, fmt.Sprintf("killed-%d", i))
+	}
+	list(t, nodes, "a", "killed-0", "killed-1")
+	listening(t, tail, nodes...)
+	for _, n := range nodes {
+		n.state(t, 200, "ready")
+	}
+}

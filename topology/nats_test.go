@@ -81,7 +81,7 @@ func (s *natsServer) url(user string) string {
 }
 
 // startNATSCluster starts a NATS cluster of stock servers.
-func startNATSCluster(tb testing.TB, size int) []*natsServer {
+func startNATSCluster(tb testing.TB, size int, args ...string) []*natsServer {
 	tb.Helper()
 	addresses := make([]string, size)
 	for i := range addresses {
@@ -90,8 +90,8 @@ func startNATSCluster(tb testing.TB, size int) []*natsServer {
 	routes := "nats://" + strings.Join(addresses, ",nats://")
 	servers := make([]*natsServer, size)
 	for i := range servers {
-		servers[i] = startNATS(tb, "", "-n", "s"+strconv.Itoa(i+1), "--cluster_name", "stock",
-			"--cluster", "nats://"+addresses[i], "--routes", routes)
+		servers[i] = startNATS(tb, "", append([]string{"-n", "s" + strconv.Itoa(i+1), "--cluster_name", "stock",
+			"--cluster", "nats://" + addresses[i], "--routes", routes}, args...)...)
 	}
 	for _, s := range servers {
 		eventually(tb, s.name+" has its routes", func() error {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"html/template"
 	"net/http"
@@ -25,7 +26,8 @@ const maxPageInstances = 1000
 // pageData is what the page shows.
 type pageData struct {
 	Overview
-	Reads   bool // lists are served
+	Base    string // the service URL, with a slash at its end
+	Reads   bool   // lists are served
 	Uptime  string
 	Hash    string
 	Total   int
@@ -53,6 +55,7 @@ type pageInstance struct {
 // parsePage reads the templates of the pages.
 func parsePage() (*template.Template, error) {
 	pages := template.New("").Funcs(template.FuncMap{
+		"pageOf": pageOf,
 		"seconds": func(s float64) string {
 			return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 		},
@@ -76,6 +79,7 @@ func (h *Handler) page(w http.ResponseWriter) int {
 	if !data.Started.IsZero() {
 		data.Uptime = time.Since(data.Started).Truncate(time.Second).String()
 	}
+	data.Base = strings.TrimSuffix(cmp.Or(data.URL, "http://HOST:PORT/eureka"), "/") + "/"
 	_, data.Late = h.reg.Overdue(0)
 	for _, app := range apps {
 		shown := pageApp{Name: app.Name, Total: app.Total}
@@ -87,6 +91,12 @@ func (h *Handler) page(w http.ResponseWriter) int {
 		data.Apps = append(data.Apps, shown)
 	}
 	return h.html(w, "page", data)
+}
+
+// pageOf returns where the page of a node is, from its service URL.
+func pageOf(serviceURL string) string {
+	root := strings.TrimSuffix(strings.TrimSuffix(serviceURL, "/"), "/v2")
+	return strings.TrimSuffix(root, "/eureka") + "/"
 }
 
 // base answers at the base of Eureka's paths. Eureka has nothing there; a browser is

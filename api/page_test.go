@@ -20,7 +20,7 @@ import (
 func twoPeers() *fakeNode {
 	return &fakeNode{now: ready, overview: api.Overview{
 		Node: "node-1", Cluster: "prod & <test>", Version: "1.2.3", URL: "http://node-1:8761/eureka/",
-		Started: time.Now().Add(-26*time.Hour - 5*time.Minute),
+		Broker: api.BrokerOverview{For: 3, Trouble: "no answer"}, Started: time.Now().Add(-26*time.Hour - 5*time.Minute),
 		Peers: []api.PeerOverview{
 			{Name: "node-2", URL: "http://node-2:8761/eureka/", Status: "reachable", ProcessingOrder: 7, Oldest: .125, Lag: .25},
 			{Name: "node-3", URL: "http://node-3:8761/eureka/", Status: "unreachable"},
@@ -77,7 +77,9 @@ func TestPage(t *testing.T) {
 	}
 	body := w.Body.String()
 	for _, want := range []string{
-		"node-1", "prod &amp; &lt;test&gt;", "1.2.3", "node-2", "node-3", "unreachable", "250ms", "26h5m",
+		"node-1", "prod &amp; &lt;test&gt;", "1.2.3", "node-2", "unreachable", "250ms",
+		`href="http://node-2:8761/"`, `href="http://node-3:8761/"`, "http://node-1:8761/eureka/apps/APP/INSTANCE/status",
+		"Not connected to a broker for 3s", "no answer", "26h5m",
 		"orders-1", `href="http://h:8080/info"`, "OUT_OF_SERVICE (override)", "OUT_OF_SERVICE_1_UP_1_", `href="/metrics"`,
 	} {
 		if !strings.Contains(body, want) {

@@ -258,25 +258,26 @@ func (n *Node) startConsumer() error {
 		return fmt.Errorf("serve batches: %w", err)
 	}
 	n.onStop("service", service.Stop)
-	subjects := n.broker.Subjects()
-	for subject, handle := range map[string]func(broker.Message){
-		subjects.AllPresence(): func(m broker.Message) {
-			if from, ok := subjects.ParsePresence(m.Subject); ok { // Else somebody asks who is there.
-				n.link.hear(from, m.Body, n.cluster)
-			}
-		},
-		subjects.PresenceAsk(): func(broker.Message) { n.cluster.HandleAsk() },
-	} {
-		sub, err := n.broker.Subscribe(subject, handle)
-		if err != nil {
-			return fmt.Errorf("subscribe to presence: %w", err)
-		}
-		n.onStop("presence", func(context.Context) error {
-			sub.Unsubscribe()
-			return nil
-		})
+	presence, err := n.broker.Subscribe(n.broker.Subjects().AllPresence(), n.handlePresence)
+	if err != nil {
+		return fmt.Errorf("subscribe to presence: %w", err)
 	}
+	n.onStop("presence", func(context.Context) error {
+		presence.Unsubscribe()
+		return nil
+	})
 	return nil
+}
+
+// handlePresence takes what comes on a subject of presence: a node's own words, or
+// the question who is there.
+func (n *Node) handlePresence(m broker.Message) {
+	subjects := n.broker.Subjects()
+	if from, ok := subjects.ParsePresence(m.Subject); ok {
+		n.link.hear(from, m.Body, n.cluster)
+	} else if m.Subject == subjects.PresenceAsk() {
+		n.cluster.HandleAsk()
+	}
 }
 
 // httpServer is the HTTP side and how to end it, which may be done twice.

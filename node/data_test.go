@@ -197,7 +197,7 @@ func TestUnusableSnapshotIsSetAside(t *testing.T) {
 			}
 
 			told := log.with(t, "level", "ERROR")
-			if len(told) != 1 || told[0]["component"] != "snapshot" || told[0]["msg"] != "snapshot set aside, starting without it" ||
+			if len(told) != 1 || told[0]["component"] != "snapshot" || told[0]["msg"] != "snapshot unusable, set aside" ||
 				!strings.Contains(fmt.Sprint(told[0]["err"]), test.want) {
 				t.Fatalf("errors in the log: got %v, want one that says %q", told, test.want)
 			}
@@ -288,8 +288,8 @@ func TestSnapshotsFail(t *testing.T) {
 		t.Errorf("entries in the snapshot: got %v, want 2", got)
 	}
 	// Not once for each write. Taking the directory away may be a change of its own.
-	failing := len(log.with(t, "msg", "snapshots fail, a restart would forget what is new", "level", "ERROR"))
-	working := len(log.with(t, "msg", "snapshots work again", "level", "INFO"))
+	failing := len(log.with(t, "msg", "snapshot failed", "level", "ERROR"))
+	working := len(log.with(t, "msg", "snapshots recovered", "level", "INFO"))
 	if failing < 1 || failing > 2 || working != failing {
 		t.Errorf("the log tells %d times that snapshots fail and %d times that they work again, want once for each change", failing, working)
 	}

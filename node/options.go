@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/acceptor"
@@ -173,7 +174,6 @@ func (o *Options) setDefaults() error {
 		{"batch delay", o.BatchDelay},
 		{"shutdown timeout", o.ShutdownTimeout},
 		{"snapshot interval", o.SnapshotInterval},
-		{"wait when empty", o.WaitWhenEmpty},
 	} {
 		if d.d < 0 {
 			errs = append(errs, fmt.Errorf("%s %v: negative", d.name, d.d))
@@ -204,6 +204,12 @@ func (o *Options) checkParts() []error {
 		Interval: o.EvictionInterval, NoSelfPreservation: o.NoSelfPreservation,
 		Threshold: o.RenewalThreshold, Min: o.SelfPreservationMin,
 	}); err != nil {
+		errs = append(errs, err)
+	}
+	if _, err := membership.New(membership.Options{
+		Node: cmp.Or(o.Name, "unnamed"), Incarnation: uuid.New(),
+		Expect: o.Expect, StartWait: o.StartWait, WaitWhenEmpty: o.WaitWhenEmpty,
+	}, membership.Moment{}); err != nil {
 		errs = append(errs, err)
 	}
 	access := broker.Options{Cluster: o.Cluster, Node: cmp.Or(o.Name, "unnamed"), Access: o.Broker}

@@ -97,9 +97,9 @@ func (s *snapshots) load() error {
 	log, start := n.log.With("component", "snapshot"), time.Now()
 	log.Info("snapshots kept", "dir", n.opts.DataDir, "interval", n.opts.SnapshotInterval)
 	if removed, err := snapshot.RemoveLeftovers(n.opts.DataDir); err != nil {
-		log.Warn("snapshots that were never finished can't be removed", "removed", removed, "err", err)
+		log.Warn("unfinished snapshots not removed", "removed", removed, "err", err)
 	} else if removed > 0 {
-		log.Info("snapshots that were never finished removed", "removed", removed)
+		log.Info("unfinished snapshots removed", "removed", removed)
 	}
 	loaded, err := snapshot.Load(n.opts.DataDir, n.opts.Cluster, n.registry)
 	switch {
@@ -109,18 +109,18 @@ func (s *snapshots) load() error {
 		aside, asideErr := snapshot.SetAside(n.opts.DataDir)
 		err = errors.Join(err, asideErr)
 		if s.inWay = aside == ""; s.inWay {
-			log.Error("snapshot not usable and can't be set aside, starting without it and writing none until it is out of the way",
+			log.Error("snapshot unusable and could not be moved, snapshots disabled",
 				"err", err, "file", filepath.Join(n.opts.DataDir, snapshot.File))
 			return nil
 		}
-		log.Error("snapshot set aside, starting without it", "err", err, "file", aside)
+		log.Error("snapshot unusable, set aside", "err", err, "file", aside)
 		return nil
 	case err != nil:
 		return fmt.Errorf("%w: data: %w", ErrOptions, err)
 	}
 	if loaded.Skipped > 0 {
 		s.skipped.Add(float64(loaded.Skipped))
-		log.Warn("entries of the snapshot not understood, left out", "entries", loaded.Skipped, "err", loaded.Sample)
+		log.Warn("snapshot entries skipped", "entries", loaded.Skipped, "err", loaded.Sample)
 	}
 	log.Info("snapshot loaded", "entries", loaded.Entries, "elapsed", time.Since(start))
 	return nil
@@ -158,13 +158,13 @@ func (s *snapshots) write() error {
 	if err != nil {
 		s.writes.WithLabelValues("failed").Inc()
 		if !s.failing {
-			log.Error("snapshots fail, a restart would forget what is new", "err", err)
+			log.Error("snapshot failed", "err", err)
 		}
 		s.failing = true
 		return err
 	}
 	if s.failing {
-		log.Info("snapshots work again", "entries", entries)
+		log.Info("snapshots recovered", "entries", entries)
 	}
 	s.wrote, s.failing = entries, false
 	s.writes.WithLabelValues("ok").Inc()
@@ -184,7 +184,7 @@ func (s *snapshots) replace(log *slog.Logger) (entries int, err error) {
 			return 0, err
 		}
 		s.inWay = false
-		log.Warn("snapshot that is not usable is out of the way", "file", aside)
+		log.Warn("snapshots enabled again", "file", aside)
 	}
 	return snapshot.Write(dir, s.node.opts.Cluster, s.node.registry)
 }

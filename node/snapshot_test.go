@@ -124,7 +124,7 @@ func TestUnusableSnapshotThatStays(t *testing.T) {
 	n := start(t, opts)
 	ready(t, n, "ready")
 	told := log.with(t, "component", "snapshot", "level", "ERROR")
-	if len(told) != 1 || told[0]["file"] != file || !strings.Contains(fmt.Sprint(told[0]["msg"]), "can't be set aside, starting without it") ||
+	if len(told) != 1 || told[0]["file"] != file || !strings.Contains(fmt.Sprint(told[0]["msg"]), "could not be moved, snapshots disabled") ||
 		!strings.Contains(fmt.Sprint(told[0]["err"]), "no header") || !strings.Contains(fmt.Sprint(told[0]["err"]), "too long") {
 		t.Errorf("errors in the log: got %v, want one that says what is wrong, with what file, and why it stays", told)
 	}

@@ -144,7 +144,8 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		"when a batch is sent, `fixed` or adaptive: after --batch-delay, or at once while none is in flight")
 	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval, "time between two eviction passes")
 	fs.IntVar(&o.Expect, "peers", 0, "`COUNT` of peers that there should be: with fewer the node is degraded")
-	fs.DurationVar(&o.StartWait, "start-wait", node.DefaultStartWait, "how long a node that reaches no broker and no peer waits before it serves what it has")
+	fs.DurationVar(&o.StartWait, "start-wait", node.DefaultStartWait,
+		"how long a node that reaches no broker and no peer waits before it serves what it has")
 	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention, "how long a change stays in the delta")
 	data := fs.String("data", "", "`DIR` of the snapshot that a restart begins with, or "+noData+
 		" (default: $STATE_DIRECTORY, else registryd/CLUSTER/NODE in $XDG_STATE_HOME or ~/.local/state)")
@@ -190,9 +191,6 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		if !f.above {
 			wrong.addf("--%s %s: must be above 0", f.name, o.values[f.name])
 		}
-	}
-	if o.WaitWhenEmpty < 0 {
-		wrong.addf("--wait-when-empty %v: negative", o.WaitWhenEmpty)
 	}
 	switch *compat {
 	case "exact":

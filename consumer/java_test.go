@@ -56,8 +56,7 @@ func seen(n *node, key registry.Key) string {
 	return strings.Join([]string{i.HostName, string(i.Status), string(i.OverriddenStatus), time.UnixMilli(i.LastDirtyTimestamp).UTC().Format("05.000")}, " ")
 }
 
-// The table, row by row, of Eureka's answers to what a Java
-// peer sends. A fresh u-1 is "u-1.example UP UNKNOWN 20.000".
+// Eureka's answers to what a Java peer sends. A fresh u-1 is "u-1.example UP UNKNOWN 20.000".
 func TestApply(t *testing.T) {
 	const (
 		l     = start // lastDirtyTimestamp of what is stored, 20.000

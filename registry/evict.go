@@ -89,7 +89,9 @@ func (r *Registry) EvictExpired(keys []Key) int {
 	evicted := 0
 	for _, key := range keys {
 		if e := r.lookupPresent(key); e != nil && r.expired(e, t.lease) {
-			r.lost[key] = t.lease
+			if _, again := r.lost[key]; again || len(r.lost) < r.room {
+				r.lost[key] = t.lease
+			}
 			r.evict(&t, e)
 			evicted++
 		}

@@ -303,6 +303,25 @@ func TestExpectedHoldsEachOnce(t *testing.T) {
 	}
 }
 
+// What was evicted is remembered for as many instances as there is room for.
+func TestExpectedIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := evicting(t, 0, registry.EvictorOptions{}, registry.Options{MaxInstances: 3})
+		for round := range 2 {
+			for i := range 3 {
+				r.Register(leased(fmt.Sprint("i-", round, "-", i), 1, 1), false)
+			}
+			time.Sleep(320 * time.Second) // two terms of 6 s and five minutes
+			if n := r.Evict(); n != 3 || r.Len() != 0 {
+				t.Fatalf("evicted %d, %d entries are left, want 3 and 0", n, r.Len())
+			}
+		}
+		if got := r.Leases().Expected; got != 3 {
+			t.Errorf("%d leases are expected, want 3", got)
+		}
+	})
+}
+
 func TestPassLimitAndOrder(t *testing.T) {
 	for _, test := range []struct{ size, limit int }{
 		// size - int(size × 0.85).

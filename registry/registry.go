@@ -142,7 +142,7 @@ type Registry struct {
 	restored  []*entry       // from a snapshot, until exchanged
 	exchanged bool           // see Exchanged
 	upSince   int64          // lease clock, ms
-	lost      map[Key]int64  // evicted lately, and when; lease clock, ms
+	lost      map[Key]int64  // evicted lately, and when; lease clock, ms; at most room
 
 	// generation counts what readers can see: an answer made at one
 	// generation is the right answer as long as it stands.

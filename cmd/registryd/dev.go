@@ -10,6 +10,7 @@ import (
 
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/dev"
+	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/node"
 )
 
@@ -43,7 +44,9 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	case err != nil:
 		return err
 	}
-	welcome(stdout, c, o)
+	out := logqueue.New(stdout, nil) // Signals don't wait for its reader.
+	defer out.Close()
+	welcome(out, c, o)
 	select {
 	case <-ctx.Done():
 	case <-c.Done():

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// TestNobodyReadsTheLog has a node whose standard error is a full pipe that
-// nobody reads, while a peer comes and goes. The node goes on serving, and stops
+// TestNobodyReadsTheLog has a node whose standard output and error are full pipes
+// that nobody reads, while a peer comes and goes. The node goes on serving, and stops
 // when it is asked to.
 func TestNobodyReadsTheLog(t *testing.T) {
 	t.Parallel()
@@ -28,6 +28,9 @@ func TestNobodyReadsTheLog(t *testing.T) {
 	n1 := command(t, "serve", "--node", "n1", "--listen", http1, "--embedded-listen", broker,
 		"--log-level", "debug", "--batch-mode", "adaptive")
 	n1.Stderr = stderr
+	unread, stdout := fullPipe(t)
+	unread.fill(t)
+	n1.Stdout = stdout
 	if err := n1.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -88,8 +91,19 @@ func TestNobodyReadsTheLog(t *testing.T) {
 	if err := n1.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if err := n1.Wait(); err != nil {
-		t.Errorf("after SIGTERM: %v, want exit 0", err)
+	exited := make(chan error, 1)
+	go func() { exited <- n1.Wait() }()
+	select {
+	case err := <-exited:
+		if err != nil {
+			t.Errorf("after SIGTERM: %v, want exit 0", err)
+		}
+	case <-time.After(patience):
+		t.Errorf("still there %v after SIGTERM", patience)
+		if err := n1.Process.Kill(); err != nil {
+			t.Error(err)
+		}
+		<-exited
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/registry"
 )
@@ -49,10 +50,12 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
-	fmt.Fprintf(stdout, "registryd %s: node %s of cluster %s serves %s\n", s.Version, n.Name(), s.Cluster, n.URL())
+	out := logqueue.New(stdout, nil) // Signals don't wait for its reader.
+	defer out.Close()
+	fmt.Fprintf(out, "registryd %s: node %s of cluster %s serves %s\n", s.Version, n.Name(), s.Cluster, n.URL())
 	addr := n.BrokerAddress()
 	if addr != "" {
-		fmt.Fprintf(stdout, "embedded broker: nats://%s\n", addr)
+		fmt.Fprintf(out, "embedded broker: nats://%s\n", addr)
 	}
 	s.log(n, addr)
 	look := time.NewTicker(lookInterval)

@@ -15,6 +15,9 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
+// maxScrapes is how many requests for /metrics are answered at a time. Others get 503.
+const maxScrapes = 16
+
 // Handler serves the HTTP of one node. Any goroutine may use it; it starts none.
 type Handler struct {
 	reg     *registry.Registry
@@ -62,7 +65,7 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	h.apps = newListCache(reg.Generation, reg.Applications, opts.MaxAge, m.cache(getApps))
 	h.delta = newListCache(reg.Generation, reg.Delta, opts.MaxAge, m.cache(getDelta))
 	if opts.Gatherer != nil {
-		h.scrape = promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{})
+		h.scrape = promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	}
 	return h, nil
 }

@@ -290,3 +290,25 @@ func TestVary(t *testing.T) {
 		}
 	}
 }
+
+// TestScrapesAreBounded: scrapes that hang do not pile up.
+func TestScrapesAreBounded(t *testing.T) {
+	in, out := make(chan struct{}), make(chan struct{})
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "slow"}, func() float64 {
+		in <- struct{}{}
+		<-out
+		return 1
+	}))
+	n := newNode(t, api.Options{Gatherer: metrics})
+	var done sync.WaitGroup
+	for range 16 {
+		done.Go(func() { n.ask(t, "GET", "/metrics", "") })
+		<-in
+	}
+	n.want(t, 503, "GET", "/metrics", "")
+	close(out)
+	done.Wait()
+	go func() { <-in }()
+	n.want(t, 200, "GET", "/metrics", "")
+}

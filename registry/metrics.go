@@ -42,9 +42,9 @@ func newCounters(r *Registry, reg prometheus.Registerer) (counters, error) {
 	gauge("instances", "Instances that readers see.", func() int { return r.present })
 	gauge("entries", "Entries, with tombstones and evicted ones.", func() int { return r.entries })
 	gauge("max_entries", "Bound of the entries.", func() int { return r.room })
-	registers := byOutcome("registers_total", "Registrations, by outcome: kept means that the stored one is newer.")
-	renewals := byOutcome("renewals_total", "Heartbeats of clients, by outcome.")
-	cancels := byOutcome("cancels_total", "Cancels of clients, by outcome.")
+	registers := byOutcome("registers_total", "Registrations of clients and Java peers, by outcome: kept means that the stored one is newer.")
+	renewals := byOutcome("renewals_total", "Heartbeats of clients and Java peers, by outcome.")
+	cancels := byOutcome("cancels_total", "Cancels of clients and Java peers, by outcome.")
 	joins := byOutcome("joins_total", "Entries of peers, by outcome: declined means expired or retired, refused out of bounds.")
 	c := counters{
 		registers: registers("stored"), registersKept: registers("kept"), registersRefused: registers("refused"),

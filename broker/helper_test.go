@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/internal/await"
 	"github.com/registryd/registryd/internal/natstest"
 )
 
@@ -24,17 +25,12 @@ const batchID = "0197f2a4-7c1e-7b3a-9d52-3f1c5e8a6b70"
 // eventually polls until ok is true.
 func eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-deadline.C:
-			tb.Fatalf("after %s still not: %s", patience, what)
-		case <-tick.C:
+	await.Nil(tb, patience, what, func() error {
+		if !ok() {
+			return errors.New("it is not so")
 		}
-	}
+		return nil
+	})
 }
 
 // within is a context with a deadline.

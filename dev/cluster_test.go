@@ -17,6 +17,7 @@ import (
 	"github.com/registryd/registryd/client"
 	"github.com/registryd/registryd/dev"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/await"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
 )
@@ -30,21 +31,7 @@ const patience = 30 * time.Second
 // eventually polls until check returns nil.
 func eventually(tb testing.TB, what string, check func() error) {
 	tb.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline.C:
-			tb.Fatalf("after %s still not: %s: %v", patience, what, err)
-		case <-tick.C:
-		}
-	}
+	await.Nil(tb, patience, what, check)
 }
 
 // count returns how many instances a node lists.

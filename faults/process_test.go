@@ -3,7 +3,6 @@
 package faults_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/registryd/registryd/internal/await"
 )
 
 // patience ends every wait for what must come. It is far above what any of them
@@ -119,26 +120,7 @@ func (p *process) tail(lines int) string {
 // took.
 func eventually(t *testing.T, what string, check func() error) time.Duration {
 	t.Helper()
-	begin := time.Now()
-	if err := until(patience, check); err != nil {
-		t.Fatalf("%s: not within %v: %v", what, patience, err)
-	}
-	return time.Since(begin)
-}
-
-// until polls until check finds nothing wrong, at most for d.
-func until(d time.Duration, check func() error) error {
-	deadline := time.Now().Add(d)
-	for {
-		err := check()
-		if err == nil {
-			return nil
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("after %v: %w", d, err)
-		}
-		pause(100 * time.Millisecond)
-	}
+	return await.Nil(t, patience, what, check)
 }
 
 // pause lets time pass: between two looks, and for as long as a fault lasts.

@@ -27,6 +27,8 @@ import (
 	_ "github.com/registryd/registryd/dev"
 	_ "github.com/registryd/registryd/node"
 	_ "github.com/registryd/registryd/tail"
+
+	"github.com/registryd/registryd/internal/await"
 )
 
 // patience bounds each wait; only a failing test takes that long.
@@ -103,21 +105,7 @@ func noticed(folders ...string) error {
 // eventually polls until check returns nil.
 func eventually(tb testing.TB, what string, check func() error) {
 	tb.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		err := check()
-		if err == nil {
-			return
-		}
-		select {
-		case <-deadline.C:
-			tb.Fatalf("after %s still not: %s: %v", patience, what, err)
-		case <-tick.C:
-		}
-	}
+	await.Nil(tb, patience, what, check)
 }
 
 // fetch gets a URL with a connection of its own.

@@ -57,6 +57,7 @@ var rooms = map[string][]string{
 	"faults":   nil,
 	"topology": nil,
 
+	"internal/await":    nil,
 	"internal/docs":     nil,
 	"internal/imports":  nil,
 	"internal/locks":    nil,

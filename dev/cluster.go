@@ -36,7 +36,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-func (o *Options) validate() error {
+func (o Options) withDefaults() (Options, error) {
 	var errs []error
 	if o.Nodes < 1 || o.Nodes > MaxNodes {
 		errs = append(errs, fmt.Errorf("%w: nodes %d: not in 1..%d", node.ErrOptions, o.Nodes, MaxNodes))
@@ -47,7 +47,7 @@ func (o *Options) validate() error {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return errors.Join(errs...)
+	return o, errors.Join(errs...)
 }
 
 // Cluster is a running dev cluster.
@@ -64,7 +64,8 @@ type Cluster struct {
 // Start starts the broker, the nodes, and, once all are ready, the demo
 // instances. ctx bounds the start. Nothing is left running after an error.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
-	if err := opts.validate(); err != nil {
+	opts, err := opts.withDefaults()
+	if err != nil {
 		return nil, err
 	}
 	watching, stop := context.WithCancel(context.Background())

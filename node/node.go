@@ -67,12 +67,12 @@ type step struct {
 // can't be used; snapshot.ErrInUse; cluster.ErrNameTaken; an address that can't be
 // listened on. Nothing is left running then.
 func Start(ctx context.Context, opts Options) (*Node, error) {
-	if err := opts.setDefaults(); err != nil {
+	opts, err := opts.withDefaults()
+	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	n := &Node{opts: opts, started: time.Now(), ending: make(chan struct{}), metrics: prometheus.NewRegistry()}
-	err := n.openData()
-	if err == nil {
+	if err = n.openData(); err == nil {
 		err = n.start(ctx)
 	}
 	if err != nil {

@@ -128,9 +128,9 @@ type Options struct {
 	Collectors []prometheus.Collector
 }
 
-// setDefaults fills in what doesn't depend on the address listened on, and
+// withDefaults fills in what does not depend on the address listened on, and
 // reports every fault at once.
-func (o *Options) setDefaults() error {
+func (o Options) withDefaults() (Options, error) {
 	if o.Cluster == "" {
 		o.Cluster = DefaultCluster
 	}
@@ -188,7 +188,7 @@ func (o *Options) setDefaults() error {
 	if o.BatchMode > acceptor.Adaptive {
 		errs = append(errs, fmt.Errorf("batch %v: not fixed or adaptive", o.BatchMode))
 	}
-	return errors.Join(append(errs, o.checkParts()...)...)
+	return o, errors.Join(append(errs, o.checkParts()...)...)
 }
 
 // checkParts checks the options of the parts, so that all faults are known before

@@ -2,6 +2,7 @@ package tail
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,8 +54,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// validate fills in defaults and reports every fault.
-func (o *Options) validate() error {
+// withDefaults fills in defaults and reports every fault.
+func (o Options) withDefaults() (Options, error) {
 	var errs []error
 	if o.Timeout < 0 {
 		errs = append(errs, fmt.Errorf("tail: Timeout is %v, want more than 0", o.Timeout))
@@ -65,22 +66,16 @@ func (o *Options) validate() error {
 	if o.MaxWaitingBytes < 0 {
 		errs = append(errs, fmt.Errorf("tail: MaxWaitingBytes is %d, want more than 0", o.MaxWaitingBytes))
 	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
-	if o.MaxWaiting == 0 {
-		o.MaxWaiting = DefaultMaxWaiting
-	}
-	if o.MaxWaitingBytes == 0 {
-		o.MaxWaitingBytes = DefaultMaxWaitingBytes
-	}
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	o.MaxWaiting = cmp.Or(o.MaxWaiting, DefaultMaxWaiting)
+	o.MaxWaitingBytes = cmp.Or(o.MaxWaitingBytes, DefaultMaxWaitingBytes)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return errors.Join(errs...)
+	return o, errors.Join(errs...)
 }
 
-// Counts says what a [Tailer] has seen. Every batch that passed the filter is
+// Counts is what a [Tailer] has seen. Every batch that passed the filter is
 // in exactly one of Answered, TimedOut, Unanswered and NotExpected, unless it
 // was empty.
 type Counts struct {
@@ -117,7 +112,8 @@ type Tailer struct {
 // New returns a Tailer that reads from source and prints to w. It starts
 // nothing. An error names each option that is out of bounds.
 func New(source Source, w io.Writer, opts Options) (*Tailer, error) {
-	if err := opts.validate(); err != nil {
+	opts, err := opts.withDefaults()
+	if err != nil {
 		return nil, err
 	}
 	return &Tailer{

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/registryd/registryd/internal/natstest"
+	"github.com/registryd/registryd/node"
+)
+
+// TestEveryFlagCounts gives each flag of serve a value of its own: the options of
+// the node must differ from those without it.
+func TestEveryFlagCounts(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", t.TempDir())
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	secret := file("secret", "one-line\n")
+	nats := []string{"--nats", "nats://" + natstest.FreeAddress(t)}
+	rows := map[string][]string{
+		"advertise":             {"http://node.test/eureka/"},
+		"batch-delay":           {"1s"},
+		"batch-mode":            {"adaptive"},
+		"batch-size":            {"7"},
+		"cluster":               {"other"},
+		"cluster-secret-file":   {secret},
+		"data":                  {"none"},
+		"delta-retention":       {"1m"},
+		"embedded-listen":       {"127.0.0.1:0"},
+		"embedded-route-listen": {"127.0.0.1:0"},
+		"embedded-routes":       {"127.0.0.1:1"},
+		"embedded-tls-ca":       {secret},
+		"embedded-tls-cert":     {secret},
+		"embedded-tls-key":      {secret},
+		"eviction-interval":     {"1s"},
+		"http-hosts":            {"a.test,b.test"},
+		"idle-timeout":          {"1s"},
+		"lease-compat":          {"netflix"},
+		"listen":                {"127.0.0.1:0"},
+		"max-instances":         {"7"},
+		"max-lease":             {"1h"},
+		"nats":                  {"nats://127.0.0.1:1"},
+		"nats-creds":            append([]string{secret}, nats...),
+		"nats-nkey":             append([]string{secret}, nats...),
+		"nats-tls-ca":           append([]string{secret}, nats...),
+		"nats-tls-cert":         append([]string{secret}, nats...),
+		"nats-tls-key":          append([]string{secret}, nats...),
+		"node":                  {"other"},
+		"peers":                 {"2"},
+		"renewal-threshold":     {"0.5"},
+		"self-preservation":     nil,
+		"self-preservation-min": {"7"},
+		"start-wait":            {"1s"},
+		"tail-secret-file":      {secret},
+		"wait-when-empty":       {"1s"},
+	}
+	for name, args := range rows {
+		given := append([]string{"--" + name}, args...)
+		if args == nil {
+			given = []string{"--" + name + "=false"}
+		}
+		// The default of what is given beside the flag.
+		with, without := optionsOf(t, given), optionsOf(t, given[min(2, len(given)):])
+		if reflect.DeepEqual(with, without) {
+			t.Errorf("%q changes nothing", given)
+		}
+	}
+	// These are the log's, and where settings are.
+	want := append(slices.Collect(maps.Keys(rows)), "config", "log-format", "log-level")
+	slices.Sort(want)
+	s, err := readSettings(nil, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Sorted(maps.Keys(s.values)); !slices.Equal(got, want) {
+		t.Errorf("flags: got %q, the rows above have %q", got, want)
+	}
+}
+
+// optionsOf returns the options of a node, without what can't be compared.
+func optionsOf(t *testing.T, args []string) node.Options {
+	t.Helper()
+	s, err := readSettings(args, io.Discard, io.Discard)
+	if err != nil {
+		t.Fatalf("%q: %v", args, err)
+	}
+	s.Logger = nil
+	return s.Options
+}

@@ -191,7 +191,9 @@ func TestRenderDrops(t *testing.T) {
 				t.Errorf("batch = %q, want %q", got, want)
 			}
 			s := a.Stats()
-			for reason, want := range map[acceptor.Reason]uint64{acceptor.Expired: 1, acceptor.Evicted: 1, acceptor.Other: 1, acceptor.Overflowed: 0} {
+			for reason, want := range map[acceptor.Reason]uint64{
+				acceptor.Expired: 1, acceptor.Evicted: 1, acceptor.Other: 1, acceptor.Overflowed: 0,
+			} {
 				if got, ok := s.Dropped[reason]; got != want || !ok {
 					t.Errorf("dropped[%s] = %d, %v, want %d", reason, got, ok, want)
 				}

@@ -80,7 +80,8 @@ func TestDrain(t *testing.T) {
 		if got, want := dropped.all(), []string{"late=3 shutdown"}; !slices.Equal(got, want) {
 			t.Errorf("OnDrop was told %q, want %q", got, want)
 		}
-		if s := a.Stats(); s.Offered != 3 || s.Acknowledged != 2 || s.Dropped[acceptor.Shutdown] != 1 || s.Unaccounted() != 0 {
+		if s := a.Stats(); s.Offered != 3 || s.Acknowledged != 2 ||
+			s.Dropped[acceptor.Shutdown] != 1 || s.Unaccounted() != 0 {
 			t.Errorf("stats = %+v, want 3 accepted, 2 acknowledged, 1 dropped at shutdown", s)
 		}
 	})
@@ -155,7 +156,8 @@ func TestEnd(t *testing.T) {
 					t.Errorf("Settle: %v", err)
 				}
 				s := a.Stats()
-				if s.Offered != 6 || s.Merged != 1 || s.Acknowledged != 1 || s.Dropped[tc.want] != 4 || s.InFlight != 0 || s.Retried != 0 || s.Unaccounted() != 0 {
+				if s.Offered != 6 || s.Merged != 1 || s.Acknowledged != 1 || s.Dropped[tc.want] != 4 ||
+					s.InFlight != 0 || s.Retried != 0 || s.Unaccounted() != 0 {
 					t.Errorf("at last: %+v, want 6 accepted, 1 merged, 1 acknowledged, 4 dropped as %s", s, tc.want)
 				}
 				var want []string

@@ -218,7 +218,8 @@ func TestFaultyPeerGetsEverything(t *testing.T) {
 						}
 					}
 				}
-				r := start(t, options{Size: 5, Rand: func() float64 { return 0.5 }, Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+				half := func() float64 { return 0.5 }
+				r := start(t, options{Size: 5, Rand: half, Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 					mu.Lock()
 					delay, fault := rnd.IntN(2500), rnd.IntN(8) // Some are later than the time-out.
 					if healed {
@@ -280,7 +281,8 @@ func TestNewValidates(t *testing.T) {
 	if err == nil {
 		t.Fatal("New = nil, want an error")
 	}
-	want := "batcher: acceptor is missing\nsend is missing\nsize is -1, must not be negative\nin flight is -1, must not be negative"
+	want := "batcher: acceptor is missing\nsend is missing\n" +
+		"size is -1, must not be negative\nin flight is -1, must not be negative"
 	if err.Error() != want {
 		t.Errorf("error %q, want %q", err, want)
 	}

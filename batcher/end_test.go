@@ -63,7 +63,8 @@ func TestShutdownDrains(t *testing.T) {
 				}
 				r.acc.Offer("late", "1")
 				s := r.acc.Stats()
-				if got, want := s.Dropped[acceptor.Shutdown], uint64(tc.actions-tc.delivered+1); s.Acknowledged != uint64(tc.delivered) || got != want {
+				got, want := s.Dropped[acceptor.Shutdown], uint64(tc.actions-tc.delivered+1)
+				if s.Acknowledged != uint64(tc.delivered) || got != want {
 					t.Errorf("acknowledged %d, dropped %d, want %d, %d", s.Acknowledged, got, tc.delivered, want)
 				}
 			})
@@ -253,13 +254,14 @@ func TestLog(t *testing.T) {
 	t.Run("malformed tasks and what shutdown drops", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var l logs
-			r := start(t, options{Peer: "p", InFlight: 1, Logger: slog.New(&l), Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+			send := func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 				if b.Items[0].Key == "z" {
 					<-ctx.Done()
 					return nil, ctx.Err()
 				}
 				return nil, batcher.Malformed
-			}})
+			}
+			r := start(t, options{Peer: "p", InFlight: 1, Logger: slog.New(&l), Send: send})
 			r.acc.Offer("a", "1")
 			r.acc.Offer("b", "1")
 			r.acc.Offer("c", "1")
@@ -283,14 +285,15 @@ func TestLog(t *testing.T) {
 			var l logs
 			var mu sync.Mutex
 			well := false
-			r := start(t, options{Peer: "p", InFlight: 1, Logger: slog.New(&l), Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+			send := func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 				mu.Lock()
 				defer mu.Unlock()
 				if !well {
 					return nil, batcher.Busy
 				}
 				return all(b, acceptor.Drop(acceptor.Malformed)), nil
-			}}.WithMaxWait(time.Second))
+			}
+			r := start(t, options{Peer: "p", InFlight: 1, Logger: slog.New(&l), Send: send}.WithMaxWait(time.Second))
 			r.acc.Offer("a", "1")
 			for i := range 25 { // From 0 to 24 s.
 				r.Dropped(fmt.Sprint("k", i), acceptor.Overflowed)

@@ -21,7 +21,7 @@ func TestMetrics(t *testing.T) {
 		m := batcher.NewMetrics()
 		other := start(t, options{Peer: "other", Metrics: m, Send: accept})
 		sends := 0
-		r := start(t, options{Peer: "p", Metrics: m, InFlight: 1, Send: func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+		send := func(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 			sends++
 			switch sends {
 			case 1:
@@ -31,7 +31,8 @@ func TestMetrics(t *testing.T) {
 			default:
 				return all(b, acceptor.Done()), slowly(ctx, time.Second)
 			}
-		}})
+		}
+		r := start(t, options{Peer: "p", Metrics: m, InFlight: 1, Send: send})
 		r.offerN(3)
 		other.offerN(1)
 		sleepUntil(r, 2*time.Second)

@@ -35,6 +35,8 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+type bitsBatch = acceptor.Batch[string, registry.Bits]
+
 // event is something that the peer saw, or the loss of a slot.
 type event struct {
 	at    time.Duration
@@ -180,7 +182,7 @@ func (p *pipelineScript) note(batch uint64, text string) {
 }
 
 // send is the peer. It can't read a batch with a key that begins with bad.
-func (p *pipelineScript) send(ctx context.Context, b acceptor.Batch[string, registry.Bits]) ([]acceptor.Outcome, error) {
+func (p *pipelineScript) send(ctx context.Context, b bitsBatch) ([]acceptor.Outcome, error) {
 	var tasks []string
 	unreadable := false
 	for _, item := range b.Items {
@@ -263,7 +265,9 @@ func (p *pipelineScript) state() string {
 	events := p.events
 	p.events = nil
 	p.mu.Unlock()
-	slices.SortStableFunc(events, func(a, b event) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.batch, b.batch)) })
+	slices.SortStableFunc(events, func(a, b event) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.batch, b.batch))
+	})
 	var out strings.Builder
 	for _, e := range events {
 		fmt.Fprintf(&out, "%v ", e.at)
@@ -283,8 +287,8 @@ func (p *pipelineScript) state() string {
 		}
 		return fmt.Sprintf(" %s=%d", name, n)
 	}
-	line := part("queue", uint64(s.AcceptorQueue)) + part("order", uint64(s.ProcessingOrder)) + part("retrying", uint64(s.Retrying)) +
-		part("flying", uint64(s.InFlight)) + part("batches", uint64(bs.InFlight))
+	line := part("queue", uint64(s.AcceptorQueue)) + part("order", uint64(s.ProcessingOrder)) +
+		part("retrying", uint64(s.Retrying)) + part("flying", uint64(s.InFlight)) + part("batches", uint64(bs.InFlight))
 	if bs.Waiting != "" {
 		line += fmt.Sprintf(" waiting=%s until=%v", bs.Waiting, bs.WaitUntil.Sub(p.began))
 	}
@@ -293,8 +297,8 @@ func (p *pipelineScript) state() string {
 		line += " ended"
 	default:
 	}
-	line = cmp.Or(strings.TrimSpace(line), "empty") + " |" + part("offered", s.Offered) + part("acknowledged", s.Acknowledged) +
-		part("merged", s.Merged) + part("retried", s.Retried)
+	line = cmp.Or(strings.TrimSpace(line), "empty") + " |" + part("offered", s.Offered) +
+		part("acknowledged", s.Acknowledged) + part("merged", s.Merged) + part("retried", s.Retried)
 	for _, reason := range acceptor.Reasons() {
 		line += part(string(reason), s.Dropped[reason])
 	}

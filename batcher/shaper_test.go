@@ -28,7 +28,8 @@ func TestWaitsAfterFailures(t *testing.T) {
 	t.Parallel()
 	slow := []time.Duration{1000 * ms, 2000 * ms, 4000 * ms, 8000 * ms, 16_000 * ms, 30_000 * ms, 30_000 * ms}
 	quick := []time.Duration{
-		100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, 12_800 * ms, 25_600 * ms, 30_000 * ms, 30_000 * ms,
+		100 * ms, 200 * ms, 400 * ms, 800 * ms, 1600 * ms, 3200 * ms, 6400 * ms, 12_800 * ms,
+		25_600 * ms, 30_000 * ms, 30_000 * ms,
 	}
 	for _, tc := range []struct {
 		name  string

@@ -33,11 +33,12 @@ func TestTourNamesCode(t *testing.T) {
 
 func TestUnknownNames(t *testing.T) {
 	tree := fstest.MapFS{
-		"room/a.go":      {Data: []byte("package room\n\ntype Sink interface{ Changed() }\n\ntype box[K any] struct{}\n\nfunc (b *box[K]) Put() {}\n")},
+		"room/a.go": {Data: []byte("package room\n\ntype Sink interface{ Changed() }\n\n" +
+			"type box[K any] struct{}\n\nfunc (b *box[K]) Put() {}\n")},
 		"room/a_test.go": {Data: []byte("package room_test\n\nfunc TestA() {}\n")},
 	}
-	found, faults := unknownNames(tree, "`room.Sink.Changed`, `room.box.Put`, `room.TestA`, `room.box`, `other.Name`, `a file.txt`, `e.g.`\n"+
-		"`room.box.Take` `room.Put` `room.Sink.Put`")
+	found, faults := unknownNames(tree, "`room.Sink.Changed`, `room.box.Put`, `room.TestA`, `room.box`, `other.Name`, "+
+		"`a file.txt`, `e.g.`\n`room.box.Take` `room.Put` `room.Sink.Put`")
 	if want := []string{"other.Name", "room.Put", "room.Sink.Put", "room.box.Take"}; !slices.Equal(faults, want) {
 		t.Errorf("unknown: %q, want %q", faults, want)
 	}

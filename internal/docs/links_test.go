@@ -79,7 +79,8 @@ func brokenLinks(tree fs.FS) (faults []string, documents int, err error) {
 			return err
 		case d.IsDir() && (d.Name() == "node_modules" || d.Name() != "." && strings.HasPrefix(d.Name(), ".")):
 			return fs.SkipDir
-		case d.IsDir() || path.Ext(name) != ".md" && path.Ext(name) != ".go", path.Dir(name) == "internal/docs", path.Dir(name) == "internal/imports":
+		case d.IsDir() || path.Ext(name) != ".md" && path.Ext(name) != ".go",
+			path.Dir(name) == "internal/docs", path.Dir(name) == "internal/imports":
 			return nil // their tests name documents that are not there
 		}
 		text, err := fs.ReadFile(tree, name)

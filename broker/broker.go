@@ -57,15 +57,11 @@ type Options struct {
 // Check returns all that is wrong with the options, as Start would. It reads the files that they name, and starts
 // nothing.
 func (o Options) Check() error {
-	err := o.validate()
-	if o.Embedded != nil {
-		_, _, embedded := o.Embedded.build()
-		err = errors.Join(err, embedded)
-	}
+	_, err := o.withDefaults()
 	return err
 }
 
-func (o Options) validate() error {
+func (o Options) withDefaults() (Options, error) {
 	faults := o.Access.faults()
 	if !ValidName(o.Cluster) {
 		faults = append(faults, fmt.Errorf("cluster %q: %w", o.Cluster, ErrName))
@@ -83,9 +79,21 @@ func (o Options) validate() error {
 		faults = append(faults, fmt.Errorf("%w: %d of an embedded server, a running one and URLs, want one", ErrOptions, places))
 	}
 	if o.RequestTimeout < 0 || o.MaxRequests < 0 {
-		faults = append(faults, fmt.Errorf("%w: request time-out and max requests are not negative", ErrOptions))
+		faults = append(faults, fmt.Errorf("%w: request time-out %s and max requests %d: neither is negative",
+			ErrOptions, o.RequestTimeout, o.MaxRequests))
 	}
-	return errors.Join(faults...)
+	if o.Embedded != nil {
+		embedded := *o.Embedded
+		embedded.Name = cmp.Or(embedded.Name, o.Node)
+		embedded.Logger = cmp.Or(embedded.Logger, o.Logger)
+		o.Embedded = &embedded
+		_, _, err := embedded.build()
+		faults = append(faults, err)
+	}
+	o.Version = microVersion(o.Version)
+	o.RequestTimeout = cmp.Or(o.RequestTimeout, DefaultRequestTimeout)
+	o.MaxRequests = cmp.Or(o.MaxRequests, DefaultMaxRequests)
+	return o, errors.Join(faults...)
 }
 
 // Broker is one node's connection. Its methods may be called from any goroutine.
@@ -115,9 +123,10 @@ type Broker struct {
 //
 // A broker that can't be reached is not an error: Start returns once all servers were tried, after two seconds at the
 // most. Connected is false then, and the connection is tried until Close. Errors are ErrName, ErrOptions, ErrExposed,
-// or why the embedded server did not start.
+// all that apply, or why the embedded server did not start, or metrics that are registered already.
 func Start(ctx context.Context, options Options) (*Broker, error) {
-	if err := options.validate(); err != nil {
+	options, err := options.withDefaults()
+	if err != nil {
 		return nil, err
 	}
 	subjects, err := NewSubjects(options.Cluster)
@@ -127,25 +136,17 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 	b := &Broker{
 		subjects: subjects,
 		node:     options.Node,
-		version:  microVersion(options.Version),
-		timeout:  cmp.Or(options.RequestTimeout, DefaultRequestTimeout),
+		version:  options.Version,
+		timeout:  options.RequestTimeout,
 		log:      component(options.Logger, "broker"),
 		metrics:  newMetrics(),
 		services: map[*Service]struct{}{},
 		subs:     map[*Subscription]struct{}{},
 	}
-	b.inbox = newInbox(subjects.ReplyPrefix(b.node), cmp.Or(options.MaxRequests, DefaultMaxRequests), b.metrics, b.log)
-	if options.Metrics != nil {
-		if err := b.register(options.Metrics); err != nil {
-			return nil, fmt.Errorf("broker metrics: %w", err)
-		}
-	}
+	b.inbox = newInbox(subjects.ReplyPrefix(b.node), options.MaxRequests, b.metrics, b.log)
 	access := options.Access
 	if options.Embedded != nil {
-		embedded := *options.Embedded
-		embedded.Name = cmp.Or(embedded.Name, b.node)
-		embedded.Logger = cmp.Or(embedded.Logger, options.Logger)
-		if b.server, err = StartServer(ctx, embedded); err != nil {
+		if b.server, err = StartServer(ctx, *options.Embedded); err != nil {
 			return nil, err
 		}
 		access.Server = b.server
@@ -155,6 +156,11 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 			b.server.Shutdown()
 		}
 		return nil, err
+	}
+	if options.Metrics != nil {
+		if err := b.register(options.Metrics); err != nil {
+			return nil, errors.Join(fmt.Errorf("broker metrics: %w", err), b.Close(ctx))
+		}
 	}
 	return b, nil
 }

@@ -236,6 +236,7 @@ func TestStartOptions(t *testing.T) {
 		{"no broker", broker.Options{Cluster: "c", Node: "a"}, broker.ErrOptions, "want one"},
 		{"two brokers", broker.Options{Cluster: "c", Node: "a", Embedded: &broker.ServerOptions{}, Access: broker.Access{URLs: urls}}, broker.ErrOptions, "want one"},
 		{"negative", broker.Options{Cluster: "c", Node: "a", MaxRequests: -1, Access: broker.Access{URLs: urls}}, broker.ErrOptions, "negative"},
+		{"embedded", broker.Options{Cluster: "c", Node: "a", Embedded: &broker.ServerOptions{Listen: "0.0.0.0:0", MaxPayload: -1}}, broker.ErrOptions, "payload -1"},
 		{"bad scheme", broker.Options{Cluster: "c", Node: "a", Access: broker.Access{URLs: []string{"http://u:hidden@h"}}}, broker.ErrOptions, `scheme "http"`},
 		{"no host", broker.Options{Cluster: "c", Node: "a", Access: broker.Access{URLs: []string{"nats://:4222"}}}, broker.ErrOptions, "no host"},
 		{"no URL", broker.Options{Cluster: "c", Node: "a", Access: broker.Access{URLs: []string{"nats://u:hidden@h:port"}}}, broker.ErrOptions, "parsed"},

@@ -146,11 +146,12 @@ func decodePage(body []byte) (page, error) {
 		return p, errors.Join(errPage, err)
 	}
 	for dec.PeekKind() == jsontext.KindString {
-		name, err := dec.ReadToken()
+		token, err := dec.ReadToken()
 		if err != nil {
 			return p, errors.Join(errPage, err)
 		}
-		switch name.String() {
+		name := token.String() // the token is void after the next read
+		switch name {
 		case "next":
 			err = decodeMember(dec, &p.next)
 		case "up":
@@ -161,7 +162,7 @@ func decodePage(body []byte) (page, error) {
 			err = dec.SkipValue()
 		}
 		if err != nil {
-			return p, fmt.Errorf("page: %.40s: %w", name.String(), err)
+			return p, fmt.Errorf("page: %.40s: %w", name, err)
 		}
 	}
 	var err error

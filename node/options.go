@@ -43,7 +43,7 @@ type Options struct {
 	// Cluster names the cluster; nodes of one name on one broker are peers.
 	// Default DefaultCluster.
 	Cluster string
-	// Version of the program, told to peers and readers. Default "dev".
+	// Version of the program, for peers and readers. Default "dev".
 	Version string
 
 	// Listen is the host:port of the HTTP server; port 0 is any free one.

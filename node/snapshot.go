@@ -134,15 +134,14 @@ func (s *snapshots) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			_ = s.write() //nolint:errcheck // told and counted there; the next one may succeed
+			_ = s.write() //nolint:errcheck // Logged and counted there; the next one may succeed.
 		}
 	}
 }
 
-// write writes a snapshot, unless there is nothing to keep, or the node has not
-// started: the directory may belong to another one of its name, which is the
-// reason why it never will. The log tells when that begins to fail, and when it
-// works again.
+// write writes a snapshot, unless there is nothing to keep or the node has not
+// started: until then it may lack what its peers know. It logs when writes begin to
+// fail, and when they work again.
 func (s *snapshots) write() error {
 	n := s.node
 	select {

@@ -118,7 +118,7 @@ func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	out.Write(append(head, '\n')) //nolint:errcheck // Flush tells the first error.
+	out.Write(append(head, '\n')) //nolint:errcheck // Flush returns the first error.
 	entries := 0
 	var line []byte
 	for v := range reg.AllVersions() {
@@ -129,7 +129,7 @@ func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 		entry.Evicted = evicted
 		item := entry.Item(v.Key, 0)
 		line = append(eureka.AppendItem(line[:0], &item), '\n')
-		out.Write(line) //nolint:errcheck // Flush tells the first error.
+		out.Write(line) //nolint:errcheck // Flush returns the first error.
 		entries++
 	}
 	if err := out.Flush(); err != nil {

@@ -48,7 +48,7 @@ type jsonLine struct {
 	Action   string   `json:"action"`
 	App      string   `json:"app"`
 	ID       string   `json:"id"`
-	WaitMS   *int64   `json:"wait_ms"` // first action to cut, told by the sender
+	WaitMS   *int64   `json:"wait_ms"` // first action to cut, as the sender says
 	RTTMS    *float64 `json:"rtt_ms"`  // request seen to reply seen
 	Status   *int     `json:"status"`
 	Result   string   `json:"result"`

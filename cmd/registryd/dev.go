@@ -54,7 +54,7 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	return c.Close()
 }
 
-// welcome says where everything is, and what to try.
+// welcome prints where everything is, and what to try.
 func welcome(w io.Writer, c *dev.Cluster, o dev.Options) {
 	fmt.Fprintf(w, "\nregistryd %s: cluster %q of %d nodes", o.Node.Version, o.Node.Cluster, o.Nodes)
 	if o.Instances > 0 {

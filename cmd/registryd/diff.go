@@ -49,7 +49,7 @@ func runDiff(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	fs := newFlagSet("diff", "which instances differ between nodes, and how"+
 		" (exit code 0: none, 1: some, 3: none, but not all nodes could be asked)", stdout)
 	node := fs.String("url", defaultURL, "`URLS` of nodes, separated by commas; of a single one the peers are asked too")
-	wait := fs.Duration("wait", 3*time.Second, "look twice, so far apart, and tell what differs both times: not what is on its way")
+	wait := fs.Duration("wait", 3*time.Second, "time between two looks; only what differs in both is reported, not what is on its way")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func lookTwice(ctx context.Context, nodes []asked, wait time.Duration, stderr io
 	case <-timer.C:
 	}
 	again := reached(look(ctx, c.nodes))
-	// What differed from a node that is gone by now can't be told any more.
+	// Nodes that are gone by now can't be compared again.
 	c.nodes = slices.DeleteFunc(c.nodes, func(n asked) bool {
 		return !slices.ContainsFunc(again, func(other asked) bool { return other.url() == n.url() })
 	})

@@ -91,7 +91,7 @@ func redacted(text string) string {
 	return u.Redacted()
 }
 
-// watchSource lets tail see what a broker's watcher hears.
+// watchSource is a broker's watcher as tail reads it.
 type watchSource struct {
 	watcher  *broker.Watcher
 	subjects broker.Subjects
@@ -126,7 +126,7 @@ func (s watchSource) Watch(ctx context.Context, deliver func(tail.Message)) (err
 	}
 }
 
-// tailMessage says what a message is to tail.
+// tailMessage returns a message as tail reads it, and whether it is one for tail.
 func tailMessage(subjects broker.Subjects, m broker.Message) (tail.Message, bool) {
 	out := tail.Message{
 		Subject: m.Subject, Reply: m.Reply, Batch: m.Get(broker.HeaderBatch), Body: m.Body, Time: m.Received,

@@ -181,6 +181,7 @@ func (c *Cluster) loop(ctx context.Context) error {
 	for {
 		var events []membership.Event
 		var at membership.Moment
+		routine := false // a presence that says nothing new
 		select {
 		case <-stop:
 			stop, at = nil, c.now()
@@ -190,11 +191,14 @@ func (c *Cluster) loop(ctx context.Context) error {
 		case in := <-c.inbox:
 			at = c.now()
 			events = in(c.members, at)
+			routine = len(events) == 1 && events[0].Kind == membership.Heard
 		case <-timer.C:
 			at, c.link = c.now(), c.transport.Link()
 			events = append(c.members.SetLink(c.link, at), c.members.Tick(at)...)
 		}
-		c.publish(at) // before anything follows from it
+		if !routine {
+			c.publish(at) // before anything follows from it
+		}
 		if err := c.act(ctx, events); err != nil {
 			failed, stop = err, nil
 			c.members.Leave(at)

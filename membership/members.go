@@ -198,9 +198,14 @@ func (m *Members) Next(at Moment) time.Duration {
 		due = min(due, m.tick.Mono+AskAgain) // the caller may only now and then look at the link
 	}
 	for _, t := range [...]time.Duration{
-		m.announce, m.answered, m.session + LateBrokers, m.quiet(), m.goneOn + LateComers, m.retryAt, m.deadline(at),
+		m.announce, m.answered, m.session + LateBrokers, m.quiet(), m.goneOn + LateComers, m.retryAt,
 	} {
 		if t > at.Mono {
+			due = min(due, t)
+		}
+	}
+	if m.want {
+		if t := m.deadline(at); t > at.Mono {
 			due = min(due, t)
 		}
 	}

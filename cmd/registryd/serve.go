@@ -81,8 +81,13 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 func (s *settings) log(n *node.Node, brokerAddress string) {
 	log := s.Logger.With("node", n.Name(), "component", "node")
 	if s.external {
+		overview := n.Overview()
+		if !overview.Ready {
+			log.Warn("cluster not joined yet", "cluster", s.Cluster, "state", overview.State)
+			return
+		}
 		var met []string
-		for _, p := range n.Overview().Peers {
+		for _, p := range overview.Peers {
 			met = append(met, p.Name)
 		}
 		log.Info("joined cluster", "cluster", s.Cluster, "peers", len(met), "met", strings.Join(met, " "))

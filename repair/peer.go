@@ -22,7 +22,9 @@ import (
 
 // Bounds of a round.
 const (
-	// roundGroups is how many groups' sums one request asks for: 20 KB.
+	// groupRoom is what the leaf sums of a group take in an answer, in bytes.
+	groupRoom = 20 * registry.DigestLeaves
+	// roundGroups is how many groups' sums one request asks for at most: 20 KB.
 	roundGroups = 16
 	// roundLeaves is how many leaves are compared in one round; the others wait
 	// for the next.
@@ -278,7 +280,8 @@ func (p *Peer) differing(ctx context.Context) ([]int, error) {
 		}
 	}
 	var out []int
-	for some := range slices.Chunk(groups, roundGroups) {
+	chunk := min(roundGroups, max(1, p.repair.room()/groupRoom))
+	for some := range slices.Chunk(groups, chunk) {
 		if theirs, err = p.sums(ctx, some, len(some), registry.DigestLeaves); err != nil {
 			return nil, err
 		}

@@ -63,8 +63,9 @@ func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 	c.overriddenAt = time.Now()
 }
 
-// lower takes what is left after a crash.
-func (w *world) lower() {
+// lower takes what is left after a crash. It returns an instance of which something
+// was lost, if there is one.
+func (w *world) lower() (lost string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key := range w.floors {
@@ -82,12 +83,15 @@ func (w *world) lower() {
 		}
 		if before := w.floors[key]; before.record.After(&f.record) {
 			w.client(key).lost = true
+			lost = key.String()
 		}
 		if before := w.floors[key]; before.override.After(&f.override) {
 			w.client(key).overridden = ""
+			lost = key.String()
 		}
 		w.floors[key] = f
 	}
+	return lost
 }
 
 func (w *world) client(key registry.Key) *client {
@@ -139,7 +143,7 @@ func (w *world) evicted(p *proc, key registry.Key) {
 // glance looks at the list of a process that goes on after a standstill that it
 // must notice, if it serves one.
 func (w *world) glance(p *proc) {
-	if !p.reads() {
+	if !p.reads() || p.leaving.Load() {
 		return
 	}
 	for _, c := range w.clients {

@@ -23,19 +23,32 @@ const (
 // socket, and answers it when it goes on; the client doesn't wait for that.
 func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 	p := w.proc(node)
-	if p == nil {
+	if p == nil || p.leaving.Load() {
 		return unreachable
 	}
-	codes := make(chan int, 2)
+	codes, sent := make(chan int, 2), time.Now()
 	var over atomic.Bool // the client has given up
-	served := func() {
-		if !p.cluster.MayWrite() && w.rule != workOffQueue { // as api does
+	var served func()
+	served = func() {
+		if wait := time.Until(p.opens); wait > 0 && w.rule == openDoor {
+			time.AfterFunc(wait, func() { p.arrive(served) })
+			return
+		}
+		if sent.Before(p.opens) && w.rule != openDoor || !p.cluster.MayWrite() && w.rule != workOffQueue { // as api does
 			w.once(clientAnswer, node, key, func() { codes <- 503 })
 			return
 		}
 		before, _, _ := p.reg.Entry(key)
 		code := do(p)
 		w.served(p, key, before)
+		switch resumed := time.Unix(0, p.resumed.Load()); {
+		case sent.Before(p.opens):
+			w.violate("%s applied a request of %s that was sent before it served", p.name, key)
+		case sent.Before(resumed):
+			w.violate("%s applied a request of %s that was sent before it went on", p.name, key)
+		case code == 404 && !p.present(key):
+			w.refused(p, w.client(key))
+		}
 		if over.Load() {
 			w.logf("%s served a request of %s late: %d", p.name, key.ID, code)
 			w.disturb(key)

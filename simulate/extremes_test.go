@@ -14,6 +14,14 @@ type extremes struct {
 	quiet      time.Duration // how long there are no faults before the promises must hold
 	batchDelay time.Duration
 	evictors   bool // nodes evict by Eureka's policy, not all that has expired at once
+
+	absent      *event        // brokerLost from the start on
+	pagesLost   float64       // of answers to sync requests
+	answersLate time.Duration // answers take up to so long
+	payload     int           // what a message may have, in bytes
+	ballast     int           // instances that nobody touches
+	restarts    []event       // in calm
+	forged      bool          // versions from the far future came
 }
 
 // Times of extremes.
@@ -50,6 +58,60 @@ func (p *plan) addExtremes(much emphasis) {
 	}
 	if some(outage, 12) {
 		p.addOutage()
+	}
+	for range 2 {
+		if some(brokerLost, 5) {
+			p.addBrokerLost(p.between(time.Second, p.faults))
+		}
+	}
+	if some(brokerLost, 8) {
+		p.addBrokerLost(0)
+	}
+	if some(deafness, 6) {
+		p.add(event{
+			kind: deafness, at: p.sometime(), node: p.rng.IntN(p.nodes),
+			lasts: p.between(3*time.Second, time.Minute), choice: p.rng.IntN(2),
+		})
+	}
+	for range 2 {
+		if some(suspension, 8) {
+			p.add(event{
+				kind: suspension, at: p.sometime(), node: p.rng.IntN(p.nodes), lasts: p.between(time.Second, 2*time.Minute),
+			})
+		}
+	}
+	if some(lostPages, 8) {
+		p.pagesLost = 0.1 + 0.3*rng.Float64()
+	}
+	if some(slowAnswers, 8) {
+		p.answersLate = 1900 * time.Millisecond
+	}
+	p.payload = 1 << 20
+	if some(smallMessages, 8) {
+		p.payload, p.ballast = 3<<10+rng.IntN(13<<10), 5+rng.IntN(15)
+		p.evictors = false // so many instances can have self-preservation
+	}
+	for range 2 {
+		if some(forgery, 12) {
+			p.forged = true
+			p.add(event{
+				kind: forgery, at: p.sometime(), node: p.rng.IntN(p.nodes), instance: rng.IntN(instances), choice: rng.IntN(3),
+			})
+		}
+	}
+	for range 2 {
+		if some(restart, 8) {
+			p.add(event{
+				kind: restart, at: p.sometime(), node: p.rng.IntN(p.nodes),
+				lasts: p.between(0, 5*time.Second), choice: p.rng.IntN(2),
+			})
+		}
+	}
+	if some(restart, 4) {
+		at := p.faults + p.recovered() + p.between(0, 60*time.Second)
+		p.restarts = append(p.restarts, event{
+			kind: restart, at: at, node: p.rng.IntN(p.nodes), lasts: p.between(0, 5*time.Second), choice: p.rng.IntN(2),
+		})
 	}
 }
 
@@ -104,5 +166,31 @@ func drawLease(rng *rand.Rand, interval time.Duration) lease {
 		return lease{interval, time.Hour}
 	default: // it believes that the duration is counted from the next renewal
 		return lease{seconds(100, 600), seconds(10, 90)}
+	}
+}
+
+// addBrokerLost takes the connections of some nodes, or of all, at 0 from the start
+// on. Some start anew meanwhile.
+func (p *plan) addBrokerLost(at time.Duration) {
+	e := event{kind: brokerLost, at: at, nodes: uint8(1 + p.rng.IntN(1<<p.nodes-1))}
+	if p.rng.IntN(2) == 0 {
+		e.nodes = 1<<p.nodes - 1
+	}
+	lasts := [...]time.Duration{
+		p.between(0, 4*time.Second), p.between(time.Second, 40*time.Second), 70 * time.Second,
+	}[p.rng.IntN(3)]
+	for i := range e.downs {
+		e.downs[i] = lasts + p.between(0, 5*time.Second)
+	}
+	node, again := p.rng.IntN(p.nodes), p.rng.IntN(2) == 0
+	if at == 0 {
+		p.absent = &e
+		return
+	}
+	p.add(e)
+	if again && e.nodes&(1<<node) != 0 {
+		p.add(event{
+			kind: crash, at: at + lasts/4, node: node, snapshot: p.snapshots(), lasts: lasts / 4,
+		})
 	}
 }

@@ -46,7 +46,17 @@ const (
 	cutToEvict // in an emphasis: a partition that ends before an eviction pass
 	quitting   // in an emphasis: clients cancel often, and stay away
 
+	// Events of extremes.
+	brokerLost // the nodes in nodes have no connection, each for its time in downs
+	deafness   // a node hears nothing, or is not heard
+	suspension // a machine is suspended: the monotonic clock stands still
+	forgery    // a faulty peer sends a version from the far future
+	restart    // a node is stopped in order, and starts again
+
 	// Of extremes; they are no events.
+	lostPages
+	slowAnswers
+	smallMessages
 	mixedLeases
 	slowBatches
 	realEvictors
@@ -54,7 +64,10 @@ const (
 	outage
 )
 
-var kindNames = [...]string{"weather", "partition", "crash", "all down", "standstill", "override", "delete override", "metadata", "snapshot"}
+var kindNames = [...]string{
+	"weather", "partition", "crash", "all down", "standstill", "override", "delete override", "metadata", "snapshot", "", "",
+	"broker lost", "deafness", "suspension", "forgery", "restart",
+}
 
 // event is one thing that the plan does to the cluster.
 type event struct {
@@ -66,6 +79,7 @@ type event struct {
 	links    uint16                  // partition: bit from*maxNodes+to
 	snapshot [maxNodes]time.Duration // crash: how old the snapshot is; below 0: there is none
 	downs    [maxNodes]time.Duration // all down: for how long each
+	nodes    uint8                   // broker lost: bit node
 	instance int                     // of an operator's call
 	choice   int
 }
@@ -89,8 +103,10 @@ func (e *event) String() string {
 		fmt.Fprintf(&b, " n%d for %v, snapshot %v old", e.node, e.lasts.Round(time.Millisecond), e.snapshot[e.node])
 	case allDown:
 		fmt.Fprintf(&b, " for %v, snapshots %v old", e.downs, e.snapshot)
-	case standstill:
-		fmt.Fprintf(&b, " n%d for %v", e.node, e.lasts.Round(time.Millisecond))
+	case standstill, suspension, deafness, restart:
+		fmt.Fprintf(&b, " n%d for %v (%d)", e.node, e.lasts.Round(time.Millisecond), e.choice)
+	case brokerLost:
+		fmt.Fprintf(&b, " by %04b for %v", e.nodes, e.downs)
 	case takeSnapshot:
 		fmt.Fprintf(&b, " n%d", e.node)
 	default:

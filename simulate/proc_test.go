@@ -2,10 +2,8 @@ package simulate
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,7 +13,6 @@ import (
 	"github.com/registryd/registryd/consumer"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
-	"github.com/registryd/registryd/repair"
 )
 
 // proc is one process: what a node is from one start to its end. It is the
@@ -36,8 +33,13 @@ type proc struct {
 	stop       context.CancelFunc
 	done       chan struct{} // Run has returned
 
-	halted  time.Time    // guarded by mu; when it was made to stand still
-	resumed atomic.Int64 // when it last went on after a standstill that it must notice, ns
+	opens     time.Time    // when it serves clients; what they sent before is not applied
+	leaving   atomic.Bool  // it takes no more requests of clients
+	restored  bool         // from a snapshot with instances
+	slept     atomic.Int64 // for how long the monotonic clock has stood still, ns
+	suspended bool         // guarded by mu; that clock stands still now
+	halted    time.Time    // guarded by mu; when it was made to stand still
+	resumed   atomic.Int64 // when it last went on after a standstill that it must notice, ns
 
 	mu    sync.Mutex
 	dead  bool          // guarded by mu
@@ -46,8 +48,6 @@ type proc struct {
 	// holdEvictions is still for the goroutine that evicts.
 	holdEvictions chan struct{} // guarded by mu
 }
-
-var _ cluster.Transport = (*proc)(nil)
 
 var errDead = fmt.Errorf("%w: crashed", batcher.Disconnected)
 
@@ -59,11 +59,16 @@ func (w *world) start(node int, snap *disk) *proc {
 		panic(err)
 	}
 	snap.load(p)
+	p.restored = p.reg.Leases().Present > 0
 	if p.cluster, err = cluster.New(p.reg, p, cluster.Options{
 		Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p), QueueLen: queueLen,
 		BatchDelay: w.plan.batchDelay,
-		Members:    membership.Options{Restored: p.reg.Leases().Present > 0},
+		Members:    membership.Options{Restored: p.restored},
 		Rand:       func() float64 { return w.chance(ownLink, node, node, 6) },
+		Clock: cluster.Clock{
+			Wall:    func() time.Time { return time.Now().Add(w.plan.skew[node]) },
+			Elapsed: func() time.Duration { return w.since() - time.Duration(p.slept.Load()) },
+		},
 	}); err != nil {
 		panic(err)
 	}
@@ -74,6 +79,7 @@ func (w *world) start(node int, snap *disk) *proc {
 	if p.cons, err = consumer.New(p.reg, consumer.Options{Stale: stale}); err != nil {
 		panic(err)
 	}
+	p.opens = p.born.Add(w.door(node))
 	evict := registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}
 	if w.plan.evictors {
 		evict = registry.EvictorOptions{}
@@ -103,6 +109,13 @@ func (w *world) start(node int, snap *disk) *proc {
 	w.procs[node] = p
 	w.all = append(w.all, p)
 	w.mu.Unlock()
+	w.graves.Go(func() {
+		select {
+		case <-p.cluster.Ready():
+			w.firstList(p)
+		case <-p.done:
+		}
+	})
 	go func() {
 		defer close(p.done)
 		if err := p.cluster.Run(run); err != nil {
@@ -185,13 +198,13 @@ func (p *proc) bury() {
 }
 
 // halt makes the process stand still.
-func (p *proc) halt() bool {
+func (p *proc) halt(suspended bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.dead || p.still != nil {
 		return false
 	}
-	p.still, p.holdEvictions, p.halted = make(chan struct{}), make(chan struct{}), time.Now()
+	p.still, p.holdEvictions, p.halted, p.suspended = make(chan struct{}), make(chan struct{}), time.Now(), suspended
 	return true
 }
 
@@ -206,6 +219,9 @@ func (p *proc) resume() {
 		return
 	}
 	p.still, p.inbox = nil, nil
+	if p.suspended {
+		p.slept.Add(int64(time.Since(p.halted)))
+	}
 	noticed := time.Since(p.halted) > 7*time.Second // a tick before, and five seconds
 	if noticed {
 		p.resumed.Store(time.Now().UnixNano())
@@ -276,140 +292,3 @@ func (p *proc) isUp() bool {
 	defer p.mu.Unlock()
 	return !p.dead && p.still == nil
 }
-
-// Request implements cluster.Transport.
-func (p *proc) Request(ctx context.Context, to, batch string, body []byte) ([]byte, error) {
-	return p.ask(ctx, batchLink, to, body, func(q *proc, body []byte, answer func(reply)) {
-		q.cons.Deliver(consumer.Request{
-			From: p.name, Batch: batch, Body: body,
-			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
-			Fail: func(code int, text string) error {
-				kind := batcher.Busy
-				if code == http.StatusBadRequest {
-					kind = batcher.Malformed
-					p.world.violate("%s -> %s: malformed batch: %s", p.name, to, text)
-				}
-				answer(reply{err: kind})
-				return nil
-			},
-		})
-	})
-}
-
-// Sync implements cluster.Transport.
-func (p *proc) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
-	return p.ask(ctx, syncLink, to, body, func(q *proc, body []byte, answer func(reply)) {
-		q.cluster.HandleSync(repair.Request{
-			From: p.name, Body: body,
-			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
-			Fail:    func(_ int, text string) error { answer(reply{err: errors.New(text)}); return nil },
-		})
-	})
-}
-
-// reply is what comes back.
-type reply struct {
-	body []byte
-	err  error
-}
-
-// ask sends a request to the process that has a name when it arrives, and waits
-// for what comes back first.
-func (p *proc) ask(ctx context.Context, l linkKind, to string, body []byte, deliver func(*proc, []byte, func(reply))) ([]byte, error) {
-	if !p.awake() {
-		return nil, errDead
-	}
-	if ctx.Err() != nil {
-		return nil, batcher.Timeout
-	}
-	w := p.world
-	at := int(to[1] - '0')
-	if w.proc(at) == nil {
-		return nil, batcher.Absent
-	}
-	if body = w.onWire(l, p.node, at, body); body == nil {
-		<-ctx.Done()
-		return nil, batcher.Timeout
-	}
-	replies := make(chan reply, 2)
-	send := func() {
-		q := w.proc(at)
-		if q == nil {
-			return
-		}
-		q.arrive(func() {
-			deliver(q, body, func(r reply) {
-				if r.body != nil {
-					r.body = w.onWire(l+1, at, p.node, r.body)
-				}
-				w.travel(l+1, at, p.node, func() {
-					select {
-					case replies <- r:
-					default:
-					}
-				})
-			})
-		})
-	}
-	w.travel(l, p.node, at, send)
-	var r reply
-	select {
-	case r = <-replies:
-	case <-ctx.Done():
-		r.err = batcher.Timeout
-	}
-	if !p.awake() {
-		return nil, errDead
-	}
-	if ctx.Err() != nil {
-		return nil, batcher.Timeout
-	}
-	return r.body, r.err
-}
-
-// Changed implements registry.Sink. What a snapshot holds is no change.
-func (p *proc) Changed(ch registry.Change) {
-	if p.cluster != nil {
-		p.cluster.Changed(ch)
-	}
-}
-
-// Link implements cluster.Transport. A process that stands still does so here:
-// Run calls it.
-func (p *proc) Link() membership.Link { return membership.Link{Up: p.awake()} }
-
-// Announce implements cluster.Transport.
-func (p *proc) Announce(presence membership.Presence) error {
-	if !p.awake() {
-		return errDead
-	}
-	p.cluster.HandlePresence(presence)
-	for i := range p.world.plan.nodes {
-		q := p.world.proc(i)
-		if q == nil || q == p {
-			continue
-		}
-		p.world.travel(presenceLink, p.node, i, func() {
-			q.arrive(func() { q.cluster.HandlePresence(presence) })
-		})
-	}
-	return nil
-}
-
-// Ask implements cluster.Transport.
-func (p *proc) Ask() error {
-	if !p.awake() {
-		return errDead
-	}
-	for i := range p.world.plan.nodes {
-		q := p.world.proc(i)
-		if q == nil || q == p {
-			continue
-		}
-		p.world.travel(askLink, p.node, i, func() { q.arrive(q.cluster.HandleAsk) })
-	}
-	return nil
-}
-
-// MaxPayload implements cluster.Transport.
-func (p *proc) MaxPayload() int { return 1 << 20 }

@@ -29,6 +29,7 @@ const (
 	workOffQueue
 	evictStalled
 	noGraceNoAsking
+	openDoor
 )
 
 var ruleNames = [...]string{
@@ -38,6 +39,7 @@ var ruleNames = [...]string{
 	workOffQueue:    "a stopped node works off what queued up",
 	evictStalled:    "a pass when the process goes on, before it has synced",
 	noGraceNoAsking: "neither grace nor asking",
+	openDoor:        "a node that starts works off what waited for it",
 }
 
 func (r rule) String() string { return ruleNames[r] }
@@ -74,6 +76,7 @@ func brokenRules() []broken {
 		{rule: noGraceNoAsking, seeds: 40, as: `evicts`},
 		{rule: leaseAsTime, skew: time.Minute, much: emphasis{partition: 6}, seeds: 40},
 		{rule: workOffQueue, much: emphasis{partition: 3, standstill: 20, quitting: 1}, seeds: 40},
+		{rule: openDoor, much: emphasis{crash: 10}, seeds: 20, as: `before it served`},
 		{rule: evictStalled, much: emphasis{standstill: 20}, seeds: 80},
 		{rule: noPipeline, much: emphasis{partition: 15}, seeds: 80},
 		{rule: noAntiEntropy, much: emphasis{setWeather: 1, partition: 6, crash: 8, standstill: 5, quitting: 1}, seeds: 40},

@@ -152,11 +152,17 @@ func (w *world) watch() {
 			w.watchAnywhere(c, &f, calm, violate)
 			for i := range w.plan.nodes {
 				p := w.proc(i)
-				if p == nil {
+				if p == nil || !p.reads() {
+					w.watchStart(c, p, calm, violate)
 					continue
 				}
 				w.watchListed(c, &f, p, calm, violate)
 				w.watchLease(c, &f, p, calm, violate)
+			}
+		}
+		for i := range w.plan.nodes {
+			if p := w.proc(i); p != nil && w.plan.forged {
+				w.checkVersions(p)
 			}
 		}
 		if calm <= w.plan.recovered() || differ == meet {
@@ -216,6 +222,13 @@ func (w *world) watchListed(c *client, f *fate, p *proc, calm time.Duration, vio
 	case f.phase == running && !listed && calm > w.plan.recovered() && f.heard.Sub(w.begun) > w.plan.faults+mend &&
 		time.Since(f.heard) > 5*time.Second+w.plan.batchDelay && time.Since(f.heard) < f.term-f.margin:
 		violate("unlisted", c, p, "lives, was heard at %v and is not listed at %s", f.heard.Sub(w.begun), p.name)
+	}
+}
+
+// watchStart checks that a node serves lists soon after its start.
+func (w *world) watchStart(c *client, p *proc, calm time.Duration, violate violation) {
+	if p != nil && calm > w.plan.recovered() && time.Since(p.born) > silent {
+		violate("start", c, p, "is on no list of %s, which has been there for %v", p.name, time.Since(p.born))
 	}
 }
 

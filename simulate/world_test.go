@@ -43,12 +43,16 @@ type world struct {
 	procs      [maxNodes]*proc // guarded by mu; nil: down
 	all        []*proc         // guarded by mu; every process there ever was
 	graves     sync.WaitGroup
-	violations []string        // guarded by mu
-	excuses    map[string]bool // guarded by mu; what else was seen, for reasons that no registry can help
-	cuts       []uint16        // guarded by mu; partitions in force
-	rough      time.Time       // guarded by mu; when the last fault was in force
-	restored   time.Time       // guarded by mu; when a snapshot was last loaded
-	changed    time.Time       // guarded by mu; when a node last served a request that changed more than a lease
+	violations []string            // guarded by mu
+	excuses    map[string]bool     // guarded by mu; what else was seen, for reasons that no registry can help
+	cuts       []uint16            // guarded by mu; partitions in force
+	rough      time.Time           // guarded by mu; when the last fault was in force
+	storm      bool                // guarded by mu; isStormy at the last touch
+	stormy     time.Time           // guarded by mu; when the network last was or became bad, or a link of it
+	links      [maxNodes]time.Time // guarded by mu; when a node last got its connection back
+	unlinked   [maxNodes]time.Time // guarded by mu; when it last lost it
+	restored   time.Time           // guarded by mu; when a snapshot was last loaded
+	changed    time.Time           // guarded by mu; when a node last served a request that changed more than a lease
 
 	snaps [maxNodes]*disk // guarded by mu; each node's snapshot
 
@@ -60,6 +64,7 @@ type world struct {
 type conditions struct {
 	weather
 	cut uint16
+	broker
 }
 
 func (w *world) since() time.Duration { return time.Since(w.begun) }
@@ -96,7 +101,7 @@ func (w *world) proc(node int) *proc {
 	return w.procs[node]
 }
 
-// clockOf returns a process's clock.
+// clockOf returns the clock of a process's registry.
 func (w *world) clockOf(p *proc) func() time.Time {
 	skew := w.plan.skew[p.node]
 	if w.rule == noGrace || w.rule == noGraceNoAsking {
@@ -123,7 +128,12 @@ func (w *world) chance(l linkKind, from, to int, salt uint64) float64 {
 // travel brings a message over a link, or doesn't, or later, or twice.
 func (w *world) travel(l linkKind, from, to int, deliver func()) {
 	c := w.now.Load()
-	if l < clientLink && c.cut&link(from, to) != 0 || c.loss > 0 && w.chance(l, from, to, 1) < c.loss {
+	if l < clientLink && (c.cut&link(from, to) != 0 || !c.carries(from, to)) ||
+		c.loss > 0 && w.chance(l, from, to, 1) < c.loss || w.losesPage(l, from, to) {
+		return
+	}
+	if late := w.plan.answersLate; late > 0 && (l == syncAnswer || l == batchAnswer) && w.since() < w.plan.faults {
+		time.AfterFunc(time.Duration(w.chance(l, from, to, 7)*float64(late)), deliver)
 		return
 	}
 	if c.twice > 0 && w.chance(l, from, to, 2) < c.twice {
@@ -142,13 +152,20 @@ func (w *world) run() {
 	w.now.Store(&conditions{})
 	w.floors, w.excuses = make(map[registry.Key]*floor), make(map[string]bool)
 	rng := rand.New(rand.NewPCG(w.plan.seed, 0x73746172))
+	if e := w.plan.absent; e != nil {
+		w.unlink(e)
+	}
 	for i := range w.plan.nodes {
 		time.Sleep(rand64(rng, 200*time.Millisecond))
 		w.start(i, nil)
 	}
+	w.load()
 	var running sync.WaitGroup
 	for i := range w.clients {
-		w.clients[i] = newClient(w, i)
+		c := newClient(w, i)
+		w.mu.Lock()
+		w.clients[i] = c
+		w.mu.Unlock()
 	}
 	for _, c := range w.clients {
 		running.Go(c.run)
@@ -161,9 +178,13 @@ func (w *world) run() {
 		w.do(e)
 	}
 	time.Sleep(w.plan.faults - w.since())
-	w.now.Store(&conditions{})
+	w.heal()
 	w.touch()
 	w.logf("HEALED")
+	for i := range w.plan.restarts {
+		e := &w.plan.restarts[i]
+		time.AfterFunc(e.at-w.since(), func() { w.do(e) })
+	}
 	w.watch()
 	time.Sleep(w.plan.end() - settle - w.since())
 	w.lastPass()
@@ -187,12 +208,33 @@ func (w *world) touch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rough = time.Now()
+	storm := w.isStormy()
+	if storm || w.storm {
+		w.stormy = time.Now()
+	}
+	w.storm = storm
+}
+
+// isStormy reports whether messages are lost or late, or a node is deaf or mute.
+func (w *world) isStormy() bool {
+	c := w.now.Load()
+	return c.cut != 0 || c.loss > 0 || c.slow > 0 || c.deaf|c.mute != 0
+}
+
+// calmFor returns for how long the network has been without such faults.
+func (w *world) calmFor() time.Duration {
+	if w.isStormy() {
+		return 0
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.stormy)
 }
 
 // isRough reports whether a fault is in force.
 func (w *world) isRough() bool {
 	c := w.now.Load()
-	if c.cut != 0 || c.loss > 0 || c.slow > 0 {
+	if c.cut != 0 || c.loss > 0 || c.slow > 0 || c.broker != (broker{}) {
 		return true
 	}
 	for i := range w.plan.nodes {
@@ -206,11 +248,10 @@ func (w *world) isRough() bool {
 // do does one event.
 func (w *world) do(e *event) {
 	w.touch()
+	defer w.touch()
 	switch e.kind {
 	case setWeather:
-		c := *w.now.Load()
-		c.weather = e.weather
-		w.now.Store(&c)
+		w.change(func(c *conditions) { c.weather = e.weather })
 	case partition:
 		w.cut(e.links, true)
 		time.AfterFunc(e.lasts, func() {
@@ -233,9 +274,17 @@ func (w *world) do(e *event) {
 			w.snaps[e.node] = snap
 			w.mu.Unlock()
 		}
-	case standstill:
+	case brokerLost:
+		w.unlink(e)
+	case deafness:
+		w.deafen(e)
+	case forgery:
+		w.forge(e)
+	case restart:
+		w.restart(e)
+	case standstill, suspension:
 		p := w.proc(e.node)
-		if p == nil || !p.halt() {
+		if p == nil || !p.halt(e.kind == suspension) {
 			return
 		}
 		time.AfterFunc(e.lasts, func() {
@@ -286,6 +335,10 @@ func (w *world) crash(node int, down, age time.Duration) {
 	p.kill()
 	w.forget()
 	w.graves.Go(p.bury)
+	w.startLater(node, snap, down)
+}
+
+func (w *world) startLater(node int, snap *disk, down time.Duration) {
 	time.AfterFunc(max(down, time.Millisecond), func() {
 		w.logf("n%d starts", node)
 		w.start(node, snap)

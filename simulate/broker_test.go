@@ -1,0 +1,166 @@
+package simulate
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/eureka"
+)
+
+// broker is what is wrong with the nodes' connections; bit node in each.
+type broker struct {
+	down uint8 // it has none
+	deaf uint8 // it hears nothing, not even itself
+	mute uint8 // nobody hears it, not even itself
+}
+
+func (b *broker) carries(from, to int) bool {
+	return (b.down|b.mute)&(1<<from) == 0 && (b.down|b.deaf)&(1<<to) == 0
+}
+
+// change changes the conditions.
+func (w *world) change(change func(*conditions)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	c := *w.now.Load()
+	change(&c)
+	w.now.Store(&c)
+}
+
+// unlink takes nodes' connections, and gives them back one after the other.
+func (w *world) unlink(e *event) {
+	for i := range w.plan.nodes {
+		if e.nodes&(1<<i) == 0 || w.now.Load().down&(1<<i) != 0 {
+			continue
+		}
+		w.change(func(c *conditions) { c.down |= 1 << i })
+		w.mu.Lock()
+		w.unlinked[i] = time.Now()
+		w.mu.Unlock()
+		time.AfterFunc(e.downs[i], func() {
+			w.logf("n%d has its connection again", i)
+			w.change(func(c *conditions) { c.down &^= 1 << i })
+			w.linked(i)
+			w.touch()
+		})
+	}
+}
+
+// linked notes that a node has a new connection.
+func (w *world) linked(node int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.links[node] = time.Now()
+}
+
+// linkedSince returns since when a process has its connection.
+func (w *world) linkedSince(p *proc) time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at := w.links[p.node]; at.After(p.born) {
+		return at
+	}
+	return p.born
+}
+
+// heal ends all faults.
+func (w *world) heal() {
+	down := w.now.Load().down
+	w.change(func(c *conditions) { *c = conditions{} })
+	for i := range w.plan.nodes {
+		if down&(1<<i) != 0 {
+			w.linked(i)
+		}
+	}
+}
+
+// isLinked reports whether a node has its connection, and has had it for so long.
+func (w *world) isLinked(p *proc, since time.Duration) bool {
+	return w.now.Load().down&(1<<p.node) == 0 && time.Since(w.linkedSince(p)) >= since
+}
+
+// neverLinked reports whether a process has had no connection yet.
+func (w *world) neverLinked(p *proc) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now.Load().down&(1<<p.node) != 0 && w.unlinked[p.node].Before(p.born)
+}
+
+// deafen makes a node deaf or mute for a while.
+func (w *world) deafen(e *event) {
+	bit := uint8(1) << e.node
+	set := func(on bool) {
+		w.change(func(c *conditions) {
+			mask := &c.deaf
+			if e.choice == 0 {
+				mask = &c.mute
+			}
+			if *mask &^= bit; on {
+				*mask |= bit
+			}
+		})
+	}
+	set(true)
+	time.AfterFunc(e.lasts, func() {
+		w.logf("n%d hears and is heard again", e.node)
+		set(false)
+		w.touch()
+	})
+}
+
+// losesPage reports whether the answer to a sync request is lost by itself.
+func (w *world) losesPage(l linkKind, from, to int) bool {
+	return l == syncAnswer && w.plan.pagesLost > 0 && w.since() < w.plan.faults &&
+		w.chance(l, from, to, 8) < w.plan.pagesLost
+}
+
+// forge has a node get a batch from a faulty peer: an instance that it knows, with a
+// version from the far future.
+func (w *world) forge(e *event) {
+	p, key := w.proc(e.node), w.clients[e.instance].key
+	if p == nil || !p.isUp() {
+		return
+	}
+	entry, _, ok := p.reg.Entry(key)
+	if !ok {
+		return
+	}
+	item := entry.Item(key, 0)
+	twoDays := time.Now().Add(48 * time.Hour).UnixMilli()
+	item.State.RecordVersion = [...]int64{math.MaxInt64, math.MaxInt64 - 1, twoDays}[e.choice]
+	body := eureka.JoinReplicationList(nil, [][]byte{eureka.AppendItem(nil, &item)})
+	p.cons.Deliver(consumer.Request{
+		From: nodeNames[(e.node+1)%w.plan.nodes], Batch: "forged", Body: body,
+		Respond: func([]byte) error { return nil },
+		Fail:    func(int, string) error { return nil },
+	})
+}
+
+// load registers the ballast at the first node.
+func (w *world) load() {
+	p := w.proc(0)
+	for i := range w.plan.ballast {
+		id := fmt.Sprint("ballast", i)
+		p.reg.Register(&eureka.InstanceInfo{
+			InstanceID: &id, HostName: id, App: "BALLAST", IPAddr: "192.0.2.2",
+			Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
+			Port: eureka.Port{Number: 8080, Enabled: true}, SecurePort: eureka.Port{Number: 443}, CountryID: 1,
+			DataCenterInfo:     eureka.DataCenterInfo{Name: eureka.MyOwn},
+			LeaseInfo:          eureka.LeaseInfo{RenewalIntervalInSecs: 30, DurationInSecs: 12 * 60 * 60},
+			Metadata:           map[string]string{"ballast": fmt.Sprintf("%0*d", 100+i*50, i)},
+			LastDirtyTimestamp: time.Now().UnixMilli(),
+		}, false)
+	}
+}
+
+// checkVersions checks that a node has taken no version from the far future.
+func (w *world) checkVersions(p *proc) {
+	bound := time.Now().Add(25 * time.Hour).UnixMilli()
+	for v := range p.reg.AllVersions() {
+		if v.Record > bound || v.Override > bound {
+			w.violate("%s holds %s with versions %d and %d", p.name, v.Key, v.Record, v.Override)
+		}
+	}
+}

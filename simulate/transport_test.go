@@ -1,0 +1,164 @@
+package simulate
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/registryd/registryd/batcher"
+	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/membership"
+	"github.com/registryd/registryd/registry"
+	"github.com/registryd/registryd/repair"
+)
+
+var _ cluster.Transport = (*proc)(nil)
+
+// Request implements cluster.Transport.
+func (p *proc) Request(ctx context.Context, to, batch string, body []byte) ([]byte, error) {
+	return p.ask(ctx, batchLink, to, body, func(q *proc, body []byte, answer func(reply)) {
+		q.cons.Deliver(consumer.Request{
+			From: p.name, Batch: batch, Body: body,
+			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
+			Fail: func(code int, text string) error {
+				kind := batcher.Busy
+				if code == http.StatusBadRequest {
+					kind = batcher.Malformed
+					p.world.violate("%s -> %s: malformed batch: %s", p.name, to, text)
+				}
+				answer(reply{err: kind})
+				return nil
+			},
+		})
+	})
+}
+
+// Sync implements cluster.Transport.
+func (p *proc) Sync(ctx context.Context, to string, body []byte) ([]byte, error) {
+	return p.ask(ctx, syncLink, to, body, func(q *proc, body []byte, answer func(reply)) {
+		q.cluster.HandleSync(repair.Request{
+			From: p.name, Body: body,
+			Respond: func(body []byte) error { answer(reply{body: body}); return nil },
+			Fail:    func(_ int, text string) error { answer(reply{err: errors.New(text)}); return nil },
+		})
+	})
+}
+
+// reply is what comes back.
+type reply struct {
+	body []byte
+	err  error
+}
+
+// ask sends a request to the process that has a name when it arrives, and waits
+// for what comes back first.
+func (p *proc) ask(
+	ctx context.Context, l linkKind, to string, body []byte, deliver func(*proc, []byte, func(reply)),
+) ([]byte, error) {
+	if !p.awake() {
+		return nil, errDead
+	}
+	if ctx.Err() != nil {
+		return nil, batcher.Timeout
+	}
+	w := p.world
+	at := int(to[1] - '0')
+	if len(body) > w.plan.payload {
+		w.violate("%s -> %s: a message of %d bytes, at most %d", p.name, to, len(body), w.plan.payload)
+	}
+	switch c := w.now.Load(); {
+	case c.down&(1<<p.node) != 0:
+		return nil, batcher.Disconnected
+	case w.proc(at) == nil || c.down&(1<<at) != 0:
+		return nil, batcher.Absent
+	}
+	if body = w.onWire(l, p.node, at, body); body == nil {
+		<-ctx.Done()
+		return nil, batcher.Timeout
+	}
+	replies := make(chan reply, 2)
+	send := func() {
+		q := w.proc(at)
+		if q == nil {
+			return
+		}
+		q.arrive(func() {
+			deliver(q, body, func(r reply) {
+				if len(r.body) > w.plan.payload {
+					w.violate("%s -> %s: an answer of %d bytes, at most %d", to, p.name, len(r.body), w.plan.payload)
+				}
+				if r.body != nil {
+					r.body = w.onWire(l+1, at, p.node, r.body)
+				}
+				w.travel(l+1, at, p.node, func() {
+					select {
+					case replies <- r:
+					default:
+					}
+				})
+			})
+		})
+	}
+	w.travel(l, p.node, at, send)
+	var r reply
+	select {
+	case r = <-replies:
+	case <-ctx.Done():
+		r.err = batcher.Timeout
+	}
+	if !p.awake() {
+		return nil, errDead
+	}
+	if ctx.Err() != nil {
+		return nil, batcher.Timeout
+	}
+	return r.body, r.err
+}
+
+// Changed implements registry.Sink. What a snapshot holds is no change.
+func (p *proc) Changed(ch registry.Change) {
+	if p.cluster != nil {
+		p.cluster.Changed(ch)
+	}
+}
+
+// Link implements cluster.Transport. A process that stands still does so here:
+// Run calls it.
+func (p *proc) Link() membership.Link {
+	up := p.awake() && p.world.now.Load().down&(1<<p.node) == 0
+	return membership.Link{Up: up, Since: p.world.linkedSince(p)}
+}
+
+// Announce implements cluster.Transport.
+func (p *proc) Announce(presence membership.Presence) error {
+	if !p.awake() {
+		return errDead
+	}
+	for i := range p.world.plan.nodes {
+		p.world.travel(presenceLink, p.node, i, func() {
+			if q := p.world.proc(i); q != nil { // who has the name now
+				q.arrive(func() { q.cluster.HandlePresence(presence) })
+			}
+		})
+	}
+	return nil
+}
+
+// Ask implements cluster.Transport.
+func (p *proc) Ask() error {
+	if !p.awake() {
+		return errDead
+	}
+	for i := range p.world.plan.nodes {
+		q := p.world.proc(i)
+		if q == nil || q == p {
+			continue
+		}
+		p.world.travel(askLink, p.node, i, func() { q.arrive(q.cluster.HandleAsk) })
+	}
+	return nil
+}
+
+// MaxPayload implements cluster.Transport.
+func (p *proc) MaxPayload() int { return p.world.plan.payload }

@@ -129,9 +129,9 @@ func TestEqualNodesPullNothing(t *testing.T) {
 				reg.Restore(v.Key, entry, 0)
 			}
 		}
-		pages := 0
+		var pages atomic.Int64
 		b.failSync(func(_, _ string, body []byte) error {
-			pages += strings.Count(string(body), `"page"`)
+			pages.Add(int64(strings.Count(string(body), `"page"`)))
 			return nil
 		})
 		began := time.Now()
@@ -142,8 +142,8 @@ func TestEqualNodesPullNothing(t *testing.T) {
 				t.Errorf("%s is ready and lists %d, want 100", n.name, got)
 			}
 		}
-		if took := time.Since(began); pages > 0 || took > 500*time.Millisecond {
-			t.Errorf("%d pages were asked for, and all were ready after %v; want none, and half a second", pages, took)
+		if took := time.Since(began); pages.Load() > 0 || took > 500*time.Millisecond {
+			t.Errorf("%d pages were asked for, and all were ready after %v; want none, and half a second", pages.Load(), took)
 		}
 	})
 }

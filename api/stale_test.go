@@ -10,13 +10,13 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// TestStale: of a node that has stood still, every write of a client is refused,
+// TestStale: of a node that was suspended, every write of a client is refused,
 // also to an instance that is here, and changes nothing.
 func TestStale(t *testing.T) {
 	status := &fakeNode{now: ready}
 	n := newNode(t, api.Options{Node: status})
 	n.put(t, "ORDERS", "orders-1", "")
-	status.now = api.Readiness{State: "syncing: stood still", Stale: true}
+	status.now = api.Readiness{State: "syncing: process was suspended", Stale: true}
 	for _, c := range []struct{ method, path, body string }{
 		{"POST", "/eureka/apps/ORDERS", registration("ORDERS", "orders-2", "")},
 		{"PUT", orders1, ""},
@@ -53,14 +53,14 @@ func (b *slowBody) Read(p []byte) (int, error) {
 	return b.Reader.Read(p)
 }
 
-// TestStaleWhileTheBodyCame: what a node has begun to read when it stood still is
+// TestStaleWhileTheBodyCame: what a node has begun to read when it was suspended is
 // as old as what it had not.
 func TestStaleWhileTheBodyCame(t *testing.T) {
 	const batches = "/eureka/peerreplication/batch/"
 	batch := `{"replicationList":[{"appName":"ORDERS","id":"orders-1","action":"Cancel"}]}`
 	xml := `<instance><instanceId>orders-2</instanceId><hostName>h</hostName><app>ORDERS</app><ipAddr>192.0.2.1</ipAddr>` +
 		`<dataCenterInfo><name>MyOwn</name></dataCenterInfo></instance>`
-	stood := api.Readiness{State: "syncing: stood still", Stale: true}
+	stood := api.Readiness{State: "syncing: process was suspended", Stale: true}
 	for _, test := range []struct {
 		name, path, contentType, body string
 		replication                   bool
@@ -73,7 +73,7 @@ func TestStaleWhileTheBodyCame(t *testing.T) {
 		{"register by a peer", "/eureka/apps/ORDERS", jsonType, registration("ORDERS", "orders-2", ""), true, stood, 503},
 		{"batch", batches, jsonType, batch, false, stood, 503},
 		{"batch while it syncs", batches, jsonType, batch, false, api.Readiness{State: "syncing"}, 503},
-		{"batch, stale alone", batches, jsonType, batch, false, api.Readiness{State: "stood still", Reads: true, Stale: true}, 503},
+		{"batch, stale alone", batches, jsonType, batch, false, api.Readiness{State: "process was suspended", Reads: true, Stale: true}, 503},
 		{"register while it runs", "/eureka/apps/ORDERS", jsonType, registration("ORDERS", "orders-2", ""), false, ready, 204},
 		{"batch while it runs", batches, jsonType, batch, false, ready, 200},
 	} {

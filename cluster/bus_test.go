@@ -40,7 +40,7 @@ type bus struct {
 	snapshot func(reg *registry.Registry)
 	// bareReplies leaves the copies out of conflicts.
 	bareReplies bool
-	halted      map[string]<-chan struct{} // nodes that stand still, until it is closed
+	halted      map[string]<-chan struct{} // suspended nodes, until it is closed
 	unlinked    map[string]bool            // nodes that start without a connection
 	synced      int                        // bytes of sync requests and answers
 	line        int                        // bytes of them a second; 0: no bound
@@ -222,7 +222,7 @@ func (n *testNode) others() []*testNode {
 // Changed implements registry.Sink.
 func (n *testNode) Changed(ch registry.Change) { n.cluster.Changed(ch) }
 
-// Link implements cluster.Transport. A node that stands still does so here: its
+// Link implements cluster.Transport. A suspended node waits here: its
 // Run calls Link.
 func (n *testNode) Link() membership.Link {
 	n.bus.mu.Lock()

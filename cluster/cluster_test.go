@@ -563,7 +563,7 @@ func TestShutdownCountsWhatItCannotSend(t *testing.T) {
 }
 
 // A peer that is absent for 4.5 s of the drain gets everything in the rest of it:
-// a node that stops does not take itself for one that stood still.
+// a node that stops does not take itself for a suspended one.
 func TestShutdownSendsUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)

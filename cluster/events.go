@@ -24,7 +24,7 @@ func (c *Cluster) act(ctx context.Context, events []membership.Event) error {
 			c.catchUp(ctx, e.Round)
 		case membership.Opened:
 			c.open()
-		case membership.StoodStill:
+		case membership.Suspended:
 			c.log.Warn("process was suspended, resyncing", "elapsed", e.Elapsed)
 			c.metrics.pauses.Inc()
 			c.reg.Restarted()
@@ -105,8 +105,8 @@ func (c *Cluster) actOnPeer(e *membership.Event) {
 	}
 }
 
-// open lets the node serve. Leases count from now on: the process may have stood
-// still while it started.
+// open lets the node serve. Leases count from now on: the process may have been
+// suspended while it started.
 func (c *Cluster) open() {
 	select {
 	case <-c.ready:

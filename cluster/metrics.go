@@ -40,7 +40,7 @@ func newMetrics(c *Cluster) *metrics {
 			"Presence messages without effect, by outcome: malformed, dropped because too many waited, ignored as out of date, or own ones unsent."),
 			[]string{"outcome"}),
 		refusedPeers: prometheus.NewCounter(counter("refused_peers_total", "Presence messages of nodes beyond the bound of peers, which get no pipeline.")),
-		pauses:       prometheus.NewCounter(counter("pauses_total", "Times that this process stood still for over five seconds.")),
+		pauses:       prometheus.NewCounter(counter("pauses_total", "Times that this process was suspended for over five seconds.")),
 	}
 }
 

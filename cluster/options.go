@@ -32,7 +32,7 @@ type Transport interface {
 }
 
 // Clock is a node's time. Wall is the time of day; Elapsed is monotonic, from any
-// moment on, and may stand still while the machine is suspended. Any goroutine
+// moment on, and may stop while the machine is suspended. Any goroutine
 // calls both.
 type Clock struct {
 	Wall    func() time.Time

@@ -250,7 +250,7 @@ func TestRestartedNodeDoesNotListTheEvicted(t *testing.T) {
 	})
 }
 
-func TestStandstill(t *testing.T) {
+func TestSuspension(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
 		if !n[0].cluster.MayWrite() {

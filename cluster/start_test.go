@@ -108,7 +108,7 @@ func TestStartTriesAgain(t *testing.T) {
 }
 
 // The process is stopped while it tries: that says nothing of its peer.
-func TestStartTriesAfterAStandstill(t *testing.T) {
+func TestStartTriesAfterASuspension(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
 		b.startWithOne("n1")
@@ -175,7 +175,7 @@ func TestStartingPeersTellEachOtherAll(t *testing.T) {
 	})
 }
 
-// stand has a node stand still from now on, cut off like a process whose
+// stand suspends a node from now on, cut off like a process whose
 // connection is gone, until the function that it returns is called.
 func (n *testNode) stand() (goOn func()) {
 	goOn = n.bus.halt(n.name)
@@ -183,7 +183,7 @@ func (n *testNode) stand() (goOn func()) {
 	return goOn
 }
 
-// halt has nodes stand still until the function that it returns is called.
+// halt suspends nodes until the function that it returns is called.
 func (b *bus) halt(names ...string) (goOn func()) {
 	release := make(chan struct{})
 	b.mu.Lock()
@@ -203,7 +203,7 @@ func (b *bus) halt(names ...string) (goOn func()) {
 
 // A node that goes on has no connection at first: it must not take that for
 // having nobody to ask.
-func TestStandstillEndsWithASync(t *testing.T) {
+func TestSuspensionEndsWithASync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
 		time.Sleep(1500 * time.Millisecond)
@@ -227,7 +227,7 @@ func TestStandstillEndsWithASync(t *testing.T) {
 
 // A node that went on and can't sync, though it hears its peers, does not refuse
 // its clients for ever.
-func TestStandstillEndsWithoutASync(t *testing.T) {
+func TestSuspensionEndsWithoutASync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		goOn := n[0].stand()
@@ -252,10 +252,10 @@ func TestStandstillEndsWithoutASync(t *testing.T) {
 }
 
 // The world without a node goes on for longer than a cancel is remembered.
-func TestStandstillLongerThanTombstones(t *testing.T) {
+func TestSuspensionLongerThanTombstones(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		all  bool          // nodes stand still, as machines that are suspended together do
+		all  bool          // nodes are suspended together, as machines may be
 		late time.Duration // goes n3 on after the others
 		want int
 	}{
@@ -422,7 +422,7 @@ func TestPagesFitASlowLine(t *testing.T) {
 	})
 }
 
-// What a node would send when it goes on was rendered before it stood still: the
+// What a node would send when it goes on was rendered before it was suspended: the
 // leases in it look younger than they are.
 func TestStalledNodeSendsNoBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -33,8 +33,8 @@ func (c *Cluster) publish(at membership.Moment) {
 // answer with lists. Any goroutine may call it.
 func (c *Cluster) MayRead() bool { return c.view.Load().gate.MayRead(c.now()) }
 
-// MayWrite reports whether this node may take what clients and peers send: it has
-// not stood still without having caught up since, and nobody has its name. A node
+// MayWrite reports whether this node may take what clients and peers send: it
+// has caught up since it was last suspended, and nobody has its name. A node
 // that is starting may. It allocates nothing; any goroutine may call it.
 func (c *Cluster) MayWrite() bool { return c.view.Load().gate.MayWrite(c.now()) }
 
@@ -42,7 +42,7 @@ func (c *Cluster) MayWrite() bool { return c.view.Load().gate.MayWrite(c.now()) 
 // goroutine may call it.
 func (c *Cluster) MayEvict() bool { return c.view.Load().gate.MayEvict(c.now()) }
 
-// unnoticed reports whether this process stood still and Run has not noticed yet.
+// unnoticed reports whether this process was suspended and Run has not noticed yet.
 func (c *Cluster) unnoticed() bool { return c.view.Load().gate.Stale(c.now()) }
 
 // Superseded reports whether an older node of this node's name is there. Such a
@@ -104,7 +104,7 @@ func describe(state membership.State, degraded string) string {
 	}
 }
 
-// isPaused reports whether this process stood still and has not caught up since.
+// isPaused reports whether this process was suspended and has not caught up since.
 func (c *Cluster) isPaused() bool {
 	v := c.view.Load()
 	return v.state == membership.Paused || v.gate.Stale(c.now())

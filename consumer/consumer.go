@@ -48,7 +48,7 @@ type Options struct {
 	// Beyond three quarters of it conflicts are answered without the copy.
 	MaxReply func() int
 	// Stale reports whether what has queued up may be old, because the process
-	// has stood still: batches are then refused as busy. nil: never.
+	// was suspended: batches are then refused as busy. nil: never.
 	Stale   func() bool
 	Logger  *slog.Logger          // nil: no log
 	Metrics prometheus.Registerer // nil: nowhere
@@ -206,7 +206,7 @@ func (c *Consumer) queued() (batches, bytes int) {
 func (c *Consumer) apply(req Request) {
 	if c.opts.Stale() {
 		c.metrics.batches.WithLabelValues(batchStale).Inc()
-		c.fail(req, http.StatusServiceUnavailable, "stood still, syncing")
+		c.fail(req, http.StatusServiceUnavailable, "process was suspended, syncing")
 		return
 	}
 	list, err := eureka.DecodeReplicationList(req.Body, eureka.ListOptions{NATS: true})

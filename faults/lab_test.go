@@ -33,7 +33,7 @@ type lab struct {
 
 	mu       sync.Mutex
 	violated int       // see violate
-	excused  int       // see violateUnlessStill
+	excused  int       // see violateUnlessSuspended
 	ticked   time.Time // by watchClock
 	paused   time.Time // when this process last went on after a stillness
 }

@@ -162,9 +162,9 @@ func (f *fleet) firstList(n *node) {
 	}
 	switch {
 	case all == 0:
-		f.lab.violateUnlessStill("%s started, and its peers list nobody to compare its first list with", n.name)
+		f.lab.violateUnlessSuspended("%s started, and its peers list nobody to compare its first list with", n.name)
 	case missing > 0:
-		f.lab.violateUnlessStill("%s started, and its first list lacks %d of %d instances that its peers listed all along", n.name, missing, all)
+		f.lab.violateUnlessSuspended("%s started, and its first list lacks %d of %d instances that its peers listed all along", n.name, missing, all)
 	}
 }
 

@@ -40,7 +40,7 @@ func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
 	if ready && after == epoch && refused {
 		violate := w.lab.violate
 		if res.StatusCode == http.StatusServiceUnavailable {
-			violate = w.lab.violateUnlessStill // what a node answers that has noticed a standstill
+			violate = w.lab.violateUnlessSuspended // what a node answers that has noticed a suspension
 		}
 		violate("%s was up and ready and answered %s %s with %d", n.name, req.Method, req.URL.Path, res.StatusCode)
 	}
@@ -48,7 +48,7 @@ func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // A machine that gives no time to anybody for longer than stillness makes nodes
-// notice that they stood still, and refuse what they otherwise take. For
+// notice that they were suspended, and refuse what they otherwise take. For
 // afterStillness that is no fault.
 const (
 	stillness      = 2 * time.Second
@@ -67,7 +67,7 @@ func (l *lab) watchClock(stop <-chan struct{}) {
 		l.mu.Lock()
 		now := time.Now()
 		if still := now.Sub(l.ticked); still > stillness {
-			l.t.Logf("%s this machine stood still for %v", now.Format(clock), still)
+			l.t.Logf("%s this machine was suspended for %v", now.Format(clock), still)
 			l.paused = now
 		}
 		l.ticked = now
@@ -89,8 +89,8 @@ func (l *lab) violate(format string, args ...any) {
 	}
 }
 
-// violateUnlessStill is violate where the machine has not just stood still.
-func (l *lab) violateUnlessStill(format string, args ...any) {
+// violateUnlessSuspended is violate where the machine was not just suspended.
+func (l *lab) violateUnlessSuspended(format string, args ...any) {
 	l.mu.Lock()
 	still := time.Since(l.paused) < afterStillness || time.Since(l.ticked) > stillness
 	if still {
@@ -110,6 +110,6 @@ func (l *lab) tellViolations() {
 		l.t.Errorf("%d more of these", l.violated-maxViolations)
 	}
 	if l.excused > 0 {
-		l.t.Logf("not counted, right after this machine stood still: %d answers and lists", l.excused)
+		l.t.Logf("not counted, right after this machine was suspended: %d answers and lists", l.excused)
 	}
 }

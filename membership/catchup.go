@@ -65,7 +65,7 @@ func (m *Members) retry() time.Duration {
 	return Retry
 }
 
-// advance goes on with the start, or with what follows a standstill, as far as
+// advance goes on with the start, or with what follows a suspension, as far as
 // it can.
 func (m *Members) advance(at Moment, out *[]Event) {
 	if m.want && !m.running && at.Mono >= m.retryAt {

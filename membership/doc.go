@@ -31,7 +31,7 @@
 //
 // # States
 //
-//	          ┌───────────────── paused: stood still for over 5 s
+//	          ┌───────────────── paused: suspended for over 5 s
 //	          ▼                                            ▲
 //	       Paused ──synced, 1 s later; or 15 s─────────┐   │
 //	                                                   ▼   │

@@ -17,13 +17,13 @@ const (
 	Ask
 	// CatchUp begins a catch-up; the one before, if any, no longer counts. Round.
 	CatchUp
-	// Opened says that this node serves: after its start, or after a standstill.
+	// Opened says that this node serves: after its start, or after a suspension.
 	Opened
 	// Incomplete says that it gives up waiting and will serve what it has. It
-	// catches up as soon as it can. Text, Elapsed since the start or the standstill.
+	// catches up as soon as it can. Text, Elapsed since the start or the suspension.
 	Incomplete
-	// StoodStill says that this process has stood still. Elapsed.
-	StoodStill
+	// Suspended says that this process was suspended. Elapsed.
+	Suspended
 	// Degraded says that the text of [Members.Degraded] has changed since this
 	// node opened. Text; empty: it is whole again.
 	Degraded
@@ -69,7 +69,7 @@ const (
 )
 
 var kindNames = [...]string{
-	"", "announce", "ask", "catch up", "opened", "incomplete", "stood still", "degraded", "name taken", "superseding",
+	"", "announce", "ask", "catch up", "opened", "incomplete", "suspended", "degraded", "name taken", "superseding",
 	"unsuperseded", "twin", "joined", "restarted", "back", "heard", "goodbye", "fell silent", "gone", "skewed", "unskewed",
 	"refused", "ignored",
 }

@@ -24,11 +24,11 @@ type Members struct {
 	announce time.Duration // when the next presence is due
 
 	opened     bool          // the node has served
-	paused     bool          // it has stood still, and not caught up since
+	paused     bool          // it was suspended, and has not caught up since
 	leaving    bool          // it says goodbye
 	taken      bool          // another node has its name: it ends
 	synced     bool          // it has had everything that was to be had
-	goneOn     time.Duration // the start, or the end of the last standstill
+	goneOn     time.Duration // the start, or the end of the last suspension
 	emptyUntil time.Duration // lists stay closed until then
 	degraded   string        // as the last event said
 
@@ -70,7 +70,7 @@ func (m *Members) newSession(at Moment) {
 	m.announce = at.Mono
 }
 
-// Tick takes the time. The first Tick begins the watch for standstills.
+// Tick takes the time. The first Tick begins the watch for suspensions.
 func (m *Members) Tick(at Moment) []Event {
 	var out []Event
 	if m.enter(at, &out) {
@@ -110,8 +110,7 @@ func (m *Members) Hear(p Presence, at Moment) []Event {
 }
 
 // Leave begins the node's stop. It may be called once more, to no effect. A node
-// that is leaving never counts as having stood still: what it can still send is
-// sent.
+// that is leaving never counts as suspended: what it can still send is sent.
 func (m *Members) Leave(Moment) []Event {
 	quiet := m.leaving || m.taken || m.superseded
 	m.leaving = true
@@ -127,22 +126,22 @@ func (m *Members) enter(at Moment, out *[]Event) bool {
 	if m.leaving || m.taken {
 		return true
 	}
-	if stood := m.stoodStill(at); stood > 0 {
-		m.pause(stood, at, out)
+	if elapsed := m.suspended(at); elapsed > 0 {
+		m.pause(elapsed, at, out)
 	}
 	return false
 }
 
-func (m *Members) stoodStill(at Moment) time.Duration {
+func (m *Members) suspended(at Moment) time.Duration {
 	if !m.ticked {
 		return 0
 	}
-	return at.stoodStill(m.tick)
+	return at.suspended(m.tick)
 }
 
 // pause makes the node count as just started. Its peers' silence was its own.
-func (m *Members) pause(stood time.Duration, at Moment, out *[]Event) {
-	*out = append(*out, Event{Kind: StoodStill, Elapsed: stood})
+func (m *Members) pause(elapsed time.Duration, at Moment, out *[]Event) {
+	*out = append(*out, Event{Kind: Suspended, Elapsed: elapsed})
 	m.tick, m.paused, m.goneOn = at, true, at.Mono
 	m.newSession(at)
 	m.restart()
@@ -212,7 +211,7 @@ func (m *Members) Next(at Moment) time.Duration {
 	return max(0, due-at.Mono)
 }
 
-// State returns what this node is doing. It does not notice a standstill by
+// State returns what this node is doing. It does not notice a suspension by
 // itself; [Gate] does.
 func (m *Members) State() State {
 	switch {
@@ -255,7 +254,7 @@ func (m *Members) Degraded(at Moment) string {
 	}
 	switch {
 	case m.partial && m.synced:
-		why = append(why, "sync after a standstill incomplete")
+		why = append(why, "sync after suspension incomplete")
 	case m.partial:
 		why = append(why, "initial sync incomplete")
 	}
@@ -268,7 +267,7 @@ type Gate struct {
 	reads, writes, evicts bool
 	readsFrom             time.Duration
 	tick                  Moment
-	watched               bool // a standstill is noticed
+	watched               bool // a suspension is noticed
 }
 
 // Gate returns what this node may do until the next input.
@@ -295,6 +294,6 @@ func (g *Gate) MayWrite(at Moment) bool { return g.writes && !g.Stale(at) }
 // MayEvict reports whether this node knows of the leases what its peers know.
 func (g *Gate) MayEvict(at Moment) bool { return g.evicts && !g.Stale(at) }
 
-// Stale reports whether the process has stood still since the last tick. The
+// Stale reports whether the process was suspended since the last tick. The
 // first input after that makes the node Paused. It allocates nothing.
-func (g *Gate) Stale(at Moment) bool { return g.watched && at.stoodStill(g.tick) > 0 }
+func (g *Gate) Stale(at Moment) bool { return g.watched && at.suspended(g.tick) > 0 }

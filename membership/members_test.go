@@ -163,9 +163,9 @@ type checker struct {
 	at   membership.Moment
 
 	link     membership.Link
-	standing time.Duration // since when this connection stands and the node has not stood still
+	standing time.Duration // since when this connection has been up and the node was not suspended
 	echoed   bool          // its own presence came back since
-	began    time.Duration // the start, or the end of the last standstill
+	began    time.Duration // the start, or the end of the last suspension
 	said     []membership.Presence
 	round    uint64
 	last     map[string]heard
@@ -267,7 +267,7 @@ func (c *checker) hear(p membership.Presence) {
 		c.echoed = true // it may be from before: the check is weaker than the rule
 	}
 	events := c.Hear(p, c.at)
-	c.do(events) // a standstill comes first
+	c.do(events) // a suspension comes first
 	for _, e := range events {
 		if e.Kind == membership.Restarted {
 			c.restarted++
@@ -288,7 +288,7 @@ func (c *checker) do(events []membership.Event) {
 		switch e.Kind {
 		case membership.Announce:
 			c.said = append(c.said, c.Presence(0, c.at))
-		case membership.StoodStill:
+		case membership.Suspended:
 			c.began, c.standing = c.at.Mono, max(c.standing, c.at.Mono)
 			for name, h := range c.last {
 				c.last[name] = heard{h.incarnation, c.at.Mono - membership.Silence} // its silence is forgiven

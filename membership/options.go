@@ -19,9 +19,9 @@ const (
 	// MaxSkew is how far a peer's clock may be off before that is Skewed: two
 	// actions on one instance through two nodes are ordered by their clocks.
 	MaxSkew = 2 * time.Second
-	// Standstill is how long a process must have stood still to count as just
+	// Suspension is how long a process must have been suspended to count as just
 	// started: what has queued up meanwhile is older than it looks.
-	Standstill = 5 * time.Second
+	Suspension = 5 * time.Second
 	// LateComers is how long a node takes nothing after it went on: what waited in
 	// its sockets is read in that time, and can't be told from what is new.
 	LateComers = time.Second

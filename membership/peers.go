@@ -126,7 +126,7 @@ func (m *Members) forget(p *peer, at Moment, out *[]Event) {
 }
 
 // measure takes how far the peer's clock is behind ours, the message's way
-// included. What waited while this process or the broker stood still is late, and
+// included. What waited while this process or the broker was suspended is late, and
 // comes all at once: a clock that is off is so for longer.
 func (p *peer) measure(at Moment, out *[]Event) {
 	p.Skew = at.Wall.Round(0).Sub(p.Presence.sent())

@@ -16,7 +16,7 @@ type State uint8
 const (
 	Syncing    State = iota // it has started and may know less than its peers
 	Ready                   // it serves
-	Paused                  // it has stood still; announced as Syncing
+	Paused                  // it was suspended; announced as Syncing
 	Superseded              // an older node of its name is there; not announced
 	Leaving                 // it is stopping; the presence with it is the goodbye
 )
@@ -114,8 +114,8 @@ func older(a, b uuid.UUID) bool {
 	return false
 }
 
-// Moment is a time by two clocks. Their difference shows a standstill that only
-// one of them sees, as that of a suspended machine.
+// Moment is a time by two clocks. Their difference shows a suspension that only
+// one of them sees, as that of the whole machine.
 type Moment struct {
 	Mono time.Duration // monotonic, from any origin; it never goes back
 	Wall time.Time     // the time of day
@@ -127,14 +127,14 @@ func (at Moment) since(before Moment) (mono, wall time.Duration) {
 	return at.Mono - before.Mono, at.Wall.Round(0).Sub(before.Wall.Round(0))
 }
 
-// stoodStill returns how long the process stood still between two ticks; 0 if
-// they are no further apart than Standstill, by the monotonic clock, and the wall
-// clock moved no more than Standstill beyond it. A wall clock that is set back
-// is no standstill; one that is set forward by more counts as one, which costs a
+// suspended returns how long the process was suspended between two ticks; 0 if
+// they are no further apart than Suspension, by the monotonic clock, and the wall
+// clock moved no more than Suspension beyond it. A wall clock that is set back
+// is no suspension; one that is set forward by more counts as one, which costs a
 // catch-up and nothing else.
-func (at Moment) stoodStill(tick Moment) time.Duration {
+func (at Moment) suspended(tick Moment) time.Duration {
 	mono, wall := at.since(tick)
-	if mono > Standstill || wall-mono > Standstill {
+	if mono > Suspension || wall-mono > Suspension {
 		return max(mono, wall)
 	}
 	return 0

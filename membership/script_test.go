@@ -165,7 +165,7 @@ func (w *world) tick(d time.Duration) {
 		for _, s := range w.peers {
 			step = min(step, s.next-w.mono)
 		}
-		step = max(step, 0) // the process has stood still
+		step = max(step, 0) // the process was suspended
 		if w.mono+step > end {
 			w.pass(end - w.mono)
 			return

@@ -15,7 +15,7 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// alone is the transport of a node without peers. Its process stands still while
+// alone is the transport of a node without peers. Its process is suspended while
 // held is not nil: the cluster's Run calls Link.
 type alone struct {
 	held    atomic.Pointer[chan struct{}]
@@ -43,13 +43,13 @@ func (a *alone) Link() membership.Link {
 }
 
 // TestStopping: a node that is stopping isn't ready, but what clients may read
-// and write is what it was: a node that has stood still, or never synced, would
+// and write is what it was: a node that was suspended, or never synced, would
 // else take old writes from its sockets and serve parts of lists.
 func TestStopping(t *testing.T) {
 	for _, test := range []struct {
 		name     string
 		until    time.Duration // what the node has run for
-		still    time.Duration // and stood still for after that
+		still    time.Duration // and was suspended for after that
 		running  string
 		readable bool
 		stale    bool
@@ -57,7 +57,7 @@ func TestStopping(t *testing.T) {
 		{"ready", time.Minute, 0, "ready", true, false},
 		{"syncing", 100 * time.Millisecond, 0, "syncing", false, false},
 		{"a short pause", time.Minute, 3 * time.Second, "ready", true, false},
-		{"stood still", time.Minute, 10 * time.Second, "syncing: process was suspended", false, true},
+		{"suspended", time.Minute, 10 * time.Second, "syncing: process was suspended", false, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

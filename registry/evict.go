@@ -115,8 +115,8 @@ func (r *Registry) evict(t *tx, e *entry) {
 const lostFor = 15 * time.Minute
 
 // Restarted makes the registry count as just started: no lease expires before it
-// has had its whole duration from now. Its owner calls it after the process has
-// stood still, because no client could renew meanwhile.
+// has had its whole duration from now. Its owner calls it after the process
+// was suspended, because no client could renew meanwhile.
 func (r *Registry) Restarted() {
 	_, lease := r.clock()
 	r.mu.Lock()

@@ -138,7 +138,7 @@ type Asker interface {
 // Run makes one pass, and returns how many instances it evicted. Its owner calls it
 // each Interval, from one goroutine. may reports whether this node knows of leases
 // what its peers know; it is asked before the pass, and again after the peers were
-// asked, because the process may have stood still meanwhile.
+// asked, because the process may have been suspended meanwhile.
 func (v *Evictor) Run(ctx context.Context, ask Asker, may func() bool) int {
 	if !may() {
 		return 0 // clients have not had the time to renew

@@ -359,7 +359,7 @@ func TestPassLimitAndOrder(t *testing.T) {
 }
 
 // TestCompensation: what a pass comes late is not held against the leases, since
-// the clients could not renew while the process stood still .
+// the clients could not renew while the process was suspended.
 func TestCompensation(t *testing.T) {
 	const ms = time.Millisecond
 	for _, test := range []struct {

@@ -28,7 +28,7 @@ const (
 	maxFailures = 3
 )
 
-// errSuspended means that the process stood still while it waited for an answer:
+// errSuspended means that the process was suspended while it waited for an answer:
 // the ages in it are greater than they say.
 var errSuspended = errors.New("process was suspended")
 

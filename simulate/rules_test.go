@@ -35,7 +35,7 @@ const (
 var ruleNames = [...]string{
 	asWritten: "as written", noPipeline: "no pipeline", noAntiEntropy: "no anti-entropy", noTombstones: "no tombstones",
 	evictionCancels: "an eviction leaves a tombstone", expiredTaken: "expired entries taken from peers",
-	noGrace: "no grace after a start or standstill", noAsking: "no asking before an eviction", leaseAsTime: "a lease as a time of day",
+	noGrace: "no grace after a start or suspension", noAsking: "no asking before an eviction", leaseAsTime: "a lease as a time of day",
 	workOffQueue:    "a stopped node works off what queued up",
 	evictStalled:    "a pass when the process goes on, before it has synced",
 	noGraceNoAsking: "neither grace nor asking",

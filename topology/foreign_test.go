@@ -140,7 +140,7 @@ func TestGarbage(t *testing.T) {
 }
 
 // TestTailedAndFrozen has somebody listen to everything: an absent peer then
-// shows as a time-out. A tail that stands still holds nobody back.
+// shows as a time-out. A suspended tail holds nobody back.
 func TestTailedAndFrozen(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
@@ -247,7 +247,7 @@ func TestNameTwice(t *testing.T) {
 	list(t, []*node{twin, other}, "a", "b", "c")
 }
 
-// TestMembership joins, leaves, falls silent, comes back, and stands still.
+// TestMembership joins, leaves, falls silent, comes back, and is suspended.
 func TestMembership(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
@@ -279,7 +279,7 @@ func TestMembership(t *testing.T) {
 	n1.metric(t, 1, "registryd_cluster_peers", "status", "reachable")
 	said(t, n1.process, `msg="peer restarted" node=n1 component=cluster peer=n2`)
 
-	// A node that has stood still syncs before it is ready again.
+	// A node that was suspended syncs before it is ready again.
 	n2.freeze(t)
 	n1.metric(t, 1, "registryd_cluster_peers", "status", "unreachable")
 	if err := n1.Cancel(t.Context(), "ORDERS", "meanwhile"); err != nil {

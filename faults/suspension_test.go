@@ -24,7 +24,7 @@ func (l *lab) at(n *node) *client.Client {
 	return c
 }
 
-// TestOldRequestsOfAStoppedNode sends requests to a node that stands still. The
+// TestOldRequestsOfAStoppedNode sends requests to a suspended node. The
 // clients give up and turn to another node, and go on there. What has waited in
 // the sockets of the first is older than that, and must undo nothing.
 func TestOldRequestsOfAStoppedNode(t *testing.T) {

@@ -38,9 +38,8 @@ type rig struct {
 	ended  chan struct{} // closed when Run has returned
 	began  time.Time
 
-	mu      sync.Mutex
-	calls   []call
-	dropped []string // "key reason"
+	mu    sync.Mutex
+	calls []call
 }
 
 // start runs a pipeline in a bubble until the test ends. A task is
@@ -53,11 +52,6 @@ func start(t *testing.T, opts options) *rig {
 		Merge: func(older, newer string) string { return older + newer },
 		Render: func(key, slot string, _ time.Duration) (acceptor.Task, acceptor.Reason) {
 			return body(key + ":" + slot), ""
-		},
-		OnDrop: func(key, _ string, reason acceptor.Reason) {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.dropped = append(r.dropped, key+" "+string(reason))
 		},
 	})
 	if err != nil {
@@ -115,12 +109,6 @@ func (r *rig) seen() []call {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.calls)
-}
-
-func (r *rig) drops() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.dropped)
 }
 
 // times returns when the peer was called.

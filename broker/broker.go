@@ -253,15 +253,6 @@ func contextError(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-func (b *Broker) isOpen() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return ErrClosed
-	}
-	return nil
-}
-
 // Close stops the services and subscriptions, sends what is written, ends the connection, and then the embedded server,
 // if it is this Broker's. Requests that wait fail with ErrClosed. All that is bounded by ctx: when it ends, the rest is
 // cut off, and Close says so in its error. It waits for handlers that run, so it isn't for a handler to call. Later

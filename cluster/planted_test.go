@@ -31,14 +31,16 @@ var plants = []plant{
 					key.ID += "\x00" + bits.String()
 					submitted.Store(submission{p.cluster, key}, entry)
 				}`},
-			{In: "cluster", Func: "Cluster.render",
+			{
+				In: "cluster", Func: "Cluster.render",
 				Find: "entry, evicted, ok := c.reg.Entry(key)", Imports: []string{"strings"}, After: `
 				if isPlanted("Java's coalescing") {
 					var v any
 					v, ok = submitted.Load(submission{c, key})
 					entry, _ = v.(registry.Entry)
 					key.ID, _, _ = strings.Cut(key.ID, "\x00")
-				}`},
+				}`,
+			},
 			{In: "cluster", Imports: []string{"sync", "github.com/registryd/registryd/registry"}, Add: `
 				type submission struct {
 					c   *Cluster
@@ -49,24 +51,30 @@ var plants = []plant{
 		}, `is twice in one batch|is answered 409`,
 	},
 	{
-		"a clock that resets", []planted.Edit{{In: "acceptor", Func: "merge",
+		"a clock that resets", []planted.Edit{{
+			In: "acceptor", Func: "merge",
 			Find: "merged.last = newer.last", After: `
 			if isPlanted("a clock that resets") {
 				merged.first = newer.first
-			}`}}, `got .* after .*, want at most`,
+			}`,
+		}}, `got .* after .*, want at most`,
 	},
 	{
-		"a retry that overwrites", []planted.Edit{{In: "acceptor", Func: "Acceptor.putBack",
+		"a retry that overwrites", []planted.Edit{{
+			In: "acceptor", Func: "Acceptor.putBack",
 			Find: "merged := merge(e, n.entry, a.opts.Merge)", After: `
 			if isPlanted("a retry that overwrites") {
 				merged.slot = e.slot
-			}`}}, `the slot had lost a part|ends .* with`,
+			}`,
+		}}, `the slot had lost a part|ends .* with`,
 	},
 	{
-		"a lost count", []planted.Edit{{In: "acceptor", Func: "Acceptor.putBack",
+		"a lost count", []planted.Edit{{
+			In: "acceptor", Func: "Acceptor.putBack",
 			Find: "a.own.merged++", Replace: `if !isPlanted("a lost count") {
 				a.own.merged++
-			}`}}, `actions unaccounted for`,
+			}`,
+		}}, `actions unaccounted for`,
 	},
 	{
 		"a merge that forgets", []planted.Edit{{In: "registry", Func: "Bits.Merge", Before: `
@@ -75,37 +83,49 @@ var plants = []plant{
 			}`}}, `answered 404`,
 	},
 	{
-		"a renewal that is merged away", []planted.Edit{{In: "acceptor", Func: "Acceptor.place",
+		"a renewal that is merged away", []planted.Edit{{
+			In: "acceptor", Func: "Acceptor.place",
 			Find: "n.entry = merge(n.entry, e, a.opts.Merge)", Replace: `
 			if !isPlanted("a renewal that is merged away") {
 				n.entry = merge(n.entry, e, a.opts.Merge)
-			}`}}, `answered 404|has never got`,
+			}`,
+		}}, `answered 404|has never got`,
 	},
 	{
-		"the override alone where the record changed too", []planted.Edit{{In: "cluster", Func: "Cluster.render",
+		"the override alone where the record changed too",
+		[]planted.Edit{{
+			In: "cluster", Func: "Cluster.render",
 			Find: "bits&(registry.Registered|registry.Cancelled) != 0",
 			Replace: `bits&(registry.Registered|registry.Cancelled) != 0 &&
-				!(isPlanted("the override alone where the record changed too") && bits&registry.Overridden != 0)`}},
+				!(isPlanted("the override alone where the record changed too") && bits&registry.Overridden != 0)`,
+		}},
 		`answered 404`,
 	},
 	{
-		"an override that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.join",
+		"an override that comes late wins",
+		[]planted.Edit{{
+			In: "registry", Func: "Registry.join",
 			Find: "joined, newRecord, newOverride := join(e.parts, theirs)", After: `
 			if withOverride && isPlanted("an override that comes late wins") {
 				joined.override, newOverride = in.Override, true
-			}`}},
+			}`,
+		}},
 		`goes back with`,
 	},
 	{
-		"a record that comes late wins", []planted.Edit{{In: "registry", Func: "Registry.join",
+		"a record that comes late wins",
+		[]planted.Edit{{
+			In: "registry", Func: "Registry.join",
 			Find: "joined, newRecord, newOverride := join(e.parts, theirs)", After: `
 			if withRecord && isPlanted("a record that comes late wins") {
 				joined.record, newRecord = in.Record, true
-			}`}},
+			}`,
+		}},
 		`goes back with`,
 	},
 	{
-		"a failed batch counts as sent", []planted.Edit{{In: "batcher", Func: "Batcher.send",
+		"a failed batch counts as sent", []planted.Edit{{
+			In: "batcher", Func: "Batcher.send",
 			Find: "return make([]acceptor.Outcome, len(batch.Items)), err", Before: `
 			if isPlanted("a failed batch counts as sent") {
 				outcomes := make([]acceptor.Outcome, len(batch.Items))
@@ -113,7 +133,8 @@ var plants = []plant{
 					outcomes[i] = acceptor.Done()
 				}
 				return outcomes, err
-			}`}}, `ends .* with|answered 404`,
+			}`,
+		}}, `ends .* with|answered 404`,
 	},
 }
 

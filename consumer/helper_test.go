@@ -1,9 +1,7 @@
 package consumer_test
 
 import (
-	"flag"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +17,6 @@ import (
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
 )
-
-var seedFlag = flag.Uint64("seed", 0, "seed of the random tests; 0 takes a new one each run")
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
@@ -307,14 +303,6 @@ func item(action eureka.Action, key registry.Key, e registry.Entry) eureka.Item 
 	return it
 }
 
-// overrideAction is the action that carries e's override alone.
-func overrideAction(e *registry.Entry) eureka.Action {
-	if e.Override.Set {
-		return eureka.ActionStatusUpdate
-	}
-	return eureka.ActionDeleteStatusOverride
-}
-
 // parts prints R and O of an entry.
 func parts(e registry.Entry) string {
 	r, o := &e.Record, &e.Override
@@ -354,20 +342,3 @@ func merged(entries ...registry.Entry) registry.Entry {
 	}
 	return m
 }
-
-// randomSeed returns a seed, and tells it if the test fails.
-func randomSeed(t *testing.T) uint64 {
-	t.Helper()
-	seed := *seedFlag
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("rerun with -seed %d", seed)
-		}
-	})
-	return seed
-}
-
-func pick[T any](rnd *rand.Rand, of []T) T { return of[rnd.IntN(len(of))] }

@@ -64,7 +64,7 @@ func families(t *testing.T) (described []family, shown string) {
 			continue // the library's own
 		}
 		labels := strings.Split(m[4], ",")
-		for _, constant := range strings.Split(m[3], ",") {
+		for constant := range strings.SplitSeq(m[3], ",") {
 			label, _, _ := strings.Cut(constant, "=")
 			labels = append(labels, label)
 		}

@@ -93,7 +93,7 @@ func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, E
 	switch {
 	case newRecord && !in.Record.Live:
 		action = eureka.Deleted
-	case newRecord && !(newOverride && t.was && sameContent(&in.Record, &e.record)):
+	case newRecord && (!newOverride || !t.was || !sameContent(&in.Record, &e.record)):
 		action = eureka.Added
 	}
 	e.longest = max(e.longest, r.longest(in))

@@ -67,7 +67,7 @@ func (e *entry) dueAt() int64 {
 func (r *Registry) track(e *entry, lease int64) {
 	isRetired := e.dueAt() < lease
 	r.digest.set(e, isRetired)
-	if e.at == notQueued && !(isRetired && e.isPresent()) {
+	if e.at == notQueued && (!isRetired || !e.isPresent()) {
 		e.retires = e.dueAt()
 		heap.Push(&r.queue, e)
 	}

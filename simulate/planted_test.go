@@ -31,8 +31,10 @@ func plantedRules() []broken {
 	}
 	// For which rule the clients are others, also where nothing is planted.
 	clients := func(rule, change string) planted.Edit {
-		return planted.Edit{In: "simulate", Func: "newClient",
-			Find: "c.dirty = c.clock()", Before: fmt.Sprintf("if *ruleFlag == %q { %s }", rule, change)}
+		return planted.Edit{
+			In: "simulate", Func: "newClient",
+			Find: "c.dirty = c.clock()", Before: fmt.Sprintf("if *ruleFlag == %q { %s }", rule, change),
+		}
 	}
 	timestamps := fmt.Sprintf("if isPlanted(%q, %q, %q, %q) ", byTimestamp, everyoneMoves, deadWins, liveWins)
 	return []broken{
@@ -60,8 +62,10 @@ func plantedRules() []broken {
 		{
 			planted: deadWins, much: emphasis{}, seeds: 50, as: `lives`,
 			edits: []planted.Edit{
-				{In: "registry", Func: "Record.After",
-					Find: "return r.Live", Replace: fmt.Sprintf("return r.Live != isPlanted(%q)", deadWins)},
+				{
+					In: "registry", Func: "Record.After",
+					Find: "return r.Live", Replace: fmt.Sprintf("return r.Live != isPlanted(%q)", deadWins),
+				},
 				after("Registry.Cancel", "v := e.next(t)",
 					fmt.Sprintf("if isPlanted(%q, %q) { v = e.record.Version }", deadWins, liveWins)),
 			},

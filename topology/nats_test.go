@@ -90,8 +90,10 @@ func startNATSCluster(tb testing.TB, size int, args ...string) []*natsServer {
 	routes := "nats://" + strings.Join(addresses, ",nats://")
 	servers := make([]*natsServer, size)
 	for i := range servers {
-		servers[i] = startNATS(tb, "", append([]string{"-n", "s" + strconv.Itoa(i+1), "--cluster_name", "stock",
-			"--cluster", "nats://" + addresses[i], "--routes", routes}, args...)...)
+		servers[i] = startNATS(tb, "", append([]string{
+			"-n", "s" + strconv.Itoa(i+1), "--cluster_name", "stock",
+			"--cluster", "nats://" + addresses[i], "--routes", routes,
+		}, args...)...)
 	}
 	for _, s := range servers {
 		eventually(tb, s.name+" has its routes", func() error {

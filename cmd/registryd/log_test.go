@@ -103,7 +103,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 		if err := n1.Process.Kill(); err != nil {
 			t.Error(err)
 		}
-		<-exited
+		t.Logf("killed: %v", <-exited)
 	}
 }
 

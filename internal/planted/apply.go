@@ -107,11 +107,13 @@ func readFolder(root, in string) (*folder, error) {
 // add takes one edit.
 func (d *folder) add(e *Edit) error {
 	if e.Add != "" {
-		text := "package " + d.name + "\n"
+		var text strings.Builder
+		text.WriteString("package " + d.name + "\n")
 		for _, imported := range e.Imports {
-			text += "import " + strconv.Quote(imported) + "\n"
+			text.WriteString("import " + strconv.Quote(imported) + "\n")
 		}
-		d.added = append(d.added, text+e.Add+"\n")
+		text.WriteString(e.Add + "\n")
+		d.added = append(d.added, text.String())
 	}
 	wanted := cmp.Or(e.Func, e.Decl)
 	if wanted == "" {

@@ -178,6 +178,9 @@ func TestConflictsOverTheBound(t *testing.T) {
 		startNode(t, "n2", "--nats", s.url(""), "--batch-delay", "1m"),
 	}
 	meet(t, nodes...)
+	for _, n := range nodes {
+		n.state(t, 200, "ready") // else it pulls at its start what is registered here
+	}
 	ids := numbered("both-", 250)
 	for i, n := range nodes { // The later ones at n2, and larger.
 		for _, id := range ids {

@@ -13,7 +13,8 @@ import (
 
 // Bounds of what is asked of a node.
 const (
-	maxAnswer      = 64 << 20 // bytes
+	maxStatus      = 4 << 20  // bytes
+	maxVersions    = 64 << 20 // bytes
 	connectTimeout = 3 * time.Second
 	statusTimeout  = 5 * time.Second
 	nodeTimeout    = 30 * time.Second // for all versions of a large registry
@@ -46,8 +47,10 @@ func newAsker() *http.Client {
 }
 
 // ask makes one request of a node, below its root, and returns the body of the
-// answer, which must have the code wanted.
-func ask(ctx context.Context, client *http.Client, method string, root *url.URL, path string, want int) ([]byte, error) {
+// answer, which must have the code wanted and at most bound bytes.
+func ask(
+	ctx context.Context, client *http.Client, method string, root *url.URL, path string, want, bound int,
+) ([]byte, error) {
 	target := root.JoinPath(path)
 	req, err := http.NewRequestWithContext(ctx, method, target.String(), http.NoBody)
 	if err != nil {
@@ -58,14 +61,14 @@ func ask(ctx context.Context, client *http.Client, method string, root *url.URL,
 		return nil, err
 	}
 	defer res.Body.Close() //nolint:errcheck // It was read.
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(res.Body, int64(bound)+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", target.Redacted(), err)
 	case res.StatusCode != want:
 		return nil, fmt.Errorf("%s answers %s, want %d: %.200s", target.Redacted(), res.Status, want, body)
-	case len(body) > maxAnswer:
-		return nil, fmt.Errorf("%s answers more than %d bytes", target.Redacted(), maxAnswer)
+	case len(body) > bound:
+		return nil, fmt.Errorf("%s answers more than %d bytes", target.Redacted(), bound)
 	}
 	return body, nil
 }

@@ -38,7 +38,7 @@ func runRepair(ctx context.Context, args []string, stdout, _ io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
-	body, err := ask(ctx, newAsker(), http.MethodPost, root, "repair", http.StatusAccepted)
+	body, err := ask(ctx, newAsker(), http.MethodPost, root, "repair", http.StatusAccepted, maxStatus)
 	if err == nil {
 		fmt.Fprintln(stdout, plain.Text(strings.TrimSpace(string(body))))
 	}
@@ -191,7 +191,7 @@ func (n *asked) ask(ctx context.Context, client *http.Client) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
-	body, err := ask(ctx, client, http.MethodGet, n.root, "versions", http.StatusOK)
+	body, err := ask(ctx, client, http.MethodGet, n.root, "versions", http.StatusOK, maxVersions)
 	if err != nil {
 		n.err = err
 		return

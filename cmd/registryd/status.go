@@ -35,7 +35,7 @@ func runStatus(ctx context.Context, args []string, stdout io.Writer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	body, err := ask(ctx, newAsker(), http.MethodGet, root, "status", http.StatusOK)
+	body, err := ask(ctx, newAsker(), http.MethodGet, root, "status", http.StatusOK, maxStatus)
 	if err != nil {
 		return fmt.Errorf("status: %w", err)
 	}

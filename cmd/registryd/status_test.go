@@ -87,7 +87,7 @@ func TestStatusOfSomethingElse(t *testing.T) {
 		{"a page", "<html>", "not the status of a registryd node", http.StatusOK},
 		{"other JSON", `{"node": ""}`, "not the status of a registryd node", http.StatusOK},
 		{"an error", "", "answers 503 Service Unavailable, want 200", http.StatusServiceUnavailable},
-		{"without end", strings.Repeat(" ", maxAnswer+1), "answers more than", http.StatusOK},
+		{"without end", strings.Repeat(" ", maxStatus+1), "answers more than", http.StatusOK},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -16,13 +16,13 @@ import (
 	"github.com/registryd/registryd/repair"
 )
 
-// ErrNameTaken is returned by Run when another node of this node's name is there
+// ErrNameTaken is returned by Run when another node already uses this node's name
 // while this one starts.
 var ErrNameTaken = errors.New("node name is taken")
 
 const (
-	// inboxLen is how many inputs wait for Run; further presences are counted and
-	// dropped, since each comes again within a second.
+	// inboxLen is how many inputs may wait for Run. Further presences are counted
+	// and dropped, since each comes again within a second.
 	inboxLen = 1024
 	// startPatience bounds how long Started waits for a node that is connected.
 	startPatience = 5 * time.Second
@@ -43,9 +43,9 @@ type Cluster struct {
 
 	inbox    chan input
 	announce chan struct{} // one slot: this node's presence is due
-	ask      chan struct{} // one slot: the question who is there is due
+	ask      chan struct{} // one slot: the question which peers there are is due
 	ready    chan struct{} // closed when the node serves for the first time
-	started  chan struct{} // closed when that is done, or need not be waited for
+	started  chan struct{} // closed with ready, or when the start need not wait any longer
 	ended    chan struct{} // closed when Run takes no more input
 
 	// Owned by Run.
@@ -84,7 +84,8 @@ func New(reg *registry.Registry, transport Transport, opts Options) (*Cluster, e
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	if c.repair, err = repair.New(reg, transport, repair.Options{
-		BatchDelay: cmp.Or(opts.BatchDelay, acceptor.DefaultDelay), Up: c.up, Suspended: c.unnoticed, Logger: opts.Logger, Metrics: opts.Metrics,
+		BatchDelay: cmp.Or(opts.BatchDelay, acceptor.DefaultDelay), Up: c.up, Suspended: c.unnoticed,
+		Logger: opts.Logger, Metrics: opts.Metrics,
 	}); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
@@ -128,13 +129,13 @@ func (c *Cluster) HandlePresence(p membership.Presence) {
 	c.post(func(m *membership.Members, at membership.Moment) []membership.Event { return m.Hear(p, at) })
 }
 
-// HandleAsk answers a node that asks who is there. It does not block; any
+// HandleAsk answers a node that asks which peers there are. It does not block; any
 // goroutine may call it.
 func (c *Cluster) HandleAsk() {
 	c.post(func(m *membership.Members, at membership.Moment) []membership.Event { return m.Asked(at) })
 }
 
-// post hands an input to Run, or drops it where too many wait.
+// post hands an input to Run, or drops and counts it if too many wait.
 func (c *Cluster) post(in input) {
 	select {
 	case c.inbox <- in:
@@ -143,8 +144,7 @@ func (c *Cluster) post(in input) {
 	}
 }
 
-// deliver hands an input to Run, however long that takes. It returns when Run has
-// ended.
+// deliver hands an input to Run and waits until Run takes it or has ended.
 func (c *Cluster) deliver(in input) {
 	select {
 	case c.inbox <- in:
@@ -181,7 +181,7 @@ func (c *Cluster) loop(ctx context.Context) error {
 	for {
 		var events []membership.Event
 		var at membership.Moment
-		routine := false // a presence that says nothing new
+		routine := false // a presence with nothing new
 		select {
 		case <-stop:
 			stop, at = nil, c.now()
@@ -207,7 +207,7 @@ func (c *Cluster) loop(ctx context.Context) error {
 		if stop == nil && drained == nil {
 			drained = c.drain()
 		}
-		if c.connecting(at) {
+		if c.hasWaited(at) {
 			c.setStarted()
 		}
 		if !c.exchanged && c.view.Load().presence.Synced {
@@ -218,9 +218,9 @@ func (c *Cluster) loop(ctx context.Context) error {
 	}
 }
 
-// connecting reports whether the start need not be waited for any more: the node
-// has no connection, or has waited for long enough.
-func (c *Cluster) connecting(at membership.Moment) bool {
+// hasWaited reports whether the start need not wait any longer: the node has no
+// connection, or has waited for long enough.
+func (c *Cluster) hasWaited(at membership.Moment) bool {
 	waited := at.Mono - c.begun.Mono
 	return waited >= startPatience || waited >= membership.Listen && !c.view.Load().connected
 }
@@ -253,7 +253,7 @@ func (c *Cluster) drain() <-chan struct{} {
 }
 
 // speak publishes presences and questions when they are due, until ctx ends. A
-// broker that blocks holds back nothing else.
+// broker that blocks delays nothing else.
 func (c *Cluster) speak(ctx context.Context) {
 	for {
 		select {

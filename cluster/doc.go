@@ -11,8 +11,8 @@
 // [Cluster.Run] owns the members and is the only goroutine that changes them. It
 // publishes a view after each step, which any goroutine reads without a lock. Run
 // does no I/O: announcements, catch-ups and pipelines have goroutines of their
-// own, which Run starts and waits for. A node whose Run has not gone round for
-// five seconds was suspended, and the gates close by themselves.
+// own, which Run starts and waits for. When Run has not ticked for five seconds, the
+// process was suspended, and the gates close by themselves.
 //
-// What batches missed is package repair's work.
+// Package repair delivers what batches missed.
 package cluster

@@ -9,8 +9,7 @@ import (
 	"github.com/registryd/registryd/repair"
 )
 
-// act does what follows from events, in their order. It returns an error when the
-// node must end. Run's goroutine calls it.
+// act acts on events, in their order. It returns an error when the node must end. Run's goroutine calls it.
 func (c *Cluster) act(ctx context.Context, events []membership.Event) error {
 	for i := range events {
 		switch e := &events[i]; e.Kind {
@@ -19,7 +18,8 @@ func (c *Cluster) act(ctx context.Context, events []membership.Event) error {
 		case membership.Ask:
 			signal(c.ask)
 		case membership.NameTaken:
-			return fmt.Errorf("%w: %s runs at %s (incarnation %s)", ErrNameTaken, e.Presence.Node, e.Presence.URL, e.Presence.Incarnation)
+			return fmt.Errorf("%w: %s runs at %s (incarnation %s)",
+				ErrNameTaken, e.Presence.Node, e.Presence.URL, e.Presence.Incarnation)
 		case membership.CatchUp:
 			c.catchUp(ctx, e.Round)
 		case membership.Opened:
@@ -49,7 +49,7 @@ func (c *Cluster) act(ctx context.Context, events []membership.Event) error {
 	return nil
 }
 
-// actOnPeer is act for an event of one peer.
+// actOnPeer acts on an event of one peer.
 func (c *Cluster) actOnPeer(e *membership.Event) {
 	log := c.log.With("peer", e.Peer)
 	if e.Kind == membership.Joined {
@@ -161,13 +161,15 @@ func (c *Cluster) catchUp(ctx context.Context, round uint64) {
 		}
 		ok := state.Try(ctx, sources, one, report)
 		if ctx.Err() == nil {
-			c.deliver(func(m *membership.Members, at membership.Moment) []membership.Event { return m.Synced(round, ok, at) })
+			c.deliver(func(m *membership.Members, at membership.Moment) []membership.Event {
+				return m.Synced(round, ok, at)
+			})
 		}
 	})
 }
 
-// sources returns whom to catch up from, beginning at any of them, so that not
-// all nodes that start ask the same one.
+// sources returns the peers to catch up from. The first one is random, so that
+// nodes that start together do not all ask the same peer.
 func (c *Cluster) sources() (sources []repair.Source, one bool) {
 	from := c.members.Sources()
 	first := int(c.opts.Rand() * float64(len(from.Peers)))
@@ -178,10 +180,10 @@ func (c *Cluster) sources() (sources []repair.Source, one bool) {
 	return sources, from.One
 }
 
-// sampleEvery is the least time between two lines about one kind of event.
+// sampleEvery is the least time between two log lines about one kind of event.
 const sampleEvery = 10 * time.Second
 
-// sample decides which of many like events are logged. Run owns it.
+// sample decides which of many similar events are logged. Run owns it.
 type sample struct{ next time.Time }
 
 func (s *sample) due() bool {

@@ -18,8 +18,7 @@ func (c *Cluster) AskAges(ctx context.Context, keys []registry.Key) {
 	c.repair.AskAges(ctx, c.there(), keys)
 }
 
-// there returns the peers that have not left: one that is silent may be about to
-// be heard again.
+// there returns the peers that have not left. A silent one may come back.
 func (c *Cluster) there() []string {
 	return c.named(func(p *membership.Peer) bool { return p.Status != membership.Left })
 }

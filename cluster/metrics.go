@@ -10,8 +10,8 @@ import (
 	"github.com/registryd/registryd/membership"
 )
 
-// metrics collects the pipelines' snapshots per peer, with what the cluster
-// itself counts. A peer's series end with the peer.
+// metrics collects the pipelines' snapshots per peer, and the cluster's own
+// counters. A peer's series end with the peer.
 type metrics struct {
 	cluster  *Cluster
 	pipeline []perPeer
@@ -31,16 +31,21 @@ func newMetrics(c *Cluster) *metrics {
 	}
 	return &metrics{
 		cluster: c, pipeline: pipelineSeries(), desc: newLabelled(), batcher: batcher.NewMetrics(),
-		results: prometheus.NewCounterVec(counter("task_results_total", "Results of tasks sent to a peer, by action and code."),
+		results: prometheus.NewCounterVec(counter("task_results_total",
+			"Results of tasks sent to a peer, by action and code."),
 			[]string{"peer", "action", "code"}),
 		lost: prometheus.NewCounterVec(counter("lost_state_changes_total",
-			"State changes that the pipeline could not bring to the peer, by reason; anti-entropy mends what can be mended."),
+			"State changes that the pipeline could not deliver to the peer, by reason; "+
+				"anti-entropy repairs what can be repaired."),
 			[]string{"peer", "reason"}),
 		presence: prometheus.NewCounterVec(counter("presence_messages_total",
-			"Presence messages without effect, by outcome: malformed, dropped because too many waited, ignored as out of date, or own ones unsent."),
+			"Presence messages without effect, by outcome: malformed, dropped because too many waited, "+
+				"ignored as out of date, or own ones unsent."),
 			[]string{"outcome"}),
-		refusedPeers: prometheus.NewCounter(counter("refused_peers_total", "Presence messages of nodes beyond the bound of peers, which get no pipeline.")),
-		pauses:       prometheus.NewCounter(counter("pauses_total", "Times that this process was suspended for over five seconds.")),
+		refusedPeers: prometheus.NewCounter(counter("refused_peers_total",
+			"Presence messages of nodes beyond the bound of peers, which get no pipeline.")),
+		pauses: prometheus.NewCounter(counter("pauses_total",
+			"Times that this process was suspended for over five seconds.")),
 	}
 }
 
@@ -54,7 +59,7 @@ func codeLabel(code int) string {
 	}
 }
 
-// forget drops what is kept of a peer that is gone.
+// forget drops the series of a peer that is gone.
 func (m *metrics) forget(peer string) {
 	of := prometheus.Labels{"peer": peer}
 	m.results.DeletePartialMatch(of)
@@ -73,7 +78,7 @@ func series(name, help string, kind prometheus.ValueType, get func(*Peer) float6
 	return perPeer{prometheus.NewDesc("registryd_"+name, help, []string{"peer"}, nil), kind, get}
 }
 
-// labelled are the descriptions of the series that have a label of their own.
+// labelled holds the descriptions of the series with a label beside the peer.
 type labelled struct{ done, dropped, waiting, peers *prometheus.Desc }
 
 func newLabelled() labelled {
@@ -82,30 +87,47 @@ func newLabelled() labelled {
 	}
 	return labelled{
 		done: desc("acceptor_done_actions_total",
-			"Actions that need no more care: acknowledged by the peer, or merged into another's slot.", "peer", "outcome"),
-		dropped: desc("acceptor_dropped_actions_total", "Actions that left the pipeline unsent, by reason.", "peer", "reason"),
-		waiting: desc("batcher_waiting", "1 while batches are held back, by why.", "peer", "class"),
-		peers:   desc("cluster_peers", "Peers, by what this node believes of them.", "status"),
+			"Actions that need no more care: acknowledged by the peer, or merged into another's slot.",
+			"peer", "outcome"),
+		dropped: desc("acceptor_dropped_actions_total",
+			"Actions that left the pipeline unsent, by reason.", "peer", "reason"),
+		waiting: desc("batcher_waiting", "1 while batches are held back, by reason.", "peer", "class"),
+		peers:   desc("cluster_peers", "Peers, by status.", "status"),
 	}
 }
 
 func pipelineSeries() []perPeer {
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
 	return []perPeer{
-		series("acceptor_offered_actions_total", "Actions offered to the pipeline.", counter, func(p *Peer) float64 { return float64(p.Acceptor.Offered) }),
-		series("acceptor_unaccounted_actions", "Actions that are neither done, dropped, waiting nor in flight: always 0.", gauge, func(p *Peer) float64 { return float64(p.Acceptor.Unaccounted()) }),
-		series("acceptor_retried_slots_total", "Slots put back to be sent again.", counter, func(p *Peer) float64 { return float64(p.Acceptor.Retried) }),
-		series("acceptor_queue_actions", "Length of the acceptorQueue, stage 1.", gauge, func(p *Peer) float64 { return float64(p.Acceptor.AcceptorQueue) }),
-		series("acceptor_processing_order_slots", "Length of processingOrder, stage 2: one slot per instance.", gauge, func(p *Peer) float64 { return float64(p.Acceptor.ProcessingOrder) }),
-		series("acceptor_retrying_slots", "Slots on their way back to processingOrder.", gauge, func(p *Peer) float64 { return float64(p.Acceptor.Retrying) }),
-		series("acceptor_in_flight_slots", "Slots in batches that are not settled.", gauge, func(p *Peer) float64 { return float64(p.Acceptor.InFlight) }),
-		series("acceptor_oldest_age_seconds", "Age of the oldest action that waits.", gauge, func(p *Peer) float64 { return p.Acceptor.OldestAge.Seconds() }),
-		series("batcher_queue_batches", "Length of the batchWorkQueue, stage 3.", gauge, func(p *Peer) float64 { return float64(p.Batcher.BatchWorkQueue) }),
-		series("batcher_in_flight_batches", "Batches cut and not settled.", gauge, func(p *Peer) float64 { return float64(p.Batcher.InFlight) }),
-		series("batcher_wait_seconds", "Time until the wait that holds batches back is over.", gauge, func(p *Peer) float64 { return p.WaitLeft().Seconds() }),
-		series("replication_lag_seconds", "Age of the oldest action that the peer has not acknowledged.", gauge, func(p *Peer) float64 { return p.Acceptor.Lag.Seconds() }),
-		series("cluster_clock_skew_seconds", "How far the peer's clock is behind ours.", gauge, func(p *Peer) float64 { return p.Skew.Seconds() }),
-		series("cluster_silence_seconds", "Time since the peer was last heard.", gauge, func(p *Peer) float64 { return p.Silent.Seconds() }),
+		series("acceptor_offered_actions_total", "Actions offered to the pipeline.", counter,
+			func(p *Peer) float64 { return float64(p.Acceptor.Offered) }),
+		series("acceptor_unaccounted_actions",
+			"Actions that are neither done, dropped, waiting nor in flight: always 0.", gauge,
+			func(p *Peer) float64 { return float64(p.Acceptor.Unaccounted()) }),
+		series("acceptor_retried_slots_total", "Slots put back to be sent again.", counter,
+			func(p *Peer) float64 { return float64(p.Acceptor.Retried) }),
+		series("acceptor_queue_actions", "Length of the acceptorQueue, stage 1.", gauge,
+			func(p *Peer) float64 { return float64(p.Acceptor.AcceptorQueue) }),
+		series("acceptor_processing_order_slots", "Length of processingOrder, stage 2: one slot per instance.", gauge,
+			func(p *Peer) float64 { return float64(p.Acceptor.ProcessingOrder) }),
+		series("acceptor_retrying_slots", "Slots on their way back to processingOrder.", gauge,
+			func(p *Peer) float64 { return float64(p.Acceptor.Retrying) }),
+		series("acceptor_in_flight_slots", "Slots in batches that are not settled.", gauge,
+			func(p *Peer) float64 { return float64(p.Acceptor.InFlight) }),
+		series("acceptor_oldest_age_seconds", "Age of the oldest action that waits.", gauge,
+			func(p *Peer) float64 { return p.Acceptor.OldestAge.Seconds() }),
+		series("batcher_queue_batches", "Length of the batchWorkQueue, stage 3.", gauge,
+			func(p *Peer) float64 { return float64(p.Batcher.BatchWorkQueue) }),
+		series("batcher_in_flight_batches", "Batches cut and not settled.", gauge,
+			func(p *Peer) float64 { return float64(p.Batcher.InFlight) }),
+		series("batcher_wait_seconds", "Time until the wait that holds batches back is over.", gauge,
+			func(p *Peer) float64 { return p.WaitLeft().Seconds() }),
+		series("replication_lag_seconds", "Age of the oldest action that the peer has not acknowledged.", gauge,
+			func(p *Peer) float64 { return p.Acceptor.Lag.Seconds() }),
+		series("cluster_clock_skew_seconds", "How far the peer's clock is behind ours.", gauge,
+			func(p *Peer) float64 { return p.Skew.Seconds() }),
+		series("cluster_silence_seconds", "Time since the peer was last heard.", gauge,
+			func(p *Peer) float64 { return p.Silent.Seconds() }),
 	}
 }
 
@@ -135,9 +157,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 			ch <- prometheus.MustNewConstMetric(s.desc, s.kind, s.get(&p), p.Name)
 		}
 		for reason, n := range p.Acceptor.Dropped {
-			ch <- prometheus.MustNewConstMetric(m.desc.dropped, prometheus.CounterValue, float64(n), p.Name, string(reason))
+			ch <- prometheus.MustNewConstMetric(m.desc.dropped, prometheus.CounterValue, float64(n),
+				p.Name, string(reason))
 		}
-		for outcome, n := range map[string]uint64{"acknowledged": p.Acceptor.Acknowledged, "merged": p.Acceptor.Merged} {
+		for outcome, n := range map[string]uint64{
+			"acknowledged": p.Acceptor.Acknowledged, "merged": p.Acceptor.Merged,
+		} {
 			ch <- prometheus.MustNewConstMetric(m.desc.done, prometheus.CounterValue, float64(n), p.Name, outcome)
 		}
 		for _, class := range batcher.Classes() {

@@ -23,17 +23,17 @@ type Transport interface {
 	repair.Transport
 	// Request sends a batch to a peer and returns its reply, whole.
 	Request(ctx context.Context, to, batch string, body []byte) ([]byte, error)
-	// Announce publishes this node's presence. Every node hears it, this one too.
+	// Announce publishes this node's presence. Every node receives it, this one too.
 	Announce(p membership.Presence) error
 	// Ask asks all nodes to announce themselves.
 	Ask() error
-	// Link returns how the connection that carries all this is. It does not wait.
+	// Link returns the state of the connection to the broker. It does not wait.
 	Link() membership.Link
 }
 
 // Clock is a node's time. Wall is the time of day; Elapsed is monotonic, from any
-// moment on, and may stop while the machine is suspended. Any goroutine
-// calls both.
+// moment on, and may stop while the machine is suspended. Both may be called from
+// any goroutine.
 type Clock struct {
 	Wall    func() time.Time
 	Elapsed func() time.Duration
@@ -64,17 +64,17 @@ type Options struct {
 	QueueLen int
 	// MaxPending bounds each peer's processingOrder, in slots. Default
 	// acceptor.DefaultLimit or the registry's size, whichever is greater: then
-	// only what was touched and forgotten since can overflow.
+	// only slots of instances that were forgotten since can overflow it.
 	MaxPending int
 	// Classify sorts the transport's errors into the batcher's classes. Default:
 	// batcher.ClassOf.
 	Classify func(error) batcher.Class
-	// Rand returns numbers in [0, 1), for the jitter of waits and for which peer
-	// to sync from. Any goroutine calls it. Default math/rand/v2.Float64.
+	// Rand returns numbers in [0, 1), for the jitter of waits and the choice of
+	// the peer to sync from. Any goroutine may call it. Default math/rand/v2.Float64.
 	Rand  func() float64
 	Clock Clock // default: the machine's
 
-	Logger  *slog.Logger          // must not block: Run would count as suspended. Default: none
+	Logger  *slog.Logger          // must not block: the node would count as suspended. Default: none
 	Metrics prometheus.Registerer // nil: nowhere
 }
 

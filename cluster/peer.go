@@ -65,7 +65,7 @@ func (c *Cluster) join(e *membership.Event) {
 			return nil
 		})
 	})
-	p.repair.Force() // what either has and the other lacks
+	p.repair.Force() // exchange what one side has and the other lacks
 }
 
 // remove closes the pipeline of a peer that is gone.
@@ -112,8 +112,8 @@ func (p *peer) build() error {
 	}
 	p.acceptor, p.repair = acc, c.repair.NewPeer(p.name, p.offer)
 	p.pipeline, err = batcher.New(acc, batcher.Options[registry.Key, registry.Bits]{
-		Send: p.send, Classify: c.opts.Classify, Peer: p.name, Metrics: c.metrics.batcher, Size: c.opts.BatchSize, Bytes: c.MaxTask,
-		Logger: c.opts.Logger, Rand: c.opts.Rand,
+		Send: p.send, Classify: c.opts.Classify, Peer: p.name, Metrics: c.metrics.batcher,
+		Size: c.opts.BatchSize, Bytes: c.MaxTask, Logger: c.opts.Logger, Rand: c.opts.Rand,
 	})
 	return err
 }
@@ -127,7 +127,7 @@ func (c *Cluster) maxPending() int {
 }
 
 // MaxTask returns how many bytes an instance may take as one task of a batch at
-// present: three quarters of a message. The rest is for headers and what stands
+// present: three quarters of a message. The rest is for headers and the text
 // around the tasks. It is cheap; any goroutine may call it.
 func (c *Cluster) MaxTask() int { return c.transport.MaxPayload() * 3 / 4 }
 
@@ -139,8 +139,8 @@ func (p *peer) offer(key registry.Key, bits registry.Bits) { p.acceptor.Offer(ke
 func (p *peer) abandon() { p.pipeline.Close(acceptor.Shutdown) }
 
 // dropped takes every slot that leaves the pipeline unsent. A lost state change
-// leaves the peer behind: what can be mended is compared at once. The pipeline
-// itself logs the outcomes that it got.
+// leaves the peer behind, so a comparison begins at once where it can repair that.
+// The pipeline logs the outcomes that send returned.
 func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Reason) {
 	if bits == registry.Renewed || reason == acceptor.Evicted {
 		return
@@ -172,7 +172,7 @@ type Peer struct {
 	Batcher     batcher.Stats
 }
 
-// WaitLeft returns how long batches are held back still.
+// WaitLeft returns for how long batches will still be held back.
 func (p *Peer) WaitLeft() time.Duration {
 	if p.Batcher.Waiting == "" {
 		return 0

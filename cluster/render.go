@@ -8,8 +8,8 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// itemRoom is what a usual item takes with its instance, in bytes:
-// room to render into.
+// itemRoom is the size of a usual item with its instance, in bytes. It is the
+// initial capacity of the buffer.
 const itemRoom = 1536
 
 // render makes a slot's item from what the registry holds now: the table "slot
@@ -30,8 +30,8 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 		}
 		item.Status, item.InstanceInfo = override.Status, nil
 	default:
-		// The age of the slot says nothing: the lease may have been renewed a
-		// moment ago, and travels with its own age.
+		// The age of the slot does not matter: the lease may have been renewed a
+		// moment ago, and it carries its own age.
 		if entry.Age > max(rec.Duration, renewalInterval(rec.Info)) {
 			return acceptor.Task{}, acceptor.Expired
 		}
@@ -43,7 +43,7 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 	return acceptor.Task{Body: eureka.AppendItem(make([]byte, 0, itemRoom), &item), Action: string(item.Action)}, ""
 }
 
-// renewalInterval is how often the client said that it renews.
+// renewalInterval is the interval at which the client claims to renew.
 func renewalInterval(i *eureka.InstanceInfo) time.Duration {
 	if n := i.LeaseInfo.RenewalIntervalInSecs; n > 0 {
 		return time.Duration(n) * time.Second

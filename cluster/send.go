@@ -13,14 +13,15 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// bareConflict is a reason for which a state change counts as lost, beside those
-// of the acceptor: the peer has a newer copy and could not send it.
+// bareConflict is a reason why a state change counts as lost, beside those of the
+// acceptor: the peer has a newer copy and could not send it.
 const bareConflict = "conflict_without_copy"
 
 // send publishes a batch on the peer's subject and acts on the results.
 func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 	if p.cluster.isPaused() {
-		return nil, fmt.Errorf("batch to peer %s: %w: process was suspended, leases look younger than they are", p.name, batcher.Busy)
+		return nil, fmt.Errorf("batch to peer %s: %w: process was suspended, leases look younger than they are",
+			p.name, batcher.Busy)
 	}
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -41,7 +42,8 @@ func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 		return nil, fmt.Errorf("batch %s: reply of peer %s: %w", id, p.name, err)
 	}
 	if len(results) != len(b.Items) {
-		return nil, fmt.Errorf("batch %s: peer %s answered %d results for %d tasks", id, p.name, len(results), len(b.Items))
+		return nil, fmt.Errorf("batch %s: peer %s answered %d results for %d tasks",
+			id, p.name, len(results), len(b.Items))
 	}
 	outcomes := make([]acceptor.Outcome, len(results))
 	for i := range results {

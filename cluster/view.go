@@ -6,7 +6,8 @@ import (
 	"github.com/registryd/registryd/membership"
 )
 
-// view is what Run last published of the membership: any goroutine reads it.
+// view is the state of the membership that Run last published. Any goroutine may
+// read it.
 type view struct {
 	gate      membership.Gate
 	state     membership.State
@@ -38,34 +39,35 @@ func (c *Cluster) MayRead() bool { return c.view.Load().gate.MayRead(c.now()) }
 // that is starting may. It allocates nothing; any goroutine may call it.
 func (c *Cluster) MayWrite() bool { return c.view.Load().gate.MayWrite(c.now()) }
 
-// MayEvict reports whether this node knows of the leases what its peers know. Any
+// MayEvict reports whether this node knows about leases what its peers know. Any
 // goroutine may call it.
 func (c *Cluster) MayEvict() bool { return c.view.Load().gate.MayEvict(c.now()) }
 
 // unnoticed reports whether this process was suspended and Run has not noticed yet.
 func (c *Cluster) unnoticed() bool { return c.view.Load().gate.Stale(c.now()) }
 
-// Superseded reports whether an older node of this node's name is there. Such a
-// node takes no batches and announces nothing: its peers could not tell the two
-// apart. Any goroutine may call it.
+// Superseded reports whether an older node uses this node's name. This node then
+// takes no batches and announces nothing, because its peers could not distinguish
+// the two. Any goroutine may call it.
 func (c *Cluster) Superseded() bool { return c.view.Load().state == membership.Superseded }
 
-// Status is what this node may be asked for, and why not more.
+// Status is what this node serves at present.
 type Status struct {
 	// Text is the state in a few words: "ready", "degraded: …", "syncing: …".
 	Text   string
 	Ready  bool // it serves
 	Reads  bool // it knows what its peers know
-	Empty  bool // that is nothing, and lists stay closed for a while
+	Empty  bool // it knows that there is nothing; lists stay closed for a while
 	Writes bool // as MayWrite
 }
 
-// Status returns what this node may be asked for. It allocates nothing; any
+// Status returns what this node serves at present. It allocates nothing; any
 // goroutine may call it.
 func (c *Cluster) Status() Status {
 	v, at := c.view.Load(), c.now()
 	s := Status{
-		Text: v.text, Ready: v.state == membership.Ready, Reads: v.gate.MayRead(at), Empty: v.gate.Empty(at), Writes: v.gate.MayWrite(at),
+		Text: v.text, Ready: v.state == membership.Ready,
+		Reads: v.gate.MayRead(at), Empty: v.gate.Empty(at), Writes: v.gate.MayWrite(at),
 	}
 	switch {
 	case v.gate.Stale(at):
@@ -117,7 +119,7 @@ func (c *Cluster) Ready() <-chan struct{} { return c.ready }
 // the node has no connection, or has waited for five seconds.
 func (c *Cluster) Started() <-chan struct{} { return c.started }
 
-// up returns for how long this node has known every change; 0: it does not.
+// up returns for how long this node has known every change; 0: it may lack some.
 func (c *Cluster) up() time.Duration {
 	if v := c.view.Load(); v.state != membership.Ready || v.gate.Stale(c.now()) {
 		return 0

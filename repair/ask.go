@@ -17,19 +17,19 @@ const (
 	// askTimeout is how long one request waits for its answer.
 	askTimeout = 2 * time.Second
 	// agesTimeout is how long a node waits for the ages of leases that it is
-	// about to evict. It goes on without those that have not come.
+	// about to evict. It continues without those that have not arrived.
 	agesTimeout = time.Second
 	// fetchKeys is how many keys one request asks for, and keyRoom what each
 	// takes beside its names, in bytes.
 	fetchKeys = 500
 	keyRoom   = 8
 	// maxFailures is how many requests of one purpose may fail before the rest is
-	// left: a peer that is gone costs two seconds each.
+	// given up: each request to a peer that is gone costs two seconds.
 	maxFailures = 3
 )
 
 // errSuspended means that the process was suspended while it waited for an answer:
-// the ages in it are greater than they say.
+// the ages in it are greater than stated.
 var errSuspended = errors.New("process was suspended")
 
 // ask sends a sync request to a peer and returns its answer.
@@ -88,14 +88,14 @@ func (r *Repair) askPage(ctx context.Context, to string, req request) (page, err
 	return p, nil
 }
 
-// fetch asks for the entries, or the ages, of keys and joins them. Where an answer
-// has no room for all it asks again for the rest. A request that fails does not
-// keep the others from being made.
+// fetch asks for the entries, or the ages, of keys and joins them. If an answer
+// has no room for all of them, it asks again for the rest. A request that fails
+// does not prevent the others.
 func (r *Repair) fetch(ctx context.Context, from string, keys []registry.Key, what string) error {
 	return r.fetchEach(ctx, from, keys, what, func(*page) {})
 }
 
-// fetchEach is fetch, and calls look with each answer.
+// fetchEach is fetch, and calls look with each answer as well.
 func (r *Repair) fetchEach(ctx context.Context, from string, keys []registry.Key, what string, look func(*page)) error {
 	var errs []error
 	for len(keys) > 0 && ctx.Err() == nil && len(errs) < maxFailures {
@@ -117,7 +117,8 @@ func (r *Repair) fetchEach(ctx context.Context, from string, keys []registry.Key
 		if p.next != nil { // no room from this key on
 			done = slices.Index(req.Keys, [2]string{p.next.App, p.next.ID})
 			if done < 1 {
-				return errors.Join(append(errs, fmt.Errorf("sync %s: peer %s makes no progress: %w", what, from, errPage))...)
+				err := fmt.Errorf("sync %s: peer %s makes no progress: %w", what, from, errPage)
+				return errors.Join(append(errs, err)...)
 			}
 		}
 		keys = keys[done:]
@@ -125,9 +126,9 @@ func (r *Repair) fetchEach(ctx context.Context, from string, keys []registry.Key
 	return errors.Join(append(errs, ctx.Err())...)
 }
 
-// AskAges asks the peers for the leases of these instances and joins what they
-// know. A node does so before it evicts: the clients may have moved. It returns
-// within a second.
+// AskAges asks the peers for the leases of these instances and joins the answers. A
+// node does so before it evicts, because clients may renew at another node now. It
+// returns within a second.
 func (r *Repair) AskAges(ctx context.Context, peers []string, keys []registry.Key) {
 	if len(keys) == 0 {
 		return
@@ -145,10 +146,11 @@ func (r *Repair) AskAges(ctx context.Context, peers []string, keys []registry.Ke
 	asked.Wait()
 }
 
-// EvictOutlived evicts what self-preservation keeps although no peer can ever
-// report its end: an instance whose lease ended before a cancel would be
-// forgotten, and which a peer that is complete and has been up since then does
-// not know. A node calls it with each eviction pass. It returns within a second.
+// EvictOutlived evicts instances that are present although they are retired. Every
+// node may have forgotten their cancels, so no peer can report their end. Such an
+// instance is evicted if one of the complete peers has been up since the last
+// renewal and does not know it. A node calls it with each eviction pass. It returns
+// within a second.
 func (r *Repair) EvictOutlived(ctx context.Context, complete []string) {
 	keys := r.reg.Outlived()
 	if len(keys) == 0 {

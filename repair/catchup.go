@@ -13,12 +13,12 @@ type Source struct {
 }
 
 // CatchUp pulls what the peers know into the registry. It keeps its place in the
-// order of entries between tries, also when the source changes. One goroutine at
-// a time may use it.
+// order of entries between tries, even if the source changes. One goroutine at a
+// time may use it.
 type CatchUp struct {
 	repair *Repair
 	whole  place             // how far sources that know everything have been pulled
-	by     string            // the source that has sent all of that; "" if several have
+	by     string            // the only source of whole so far; "" if there were several
 	parts  map[string]*place // how far each other source has been pulled
 	warned sample
 }
@@ -33,9 +33,9 @@ type place struct {
 // NewCatchUp begins a catch-up.
 func (r *Repair) NewCatchUp() *CatchUp { return &CatchUp{repair: r, parts: make(map[string]*place)} }
 
-// Try pulls from each source once, until one of them has sent everything if one
-// is enough, else from all of them. A source of which one is not enough and whose
-// digest equals ours has nothing to send. Try calls progress with the number of
+// Try pulls from each source once. If one is set, a single source is enough: Try
+// ends at the first that has sent everything. Otherwise it pulls from all of them,
+// and skips those whose digest equals ours. It calls progress with the number of
 // entries of each page. It reports whether everything has been received; it returns
 // early, with false, when ctx ends.
 func (c *CatchUp) Try(ctx context.Context, sources []Source, one bool, progress func(entries int)) bool {
@@ -59,7 +59,7 @@ func (c *CatchUp) Try(ctx context.Context, sources []Source, one bool, progress 
 	return all
 }
 
-// tryOne pulls from one source, and goes on with the next where that fails.
+// tryOne pulls from one source, and continues with the next one if that fails.
 func (c *CatchUp) tryOne(ctx context.Context, sources []Source, progress func(int)) bool {
 	for _, s := range sources {
 		switch {
@@ -83,7 +83,7 @@ func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func
 	case err == nil:
 		p.done = true
 		r.log.Info("synced", "peer", from, "entries", p.entries, "elapsed", time.Since(begun))
-		if c.by == from { // it has sent all of it itself
+		if c.by == from { // it has sent everything itself
 			r.evictOutlived(r.reg.Outlived(), up)
 		}
 		return true
@@ -93,8 +93,8 @@ func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func
 	return false
 }
 
-// pages asks for one page after the other, from where p stands, and moves p. It
-// returns for how long the peer has known every change.
+// pages asks for one page after the other, from p on, and moves p. It returns for
+// how long the peer has known every change.
 func (c *CatchUp) pages(ctx context.Context, from string, p *place, progress func(int)) (time.Duration, error) {
 	for {
 		got, err := c.repair.askPage(ctx, from, request{Ask: askPage, Cursor: p.at, Evicted: true})

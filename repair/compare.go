@@ -9,9 +9,10 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// compare exchanges the versions of leaves, and what differs. A forced round only
-// pushes: when two nodes meet again both are forced, and what each fetched would
-// cross the wire twice. What the peer does not push is fetched in the next round.
+// compare exchanges the versions of leaves, and the entries that differ. A forced
+// round only pushes: when two nodes meet again both are forced, and an entry that
+// one fetched would cross the wire twice. The next round fetches what the peer did
+// not push.
 func (p *Peer) compare(ctx context.Context, leaves []int, forced bool) error {
 	before := p.unequal
 	p.unequal = make(map[registry.Key]pair)
@@ -53,8 +54,8 @@ func (p *Peer) compare(ctx context.Context, leaves []int, forced bool) error {
 	return failed
 }
 
-// versions asks for the versions of leaves, as many requests long as it takes,
-// and returns those of the leaves that were received whole. A request that fails
+// versions asks for the versions of leaves, in as many requests as it takes, and
+// returns those of the leaves that were received completely. A request that fails
 // costs the round the leaf that it began with, not the others.
 func (p *Peer) versions(ctx context.Context, leaves []int) (map[int]map[registry.Key]registry.Versions, error) {
 	out := make(map[int]map[registry.Key]registry.Versions, len(leaves))
@@ -96,13 +97,13 @@ func (p *Peer) versions(ctx context.Context, leaves []int) (map[int]map[registry
 		leaves = leaves[rest:]
 	}
 	for _, leaf := range leaves {
-		delete(out, leaf) // the round ended before
+		delete(out, leaf) // the round ended before it
 	}
 	return out, errors.Join(append(errs, ctx.Err())...)
 }
 
 // follows reports whether c, where the rest of leaves begins, lies behind the
-// place that was asked for; a nil one does.
+// place that was asked for. A nil c does.
 func (c *cursor) follows(asked *cursor, leaves []int) bool {
 	switch {
 	case c == nil:
@@ -114,8 +115,8 @@ func (c *cursor) follows(asked *cursor, leaves []int) bool {
 	}
 }
 
-// push compares one key. What we have later goes into the pipeline. It reports
-// whether the peer has something later.
+// push compares one key, and puts it into the pipeline if our version is later. It
+// reports whether the peer's is, in the record or in the override.
 func (p *Peer) push(ours, theirs registry.Versions) (fetch bool) {
 	a, b := ours.Entry(), theirs.Entry()
 	var bits registry.Bits
@@ -143,10 +144,10 @@ func (p *Peer) push(ours, theirs registry.Versions) (fetch bool) {
 	return fetch
 }
 
-// count counts the keys that were unequal in the round before, with the same
-// versions, and still are: not changes under way, and not what one side declines
-// because it is expired or retired. Those whose leaves had no turn now count as
-// before.
+// count counts the keys that were unequal in the previous round and still are, with
+// the same versions. Changes under way do not count, nor does a key that one side
+// declines because it is expired or retired. A key whose leaf had no turn now keeps
+// its former state.
 func (p *Peer) count(before map[registry.Key]pair, compared map[int]bool) {
 	counted := make(map[registry.Key]bool)
 	for key, now := range p.unequal {

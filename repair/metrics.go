@@ -21,10 +21,15 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		requests: counter("sync_requests_total", "Sync requests of peers, by outcome.", "outcome"),
-		entries:  counter("sync_entries_total", "Entries of sync answers, by outcome: joined, malformed, or omitted because no message could hold them.", "outcome"),
-		bytes:    counter("sync_bytes_total", "Bytes of sync answers served, and of own requests with their answers.", "direction"),
-		rounds:   counter("repair_rounds_total", "Rounds of anti-entropy in which digests differed, by outcome.", "peer", "outcome"),
-		repaired: counter("repair_entries_total", "Entries found different from a peer's, by what was done.", "peer", "direction"),
+		entries: counter("sync_entries_total",
+			"Entries of sync answers, by outcome: joined, malformed, or omitted because no message could hold them.",
+			"outcome"),
+		bytes: counter("sync_bytes_total",
+			"Bytes of sync answers served, and of own requests with their answers.", "direction"),
+		rounds: counter("repair_rounds_total",
+			"Rounds of anti-entropy in which digests differed, by outcome.", "peer", "outcome"),
+		repaired: counter("repair_entries_total",
+			"Entries found different from a peer's: pushed to it, or fetched from it.", "peer", "direction"),
 		divergent: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "registryd_repair_divergent_entries",
 			Help: "Entries that differ from the peer's for longer than a change takes.",

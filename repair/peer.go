@@ -14,11 +14,10 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// Anti-entropy: every presence carries the root of its sender's digest. Where it
-// differs from ours, the sums of groups and leaves show where. A leaf that
-// differs in two rounds is compared entry by entry, and what differs goes both
-// ways: what we have later into the pipeline, what the peer has later by a
-// request.
+// Anti-entropy: every presence carries the root of its sender's digest. If it
+// differs from ours, the sums of groups and leaves show where. A leaf that differs
+// in two rounds is compared entry by entry. Our later versions go into the pipeline;
+// the peer's later versions are fetched by a request.
 
 // Bounds of a round.
 const (
@@ -29,11 +28,11 @@ const (
 	// roundLeaves is how many leaves are compared in one round; the others wait
 	// for the next.
 	roundLeaves = 1024
-	// maxWanted bounds the keys that wait to be fetched from a peer; beyond it
-	// the digest finds them.
+	// maxWanted bounds the keys that wait to be fetched from a peer; the digest
+	// finds those beyond it.
 	maxWanted = 10_000
-	// maxRefused bounds what is known to be unsendable to a peer; anything beyond
-	// it is tried again in each round.
+	// maxRefused bounds the instances that are known to be unsendable to a peer;
+	// those beyond it are tried again in each round.
 	maxRefused = 10_000
 )
 
@@ -46,36 +45,36 @@ type Peer struct {
 	wake   chan struct{}                     // one slot
 
 	digest    atomic.Uint64 // the root of its digest, as it announced last
-	forced    atomic.Bool   // its next round takes one difference for enough
+	forced    atomic.Bool   // its next round acts on the first difference
 	divergent atomic.Int64  // keys found unequal twice with the same versions
 
 	mu      sync.Mutex
-	wanted  map[registry.Key]struct{} // guarded by mu; to be fetched from it
-	refused map[registry.Key]refusal  // guarded by mu; what it can't be sent
+	wanted  map[registry.Key]struct{} // guarded by mu; to be fetched from the peer
+	refused map[registry.Key]refusal  // guarded by mu; can't be sent to the peer
 
 	// Owned by Run.
 	differed   map[int]bool          // leaves, in the round before
 	differedAt time.Time             // of that round
 	unequal    map[registry.Key]pair // found unequal when their leaves were compared last
 	counted    map[registry.Key]bool // of unequal, those in divergent
-	next       int                   // the leaf that comes first where there are too many for one round
+	next       int                   // the leaf to begin with when there are too many for one round
 
 	pushed, fetched prometheus.Counter
 	gauge           prometheus.Gauge
 }
 
-// pair is what both sides had of a key.
+// pair is the versions of a key on both sides.
 type pair struct{ ours, theirs registry.Versions }
 
-// refusal is what of an instance the peer could not be sent, and how large a
-// batch was allowed to be then: sending it again would only fail again.
+// refusal is the version of an instance that could not be sent to the peer, and the
+// bound of a batch then. With the same values, sending would only fail again.
 type refusal struct {
 	record, override int64 // versions
 	bytes            int
 }
 
-// NewPeer returns the comparison with a peer. What this node has later goes to
-// offer, which must not block.
+// NewPeer returns the comparison with a peer. It calls offer with the keys of which
+// this node has a later version; offer must not block.
 func (r *Repair) NewPeer(name string, offer func(registry.Key, registry.Bits)) *Peer {
 	return &Peer{
 		repair: r, name: name, offer: offer, wake: make(chan struct{}, 1),
@@ -101,7 +100,8 @@ func (p *Peer) Heard(digest uint64) {
 // change takes.
 func (p *Peer) Divergent() int64 { return p.divergent.Load() }
 
-// Force asks for a round at once, in which one difference is enough.
+// Force asks for a round at once that acts on differences it sees for the first
+// time.
 func (p *Peer) Force() {
 	p.forced.Store(true)
 	p.signal()
@@ -156,7 +156,7 @@ func (p *Peer) refuses(v registry.Versions) bool {
 	return p.refused[v.Key] == refusal{v.Record, v.Override, p.repair.room()}
 }
 
-// Forgive forgets what could not be sent: the peer may be another program now.
+// Forgive forgets the refusals: the peer may run another version now.
 func (p *Peer) Forgive() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,7 +189,7 @@ func (p *Peer) Run(ctx context.Context) {
 	}
 }
 
-// round fetches what is wanted, and compares where the digests differ.
+// round fetches the wanted entries, and compares if the digests differ.
 func (p *Peer) round(ctx context.Context) error {
 	var failed error
 	if keys := p.takeWanted(); len(keys) > 0 {
@@ -202,7 +202,7 @@ func (p *Peer) round(ctx context.Context) error {
 	return errors.Join(failed, p.reconcile(ctx))
 }
 
-// reconcile compares with the peer where the digests differ.
+// reconcile compares with the peer if the digests differ.
 func (p *Peer) reconcile(ctx context.Context) error {
 	r := p.repair
 	forced := p.forced.Swap(false)
@@ -245,7 +245,7 @@ func (p *Peer) reconcile(ctx context.Context) error {
 }
 
 // turn returns as many leaves as a round compares, from where the last one ended:
-// what stays different in the first leaves must not keep the others waiting.
+// leaves that stay different must not keep the others waiting.
 func (p *Peer) turn(leaves []int) []int {
 	if len(leaves) <= roundLeaves {
 		return leaves

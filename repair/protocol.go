@@ -37,12 +37,13 @@ type request struct {
 	Leaves []int       `json:"leaves,omitempty"`
 	Keys   [][2]string `json:"keys,omitempty"`
 	Cursor *cursor     `json:"cursor,omitempty"`
-	// Evicted: the asker takes what the answering node has evicted, marked so.
+	// Evicted: the asker takes entries that the answering node has evicted, marked
+	// as such.
 	Evicted bool `json:"evicted,omitempty"`
 }
 
 // cursor is a place in the order of all entries: by leaf, and within a leaf by
-// key. It means the same on every node, so another node can go on where one
+// key. It means the same on every node, so another node can continue where one
 // stopped.
 type cursor struct {
 	Leaf int    `json:"leaf"`
@@ -110,14 +111,14 @@ func sums(in []uint64) []sum {
 	return out
 }
 
-// page is an answer that holds entries: a ReplicationList with two members more.
+// page is an answer with entries: a ReplicationList with two more members.
 type page struct {
 	items eureka.ReplicationList
 	next  *cursor       // where the rest begins; nil: there is no rest
 	up    time.Duration // how long the answering node has known every change
 }
 
-// maxUp bounds what is believed of a peer's up time.
+// maxUp bounds a peer's claimed up time.
 const maxUp = 10 * 365 * 24 * time.Hour
 
 var errPage = errors.New("not a page of entries")

@@ -23,15 +23,15 @@ type Transport interface {
 
 // Options of a [Repair]. The zero value of a field means its default.
 type Options struct {
-	// BatchDelay is how long a change waits for its batch. A difference counts as
-	// one only when it has lasted for twice the time that a change takes.
+	// BatchDelay is how long a change waits for its batch. A difference counts only
+	// when it has lasted for twice the time that a change takes to the peer.
 	BatchDelay time.Duration
-	// Up returns for how long this node has known every change; 0: it does not
-	// yet. Any goroutine calls it. Default: always 0.
+	// Up returns for how long this node has known every change; 0: it may
+	// lack some. Any goroutine may call it. Default: always 0.
 	Up func() time.Duration
 	// Suspended reports whether this process was suspended and has not noticed
 	// yet: an answer that waited meanwhile is older than it looks. Any goroutine
-	// calls it. Default: never.
+	// may call it. Default: never.
 	Suspended func() bool
 
 	Logger  *slog.Logger
@@ -65,7 +65,7 @@ type Repair struct {
 }
 
 // New returns the sync protocol of a node that holds reg. It starts no goroutine.
-// Its errors are those of registering metrics.
+// Its error is that of a metric that can't be registered.
 func New(reg *registry.Registry, transport Transport, opts Options) (*Repair, error) {
 	opts = opts.withDefaults()
 	r := &Repair{
@@ -78,13 +78,13 @@ func New(reg *registry.Registry, transport Transport, opts Options) (*Repair, er
 }
 
 // room is the bound of a request or an answer, in bytes: three quarters of a
-// message. The rest is for headers and what stands around the entries.
+// message. The rest is for headers and the text around the entries.
 func (r *Repair) room() int { return r.transport.MaxPayload() * 3 / 4 }
 
-// sampleEvery is the least time between two lines about one kind of event.
+// sampleEvery is the least time between two log lines about one kind of event.
 const sampleEvery = 10 * time.Second
 
-// sample decides which of many like events are logged.
+// sample decides which of many similar events are logged.
 type sample struct{ next atomic.Int64 }
 
 // due reports whether the event is to be logged. Any goroutine may call it.

@@ -17,19 +17,20 @@ import (
 
 // Bounds of the answering side.
 const (
-	serveQueue   = 64 // requests that wait; further ones are refused as busy
+	serveQueue   = 64 // requests that may wait; further ones are refused as busy
 	serveWorkers = 2
 	// answerBytes bounds an answer, unless one entry takes more. Over 2 Mbit/s it
 	// takes half a second, of the two after which the asker gives up.
 	answerBytes = 128 << 10
-	// aroundPage is what a message holds beside the entries of a page: headers,
+	// aroundPage bounds what a message holds beside the entries of a page: headers,
 	// the list's own text, and the cursor without its names.
 	aroundPage = 1024
 	// escaped is how many bytes one byte of a text becomes at most in JSON.
 	escaped = 6
-	// rowRoom is what a version row takes at most without its names.
+	// rowRoom bounds a version row without its names.
 	rowRoom = 200
-	// itemRoom is what a usual item takes with its instance: room to render into.
+	// itemRoom is the size of a usual item with its instance: the initial capacity
+	// of the buffer.
 	itemRoom = 1536
 )
 
@@ -44,7 +45,7 @@ type Request struct {
 }
 
 // Handle takes a sync request for [Repair.Serve] to answer, or refuses it with
-// 503 where too many wait. It does not block; any goroutine may call it.
+// 503 if too many wait. It does not block; any goroutine may call it.
 func (r *Repair) Handle(req Request) {
 	select {
 	case <-r.ended:
@@ -154,7 +155,7 @@ func (r *Repair) serveSums(groups []int) reply {
 }
 
 // serveVersions returns the rows of the leaves from a cursor on. The first row
-// always finds room.
+// always fits.
 func (r *Repair) serveVersions(leaves []int, from *cursor, room int) reply {
 	var out reply
 	after := from
@@ -218,8 +219,8 @@ type pageWriter struct {
 }
 
 // add appends an entry, and reports whether there was room for it. The first one
-// always finds room. An entry that no message can hold is left out: waiting for
-// it would keep all others behind it from being synced.
+// always fits. An entry that no message can hold is left out, because it would
+// block the sync of all entries behind it.
 func (w *pageWriter) add(key registry.Key) bool {
 	body, ok := w.repair.item(key, w.ask, w.evicted)
 	if !ok {
@@ -246,9 +247,9 @@ func (w *pageWriter) page(next *cursor) []byte {
 }
 
 // item renders an entry for what was asked: a Register, or the Cancel of a
-// tombstone; for askAges a Heartbeat. An entry that is evicted here goes, marked
-// so, to an asker that takes it: a node that has just started would list the dead
-// otherwise, since it gives every lease its whole term.
+// tombstone; for askAges a Heartbeat. An asker that takes evicted entries
+// receives them, marked as such: a node that has just started gives every lease its
+// whole term, and would otherwise list dead instances.
 func (r *Repair) item(key registry.Key, ask string, takesEvicted bool) ([]byte, bool) {
 	entry, evicted, ok := r.reg.Entry(key)
 	if !ok || evicted && !takesEvicted && (ask == askPage || ask == askUnknown) {

@@ -14,15 +14,15 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// The bounds of a consumer. Beyond them a batch is refused as busy (503), and its
+// The bounds of a consumer. A batch beyond them is refused as busy (503), and its
 // sender sends it again.
 const (
 	// maxQueue is how many batches of one sender may wait.
 	maxQueue = 16
 	// maxLanes is how many senders may have a lane at a time.
 	maxLanes = 1024
-	// maxBytes is how many bytes of batches may wait or be applied, those of all
-	// senders together. A batch above that is taken when it is alone.
+	// maxBytes is how many bytes of batches may wait or be applied, of all senders
+	// together. A larger batch is taken when it is alone.
 	maxBytes = 64 << 20
 	// defaultMaxReply is how many bytes a reply may have: NATS's default.
 	defaultMaxReply = 1 << 20
@@ -31,7 +31,7 @@ const (
 )
 
 // Request is one batch from a NATS peer. Exactly one of Respond and Fail is
-// called, once: Fail also by Deliver itself, when there is no room. The codes of
+// called, once. Deliver itself calls Fail when there is no room. The codes of
 // Fail are those of HTTP, as in NATS's micro protocol: 400 for a batch that can't
 // be read, 503 for one that can't be taken now.
 type Request struct {
@@ -237,17 +237,17 @@ func (c *Consumer) fail(req Request, code int, text string) {
 	}
 }
 
-// sampleInterval is how far apart two lines about one kind of fault are at least.
+// sampleInterval is the least time between two log lines about one kind of fault.
 const sampleInterval = 10 * time.Second
 
-// sampler thins out lines that a faulty peer could cause without end.
+// sampler bounds the log lines that a faulty peer can cause.
 type sampler struct {
 	mu     sync.Mutex
 	last   time.Time // of the last line; zero: none yet
 	faults int       // since then
 }
 
-// add takes faults, and returns how many a line should report now; 0: no line.
+// add counts faults, and returns how many a log line should report now; 0: no line.
 func (s *sampler) add(faults int) (report int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

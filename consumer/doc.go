@@ -10,8 +10,7 @@
 //
 //	HTTP  peerreplication/batch/ ──Apply──▶ registry, by Eureka's own rules
 //
-// There are two doors because the two kinds of peer know different things: a
-// NATS peer sends versions, and its items are joined; a Java peer sends what a
-// client told it, and Eureka's rules with isReplication hold. The action decides
-// in both.
+// There are two ways because the two kinds of peer know different things. A NATS
+// peer sends versions, and its items are joined. A Java peer sends its clients'
+// actions, and Eureka's rules with isReplication hold. The action decides in both.
 package consumer

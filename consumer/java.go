@@ -20,9 +20,9 @@ func (c *Consumer) Apply(list eureka.ReplicationList) eureka.ReplicationListResp
 	return out
 }
 
-// showLatest has each copy of ours show the instance as it is after the batch, as
-// Java's does: a peer must not store an override that it has undone in the same batch.
-// A later Register or Cancel puts another instance in its place, and leaves the copy.
+// showLatest makes each of our copies show the instance as it is after the batch, as
+// Java's answer does: a peer must not store an override that the same batch removed. A
+// later Register or Cancel replaces the instance, so the copies before it stay.
 func (c *Consumer) showLatest(list eureka.ReplicationList, out eureka.ReplicationListResponse) {
 	replaced := make(map[registry.Key]bool)
 	for i := len(list) - 1; i >= 0; i-- {
@@ -45,7 +45,7 @@ func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
 		if item.InstanceInfo == nil {
 			return eureka.Result{StatusCode: http.StatusInternalServerError}
 		}
-		// What a POST would refuse is not stored, yet Eureka answers 200.
+		// An instance that a POST would refuse is not stored, yet Eureka answers 200.
 		info := *item.InstanceInfo
 		if info.Check(item.AppName) == nil && c.reg.Register(&info, true) == registry.Full {
 			return eureka.Result{StatusCode: http.StatusInsufficientStorage}
@@ -66,7 +66,8 @@ func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
 		s, ok := eureka.ParseStatus(string(item.Status))
 		switch {
 		case item.LastDirtyTimestamp == eureka.NoTimestamp:
-			return eureka.Result{StatusCode: http.StatusInternalServerError} // Eureka reads it before it looks the instance up
+			// Eureka reads the timestamp before it looks the instance up.
+			return eureka.Result{StatusCode: http.StatusInternalServerError}
 		case !ok && item.Status != "":
 			return c.refused(key)
 		}

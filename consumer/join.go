@@ -11,15 +11,15 @@ import (
 // bareResult bounds the bytes of a result without an entry.
 const bareResult = 32
 
-// tally is what became of a batch's items.
+// tally counts the malformed items of a batch.
 type tally struct {
 	malformed int
 	sample    error // of the first malformed one
 }
 
-// joinAll applies the items in order and returns the encoded response. Entries
-// of ours go with it until three quarters of the reply's bound; a conflict
-// beyond is answered without its copy.
+// joinAll applies the items in order and returns the encoded response. It holds our
+// copies up to three quarters of the reply's bound. A conflict beyond that is
+// answered without the copy.
 func (c *Consumer) joinAll(list eureka.ReplicationList) ([]byte, tally) {
 	var t tally
 	room, full := c.opts.MaxReply()*3/4, false
@@ -46,12 +46,13 @@ func (c *Consumer) joinAll(list eureka.ReplicationList) ([]byte, tally) {
 	return append(dst, eureka.ReplicationListResponseTail...), t
 }
 
-// join applies one item that came over NATS. Its error says why the item is
-// malformed (400); nothing has changed then.
+// join applies one item that came over NATS. An error means that the item is
+// malformed (400) and has changed nothing.
 func (c *Consumer) join(item *eureka.Item) (eureka.Result, error) {
 	in, carried, err := registry.FromItem(item)
 	if err != nil {
-		return eureka.Result{StatusCode: http.StatusBadRequest}, fmt.Errorf("%.80s %.200s: %w", item.Action, item.AppName+"/"+item.ID, err)
+		return eureka.Result{StatusCode: http.StatusBadRequest},
+			fmt.Errorf("%.80s %.200s: %w", item.Action, item.AppName+"/"+item.ID, err)
 	}
 	key := registry.NewKey(item.AppName, item.ID)
 	outcome, ours := c.reg.Join(key, in, carried)
@@ -59,9 +60,12 @@ func (c *Consumer) join(item *eureka.Item) (eureka.Result, error) {
 	case registry.NotFound:
 		return eureka.Result{StatusCode: http.StatusNotFound}, nil
 	case registry.Conflict:
-		return eureka.Result{StatusCode: http.StatusConflict, ResponseEntity: ours.Record.Info, State: ours.State(0)}, nil
+		return eureka.Result{
+			StatusCode: http.StatusConflict, ResponseEntity: ours.Record.Info, State: ours.State(0),
+		}, nil
 	case registry.Refused:
-		return eureka.Result{StatusCode: http.StatusBadRequest}, fmt.Errorf("%.80s %.200s: %w", item.Action, key, c.reg.Refuses(key, &in))
+		return eureka.Result{StatusCode: http.StatusBadRequest},
+			fmt.Errorf("%.80s %.200s: %w", item.Action, key, c.reg.Refuses(key, &in))
 	case registry.OK, registry.Kept, registry.Full:
 	}
 	return eureka.Result{StatusCode: http.StatusOK}, nil

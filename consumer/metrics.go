@@ -8,7 +8,7 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// What became of a batch.
+// The outcomes of a batch.
 const (
 	batchApplied   = "applied"
 	batchMalformed = "malformed"
@@ -26,13 +26,15 @@ type metrics struct {
 func newMetrics() *metrics {
 	return &metrics{
 		batches: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_consumer_batches_total", Help: "Batches from peers, by outcome: applied, malformed, busy or stale.",
+			Name: "registryd_consumer_batches_total",
+			Help: "Batches from peers, by outcome: applied, malformed, busy or stale.",
 		}, []string{"outcome"}),
 		tasks: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_consumer_tasks_total", Help: "Tasks from peers, by action and the code of the result.",
 		}, []string{"action", "code"}),
 		bareConflicts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "registryd_consumer_bare_conflicts_total", Help: "Tasks with a conflict answered without our copy, because the reply was full.",
+			Name: "registryd_consumer_bare_conflicts_total",
+			Help: "Tasks with a conflict answered without our copy, because the reply was full.",
 		}),
 		unanswered: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "registryd_consumer_unanswered_batches_total", Help: "Batches whose answer could not be sent.",
@@ -57,7 +59,7 @@ func (m *metrics) register(reg prometheus.Registerer, queued func() (batches, by
 	return nil
 }
 
-// task counts one task. An unknown action is a peer's text, so no label.
+// task counts one task. An unknown action is a peer's text and no label.
 func (m *metrics) task(action eureka.Action, code int) {
 	switch action {
 	case eureka.ActionRegister, eureka.ActionHeartbeat, eureka.ActionCancel,

@@ -30,7 +30,7 @@ type Options struct {
 	Instances int
 	// Embedded is the broker of all nodes.
 	Embedded broker.ServerOptions
-	// Node is what all nodes have in common; name, address and broker are set
+	// Node holds the common options of all nodes; name, address and broker are set
 	// for each.
 	Node   node.Options
 	Logger *slog.Logger
@@ -144,8 +144,8 @@ func (c *Cluster) urls() []string {
 	return out
 }
 
-// BrokerAddress returns the host:port where tools join the broker, "" where it
-// doesn't listen.
+// BrokerAddress returns the host:port where tools join the broker. It is "" if the
+// broker doesn't listen.
 func (c *Cluster) BrokerAddress() string { return c.broker.Address() }
 
 // Done is closed when a node can't go on; Close then returns why.

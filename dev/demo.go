@@ -12,8 +12,8 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// How demo instances live. They are shorter than Eureka's defaults, so that
-// there is something to see.
+// Times of demo instances. They are shorter than Eureka's defaults, so that changes
+// are visible.
 const (
 	demoRenewal  = 5 * time.Second
 	demoDuration = 15 * time.Second
@@ -27,7 +27,7 @@ const (
 // demoApps are the applications that the instances belong to, in turn.
 func demoApps() []string { return []string{"ORDERS", "PAYMENTS", "CATALOG", "SEARCH", "GATEWAY"} }
 
-// demo is the demo instances. Each has a goroutine that lives as a client.
+// demo runs the demo instances. Each has a goroutine that acts as a client.
 type demo struct {
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -58,8 +58,10 @@ func startDemo(urls []string, n int, logger *slog.Logger) (*demo, error) {
 }
 
 // live keeps one instance registered. Now and then it leaves for a while, or
-// reports another status for a while; shift is the mean time between that.
-func live(ctx context.Context, c *client.Client, info *eureka.InstanceInfo, delay, shift time.Duration, logger *slog.Logger) {
+// reports another status for a while; shift is the mean time between two such events.
+func live(
+	ctx context.Context, c *client.Client, info *eureka.InstanceInfo, delay, shift time.Duration, logger *slog.Logger,
+) {
 	for sleep(ctx, delay) {
 		lease, err := client.NewLease(c, info, client.LeaseOptions{Logger: logger.With("component", "demo")})
 		if err != nil {
@@ -91,7 +93,7 @@ func somewhere(mean time.Duration) time.Duration {
 	return mean/2 + rand.N(max(mean, 1))
 }
 
-// sleep waits; it reports whether ctx goes on.
+// sleep waits for d. It reports false when ctx ends first.
 func sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

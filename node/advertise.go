@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// localhost is what a node advertises that has no other address: it means another
-// machine to everybody else.
+// localhost is advertised by a node without another address. To every other machine
+// it means that machine itself.
 const localhost = "localhost"
 
 // advertisedHost returns the host under which others reach a node that listens on
@@ -17,7 +17,7 @@ func advertisedHost(host string) string {
 	if ip, err := netip.ParseAddr(host); err != nil || !ip.IsUnspecified() {
 		return host
 	}
-	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // of documentation; nothing is sent
+	for _, far := range []string{"192.0.2.1:9", "[2001:db8::1]:9"} { // reserved for documentation; nothing is sent
 		conn, err := net.Dial("udp", far) //nolint:noctx // It only asks for a route.
 		if err != nil {
 			continue

@@ -58,14 +58,14 @@ type step struct {
 }
 
 // Start starts a node: broker, HTTP server, cluster. It returns once the node is
-// ready: it has what its peers know, or was connected for 250 ms and heard nobody.
-// Without a connection it returns after 250 ms, and after five seconds in any
-// case; the node is syncing then, and goes on. ctx bounds the start only: Close
+// ready: it has what its peers know, or was connected for 250 ms and heard no peer.
+// Without a connection it returns after 250 ms, and in any case after five seconds.
+// The node is then still syncing, and continues. ctx bounds the start only: Close
 // stops the node.
 //
-// Errors: ErrOptions, wrapped with what is wrong, also with a data directory that
-// can't be used; snapshot.ErrInUse; cluster.ErrNameTaken; an address that can't be
-// listened on. Nothing is left running then.
+// Errors: ErrOptions, wrapped with each fault, also for a data directory that can't
+// be used; snapshot.ErrInUse; cluster.ErrNameTaken; an address that can't be
+// listened on. After an error nothing is left running.
 func Start(ctx context.Context, opts Options) (*Node, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -82,7 +82,7 @@ func Start(ctx context.Context, opts Options) (*Node, error) {
 	return n, nil
 }
 
-// start builds the parts from the innermost outwards, and opens the doors last.
+// start builds the parts from the innermost outwards, and serves clients last.
 func (n *Node) start(ctx context.Context) error {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", n.opts.Listen)
@@ -170,8 +170,8 @@ func (n *Node) build() error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if n.evictor, err = registry.NewEvictor(n.registry, registry.EvictorOptions{
-		Interval: n.opts.EvictionInterval, NoSelfPreservation: n.opts.NoSelfPreservation, Threshold: n.opts.RenewalThreshold,
-		Min: n.opts.SelfPreservationMin, Logger: n.log, Metrics: n.metrics,
+		Interval: n.opts.EvictionInterval, NoSelfPreservation: n.opts.NoSelfPreservation,
+		Threshold: n.opts.RenewalThreshold, Min: n.opts.SelfPreservationMin, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -196,7 +196,8 @@ func (n *Node) build() error {
 	}
 	n.startSnapshots(snapshots)
 	n.consumer, err = consumer.New(n.registry, consumer.Options{
-		MaxReply: n.broker.MaxPayload, Stale: func() bool { return !n.cluster.MayWrite() }, Logger: n.log, Metrics: n.metrics,
+		MaxReply: n.broker.MaxPayload, Stale: func() bool { return !n.cluster.MayWrite() },
+		Logger: n.log, Metrics: n.metrics,
 	})
 	return err
 }
@@ -237,7 +238,7 @@ func (n *Node) startTimers() {
 	})
 }
 
-// startConsumer begins to take batches, and presence with them.
+// startConsumer begins to take batches, sync requests and presence.
 func (n *Node) startConsumer() error {
 	n.onStop("consumer", func(context.Context) error {
 		n.consumer.Close()
@@ -247,7 +248,9 @@ func (n *Node) startConsumer() error {
 		if n.cluster.Superseded() {
 			return // the older node of this name gets the batch too, and answers
 		}
-		n.consumer.Deliver(consumer.Request{From: r.From, Batch: r.Batch, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
+		n.consumer.Deliver(consumer.Request{
+			From: r.From, Batch: r.Batch, Body: r.Body, Respond: r.Respond, Fail: r.Fail,
+		})
 	}, Sync: func(r *broker.Request) {
 		if n.cluster.Superseded() {
 			return
@@ -269,8 +272,8 @@ func (n *Node) startConsumer() error {
 	return nil
 }
 
-// handlePresence takes what comes on a subject of presence: a node's own words, or
-// the question who is there.
+// handlePresence takes a message on a presence subject: the presence of a node, or
+// the question which nodes there are.
 func (n *Node) handlePresence(m broker.Message) {
 	subjects := n.broker.Subjects()
 	if from, ok := subjects.ParsePresence(m.Subject); ok {
@@ -280,15 +283,17 @@ func (n *Node) handlePresence(m broker.Message) {
 	}
 }
 
-// httpServer is the HTTP side and how to end it, which may be done twice.
+// httpServer is the HTTP server. stop may be called twice.
 type httpServer struct {
 	*api.Server
 	stop func() error
 }
 
-// startHTTP answers clients, and refuses them until openHTTP.
+// startHTTP accepts connections, and refuses requests until openHTTP.
 func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
-	server, err := api.NewServer(listener, api.ServerOptions{IdleTimeout: n.opts.IdleTimeout, Logger: n.log, Metrics: n.metrics})
+	server, err := api.NewServer(listener, api.ServerOptions{
+		IdleTimeout: n.opts.IdleTimeout, Logger: n.log, Metrics: n.metrics,
+	})
 	if err != nil {
 		return httpServer{}, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -309,7 +314,7 @@ func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
 	return httpServer{Server: server, stop: stop}, nil
 }
 
-// openHTTP serves clients. Nothing that they sent before is applied.
+// openHTTP serves clients. No request from before is applied.
 func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 	hosts := slices.Clone(n.opts.Hosts)
 	if u, err := url.Parse(n.url); err == nil {

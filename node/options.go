@@ -43,43 +43,43 @@ type Options struct {
 	// Cluster names the cluster; nodes of one name on one broker are peers.
 	// Default DefaultCluster.
 	Cluster string
-	// Version of the program, for peers and readers. Default "dev".
+	// Version is the program's, shown to peers and on /status. Default "dev".
 	Version string
 
 	// Listen is the host:port of the HTTP server; port 0 is any free one.
 	// Default DefaultListen.
 	Listen string
-	// Hosts are more names, beside the advertised one, addresses, localhost and
-	// names without a dot, under which browsers may ask this node; * allows all.
-	// Clients that are no browsers may ask under any name.
+	// Hosts are further host names under which browsers may reach this node; * allows
+	// all. The advertised name, addresses, localhost and names without a dot are
+	// always allowed, and clients that are no browsers may use any name.
 	Hosts []string
 	// IdleTimeout is how long an HTTP connection is kept without a request.
 	// Default api.DefaultIdleTimeout.
 	IdleTimeout time.Duration
-	// Advertise is the service URL for peers and readers, such as
-	// http://host:8761/eureka/. Default: made of the address listened on; of a
-	// wildcard it is the address from which this machine sends to others.
+	// Advertise is the service URL for peers and clients, such as
+	// http://host:8761/eureka/. Default: made from the address listened on; for a
+	// wildcard, from the address that this machine uses to reach others.
 	Advertise string
 
-	// Expect is how many peers there should be. With fewer the node is degraded,
-	// and a starting node waits for them, within StartWait. Default 0.
+	// Expect is the expected number of peers. With fewer the node is degraded, and a
+	// starting node waits for them, within StartWait. Default 0.
 	Expect int
 	// StartWait bounds how long a starting node that reaches no broker and no peer
-	// stays syncing before it serves what it has. Default
-	// DefaultStartWait, 60 s; 5 s at most after a snapshot was loaded.
+	// stays syncing before it serves what it has. Default DefaultStartWait, 60 s;
+	// after a snapshot was loaded, at most 5 s.
 	StartWait time.Duration
 
-	// Broker says how to reach a broker that somebody else runs: an embedded
-	// one of this process, or URLs. Without either, an embedded one is started
-	// as Embedded says, and lives and dies with the node.
+	// Broker is a broker that runs already: an embedded one of this process, or
+	// URLs. Without either the node starts an embedded one with the options Embedded,
+	// and stops it when it closes.
 	Broker   broker.Access
 	Embedded broker.ServerOptions
 
-	// BatchDelay is how long a change waits for others before its batch is
-	// sent, BatchSize how many go into one. Default Eureka's 500 ms and 250.
+	// BatchDelay is how long a change waits for others before its batch is sent.
+	// BatchSize is how many tasks one batch holds. Defaults: Eureka's 500 ms and 250.
 	BatchDelay time.Duration
 	BatchSize  int
-	// BatchMode says when a batch is cut: acceptor.Fixed, after BatchDelay, or
+	// BatchMode decides when a batch is cut: acceptor.Fixed, after BatchDelay, or
 	// acceptor.Adaptive, at once while nothing is in flight. Default Fixed.
 	BatchMode acceptor.Mode
 
@@ -93,13 +93,13 @@ type Options struct {
 	NoSelfPreservation  bool
 	RenewalThreshold    float64
 	SelfPreservationMin int
-	// LeaseCompat says how long a lease lives; default registry.Exact.
+	// LeaseCompat decides how long a lease lives. Default registry.Exact.
 	LeaseCompat registry.LeaseCompat
 	// MaxLease bounds every lease: a minute to a year, the same on all nodes.
 	// Default registry.DefaultMaxLease, a day.
 	MaxLease time.Duration
-	// MaxInstances bounds the instances, with those that are remembered as
-	// cancelled or evicted; beyond, a registration is answered 507. Default
+	// MaxInstances bounds the instances, including those that are remembered as
+	// cancelled or evicted. Beyond it a registration is answered 507. Default
 	// registry.DefaultMaxInstances, a million.
 	MaxInstances int
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's
@@ -108,9 +108,9 @@ type Options struct {
 	// ShutdownTimeout bounds Close as a whole. Default DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
 
-	// DataDir is the directory of the snapshot, from which the node serves at
-	// once what was alive when it stopped. It is made if it is missing, and
-	// belongs to one node: it needs Name. Empty: no snapshot.
+	// DataDir is the directory of the snapshot. With it a node serves at once the
+	// instances that were alive when it stopped. The directory is made if it is
+	// missing. It belongs to one node, so Name is required. Empty: no snapshot.
 	DataDir string
 	// WaitWhenEmpty is how long lists are refused with 403 after a start with
 	// nothing to serve: no snapshot, and no peer that knows an instance. Clients
@@ -121,15 +121,15 @@ type Options struct {
 	// DefaultSnapshotInterval.
 	SnapshotInterval time.Duration
 
-	// Logger takes all lines. Its handler must not block for long: goroutines of
-	// the node write to it. Default: none.
+	// Logger takes all log lines. Its handler must not block for long, because the
+	// node's goroutines write to it. Default: none.
 	Logger *slog.Logger
 	// Collectors are shown on /metrics beside the node's own.
 	Collectors []prometheus.Collector
 }
 
-// withDefaults fills in what does not depend on the address listened on, and
-// reports every fault at once.
+// withDefaults fills in the defaults that do not depend on the address listened on.
+// It returns all faults, joined.
 func (o Options) withDefaults() (Options, error) {
 	if o.Cluster == "" {
 		o.Cluster = DefaultCluster
@@ -196,7 +196,8 @@ func (o Options) withDefaults() (Options, error) {
 func (o *Options) checkParts() []error {
 	var errs []error
 	reg, err := registry.New(registry.Options{
-		DeltaRetention: o.DeltaRetention, LeaseCompat: o.LeaseCompat, MaxLease: o.MaxLease, MaxInstances: o.MaxInstances,
+		DeltaRetention: o.DeltaRetention, LeaseCompat: o.LeaseCompat,
+		MaxLease: o.MaxLease, MaxInstances: o.MaxInstances,
 	})
 	if err != nil {
 		errs = append(errs, err)
@@ -229,7 +230,7 @@ func validPort(text string) bool {
 	return err == nil
 }
 
-// addressed fills in what depends on the address listened on.
+// addressed fills in the defaults that depend on the address listened on.
 func (o *Options) addressed(at net.Addr) {
 	host, port, err := net.SplitHostPort(at.String())
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/registryd/registryd/api"
 )
 
-// Overview is a node at a glance, as GET /status tells it.
+// Overview is the state of a node, as GET /status returns it.
 type Overview = api.Overview
 
 // Overview returns the state of the node, its leases, its peers and the

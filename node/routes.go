@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// routesCheck is the time between two looks at the routes.
+// routesCheck is the time between two checks of the routes.
 const routesCheck = 100 * time.Millisecond
 
-// lookAtRoutes notices whether the embedded broker has a route to another one, and
-// logs when the last one is lost and when one is back.
+// lookAtRoutes checks whether the embedded broker has a route to another one. It logs
+// the loss of the last route, and its return.
 func (t *transport) lookAtRoutes(log *slog.Logger) {
 	switch alone := t.broker.Server().Alone(); {
 	case alone == t.alone.Swap(alone):

@@ -15,7 +15,7 @@ import (
 	"github.com/registryd/registryd/snapshot"
 )
 
-// snapshots writes the registry's snapshots, and counts.
+// snapshots writes the registry's snapshots, and counts them.
 type snapshots struct {
 	node    *Node
 	writes  *prometheus.CounterVec
@@ -26,11 +26,10 @@ type snapshots struct {
 	// Owned by the start, then by whoever writes.
 	wrote   int  // entries in the last one
 	failing bool // the last one failed
-	inWay   bool // an unusable file is where snapshots go, and could not be set aside
+	inWay   bool // an unusable file is in the way, and could not be set aside
 }
 
-// openData takes the data directory, so that one that can't be used ends the
-// start at once.
+// openData takes the data directory. If it can't be used, the start ends at once.
 func (n *Node) openData() error {
 	if n.opts.DataDir == "" {
 		return nil
@@ -46,10 +45,10 @@ func (n *Node) openData() error {
 	return nil
 }
 
-// loadSnapshot loads the snapshot, if there is one. It returns nil where the node
-// keeps none. A file that is not usable is set aside: the node starts without it. Where
-// that fails too the node starts all the same, and writes none until the file is
-// out of the way: it may be all that is left to look at.
+// loadSnapshot loads the snapshot, if there is one. It returns nil if the node keeps
+// none. An unusable file is set aside, and the node starts without it. If that fails
+// too, the node starts all the same, but writes no snapshot until the file is out of
+// the way: it may be the only copy left to examine.
 func (n *Node) loadSnapshot() (*snapshots, error) {
 	if n.opts.DataDir == "" {
 		return nil, nil //nolint:nilnil // There are none.
@@ -66,7 +65,8 @@ func (n *Node) loadSnapshot() (*snapshots, error) {
 			Name: "registryd_snapshot_last_success_timestamp_seconds", Help: "When the last snapshot was written.",
 		}),
 		skipped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "registryd_snapshot_skipped_entries_total", Help: "Entries of the snapshot loaded that could not be understood.",
+			Name: "registryd_snapshot_skipped_entries_total",
+			Help: "Entries of the snapshot loaded that could not be understood.",
 		}),
 	}
 	for _, c := range []prometheus.Collector{s.writes, s.entries, s.last, s.skipped} {
@@ -172,9 +172,8 @@ func (s *snapshots) write() error {
 	return nil
 }
 
-// replace writes a snapshot in the place of the former, but never in that of a
-// file that is to be set aside: it tries that again, and finds whether somebody
-// else has taken it away.
+// replace writes a snapshot over the previous one. It never overwrites an unusable
+// file: it first tries again to set that aside, or finds that it is gone.
 func (s *snapshots) replace(log *slog.Logger) (entries int, err error) {
 	dir := s.node.opts.DataDir
 	if s.inWay {

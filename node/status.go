@@ -12,9 +12,8 @@ type status struct{ n *Node }
 
 var _ api.Node = status{}
 
-// Readiness implements api.Node. A node that is stopping isn't ready any more;
-// what it may be asked for is as before: it may have been suspended, or not
-// have synced yet.
+// Readiness implements api.Node. A stopping node is no longer ready. What it serves
+// does not change: it may have been suspended, or may not have synced yet.
 func (s status) Readiness() api.Readiness {
 	out := s.serving()
 	select {

@@ -9,11 +9,11 @@ import (
 // Name returns the node's name.
 func (n *Node) Name() string { return n.opts.Name }
 
-// URL returns the service URL that clients are to be given.
+// URL returns the service URL for clients.
 func (n *Node) URL() string { return n.url }
 
 // BrokerAddress returns the host:port where others may join the node's embedded
-// broker, "" without one or where it doesn't listen.
+// broker. It is "" if there is none, or if it doesn't listen.
 func (n *Node) BrokerAddress() string {
 	if s := n.broker.Server(); s != nil {
 		return s.Address()
@@ -24,7 +24,7 @@ func (n *Node) BrokerAddress() string {
 // Done is closed when the node can't go on; Close then returns why.
 func (n *Node) Done() <-chan struct{} { return n.ending }
 
-// end makes Done tell that the node can't go on.
+// end closes Done. The first cause counts: why the node can't go on, or nil.
 func (n *Node) end(cause error) {
 	n.endOnce.Do(func() {
 		n.cause = cause
@@ -34,9 +34,9 @@ func (n *Node) end(cause error) {
 
 // Close stops the node: it turns unready, takes no more requests, applies what
 // peers have sent, says goodbye, drains its pipelines, and ends its broker. All
-// of it is bounded by Options.ShutdownTimeout; what could not be sent is counted
-// and logged. It returns why the node could not go on, if that is why it is
-// closed, and what failed on the way. Later calls return the same.
+// of it is bounded by Options.ShutdownTimeout. Changes that could not be sent are
+// counted and logged. The error joins the reason why the node could not go on, if
+// any, and what failed while it stopped. Later calls return the same.
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
 		n.end(nil)
@@ -51,7 +51,7 @@ func (n *Node) onStop(name string, stop func(context.Context) error) {
 	n.steps = append(n.steps, step{name, stop})
 }
 
-// unwind takes all steps, last first, also after one has failed.
+// unwind runs all steps, last first, also after one has failed.
 func (n *Node) unwind(ctx context.Context) error {
 	var errs []error
 	for len(n.steps) > 0 {

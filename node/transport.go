@@ -18,7 +18,7 @@ import (
 // transport carries the cluster's messages over a broker.
 type transport struct {
 	broker    *broker.Broker
-	external  bool        // the broker is somebody else's
+	external  bool        // the broker is not this process's
 	restored  bool        // this node has a snapshot
 	alone     atomic.Bool // the embedded broker has routes, and none is up
 	malformed prometheus.Counter
@@ -27,9 +27,10 @@ type transport struct {
 var _ cluster.Transport = (*transport)(nil)
 
 func newTransport(b *broker.Broker, external, restored bool, metrics prometheus.Registerer) (*transport, error) {
-	t := &transport{broker: b, external: external, restored: restored, malformed: prometheus.NewCounter(prometheus.CounterOpts{
+	t := &transport{broker: b, external: external, restored: restored}
+	t.malformed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "registryd_cluster_malformed_presence_total", Help: "Presence messages that were not understood.",
-	})}
+	})
 	if s := b.Server(); s != nil {
 		t.alone.Store(s.Alone())
 	}
@@ -60,8 +61,8 @@ func classify(err error) batcher.Class {
 		{broker.ErrDisconnected, batcher.Disconnected},
 		{broker.ErrClosed, batcher.Disconnected},
 		{broker.ErrMalformed, batcher.Malformed},
-		// A batch over the broker's bound is halved, like one that the peer
-		// can't read.
+		// A batch over the broker's bound is halved, as is one that the peer can't
+		// read.
 		{broker.ErrTooLarge, batcher.Malformed},
 	} {
 		if errors.Is(err, c.err) {
@@ -83,7 +84,7 @@ func (t *transport) Announce(p membership.Presence) error {
 	return t.broker.Publish(t.broker.Subjects().Presence(t.broker.Node()), body)
 }
 
-// hear hands the presence that came on a node's subject to the cluster.
+// hear hands a presence that arrived on a node's subject to the cluster.
 func (t *transport) hear(from string, body []byte, to *cluster.Cluster) {
 	var p membership.Presence
 	if len(body) > maxPresence || json.Unmarshal(body, &p) != nil || p.Node != from {
@@ -93,19 +94,19 @@ func (t *transport) hear(from string, body []byte, to *cluster.Cluster) {
 	to.HandlePresence(p)
 }
 
-// How long nodes that were connected to a broker may need to be back at it: it was
-// away for so short or so long that they dial again within 2 s, and at most 15 s.
+// How long other nodes may need to reconnect to a broker that was away: they dial
+// again within 2 s after a short outage, and within 15 s after a long one.
 const (
 	backSoon = 3 * time.Second
 	backLate = membership.LateBrokers
-	// fewClients is how many connections a server has taken at most that may just
-	// have started.
+	// fewClients is how many connections a server that has just started may have
+	// taken at most.
 	fewClients = 16
 )
 
-// mayComeBack reports whether other nodes may be on their way to the broker: it was
-// not there when this node first dialled, or it may just have started. A node that
-// has a snapshot doesn't wait for the latter.
+// mayComeBack reports whether other nodes may still be reconnecting to the broker: it
+// was absent when this node first dialled, or it may just have started. A node with a
+// snapshot doesn't wait in the latter case.
 func (t *transport) mayComeBack(s broker.State) bool {
 	stood := time.Since(s.Since)
 	return s.Up && (s.Rounds > 0 && stood < backLate || !t.restored && s.Clients <= fewClients && stood < backSoon)
@@ -117,7 +118,7 @@ func (t *transport) Link() membership.Link {
 	l := membership.Link{Up: state.Up, Since: state.Since}
 	l.Late = t.alone.Load() || t.external && t.mayComeBack(state)
 	switch denied := t.broker.Denied(); {
-	case len(denied) > 0: // it may hear or be heard by nobody
+	case len(denied) > 0: // it may receive nothing, or reach nobody
 		l.Trouble = "broker refuses " + denied[0].Op + " on " + denied[0].Subject
 	case t.alone.Load():
 		l.Trouble = "no route to another broker"

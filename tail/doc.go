@@ -6,6 +6,6 @@
 //	                       │                    ▼
 //	                       └──────reply──▶ one line per task ──▶ io.Writer
 //
-// It only listens. What it sees was written by others, so nothing that arrives
-// can stop it: what it can't read is counted, and a sample of it is logged.
+// It only listens. No message that arrives can stop it: unreadable ones are counted,
+// and a sample of them is logged.
 package tail

@@ -10,10 +10,9 @@ const (
 	maxEarlyAge = time.Second
 )
 
-// early holds the last replies to requests that have not been seen: where
-// several brokers are one cluster, request and reply take different ways to who
-// looks on, and the reply may be there first. It is owned by the goroutine of
-// [Tailer.Run].
+// early holds the last replies to requests that have not been seen. In a cluster of
+// several brokers, request and reply reach an observer by different ways, and the
+// reply may arrive first. It is owned by the goroutine of [Tailer.Run].
 type early struct {
 	byReply map[string]Message
 	order   []earlyReply // the oldest first
@@ -28,7 +27,7 @@ type earlyReply struct {
 
 func newEarly() *early { return &early{byReply: make(map[string]Message)} }
 
-// keep keeps a reply, and gives up the oldest beyond the bounds.
+// keep keeps a reply, and drops the oldest beyond the bounds.
 func (e *early) keep(m Message, now time.Time) {
 	if _, again := e.byReply[m.Subject]; again || len(m.Body) > maxEarlyBytes {
 		return
@@ -48,7 +47,8 @@ func (e *early) take(subject string, now time.Time) (Message, bool) {
 }
 
 func (e *early) prune(now time.Time) {
-	for len(e.order) > 0 && (len(e.order) > maxEarly || e.bytes > maxEarlyBytes || now.Sub(e.order[0].at) > maxEarlyAge) {
+	for len(e.order) > 0 &&
+		(len(e.order) > maxEarly || e.bytes > maxEarlyBytes || now.Sub(e.order[0].at) > maxEarlyAge) {
 		e.forget(e.order[0].subject)
 		e.order = e.order[1:]
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/registryd/registryd/internal/plain"
 )
 
-// Columns of a line for people start this wide, in characters, and grow with
-// what they hold, up to maxColumn.
+// The initial widths of the columns of a line for people, in characters. They grow
+// with their content, up to maxColumn.
 const (
 	instanceColumn = 24
 	actionColumn   = 12 // StatusUpdate
@@ -24,8 +24,8 @@ const (
 // maxText is how many characters of a name a line for people shows.
 const maxText = 160
 
-// maxWait is the longest wait that a line for people tells, in milliseconds: a
-// number that a sender made up must not overflow.
+// maxWait is the longest wait that a line for people shows, in milliseconds. A
+// sender's number must not overflow.
 const maxWait = 1_000_000_000
 
 const (
@@ -36,8 +36,8 @@ const (
 	reset  = "\x1b[0m"
 )
 
-// jsonLine is a line for programs. All members are always there, but entity and
-// error; what is not known is null.
+// jsonLine is a line for programs. Every member is always present, except entity and
+// error. An unknown value is null.
 type jsonLine struct {
 	Time     string   `json:"time"` // when the request was seen, UTC
 	Batch    string   `json:"batch"`
@@ -48,7 +48,7 @@ type jsonLine struct {
 	Action   string   `json:"action"`
 	App      string   `json:"app"`
 	ID       string   `json:"id"`
-	WaitMS   *int64   `json:"wait_ms"` // first action to cut, as the sender says
+	WaitMS   *int64   `json:"wait_ms"` // first action to cut, by the sender's clock
 	RTTMS    *float64 `json:"rtt_ms"`  // request seen to reply seen
 	Status   *int     `json:"status"`
 	Result   string   `json:"result"`
@@ -78,7 +78,7 @@ func newLiner(asJSON, color bool) *liner {
 	return l
 }
 
-// render returns the line of the i-th task of b, with its end. It is valid
+// render returns the line of the i-th task of b, with its line break. It is valid
 // until the next call.
 func (l *liner) render(b *batch, i int, o outcome) []byte {
 	l.buf.Reset()
@@ -157,7 +157,7 @@ func (l *liner) column(width *int, color, text string) {
 	}
 }
 
-// resultText is the code and the word, or the word alone where there is no code.
+// resultText is the code and the word, or the word alone if there is no code.
 func resultText(o outcome) string {
 	word := strings.ReplaceAll(o.result, "_", " ")
 	if o.status == 0 {
@@ -166,8 +166,8 @@ func resultText(o outcome) string {
 	return strconv.Itoa(o.status) + " " + word
 }
 
-// resultColor is green for what is done, yellow for what the sender acts on
-// without loss, red for the rest.
+// resultColor is green for done tasks, yellow for results on which the sender acts
+// without loss, and red for the rest.
 func resultColor(result string) string {
 	switch result {
 	case resultOK:
@@ -179,7 +179,7 @@ func resultColor(result string) string {
 	}
 }
 
-// noteText is what is said after the columns, "" for most tasks.
+// noteText is the text after the columns, "" for most tasks.
 func noteText(o outcome) string {
 	switch o.entity {
 	case entityInstance:
@@ -193,8 +193,8 @@ func noteText(o outcome) string {
 	}
 }
 
-// shortID keeps both ends of a batch id: a UUIDv7 begins with the time and ends
-// with chance.
+// shortID keeps both ends of a batch id: a UUIDv7 begins with the time and ends with
+// random bits.
 func shortID(id string) string {
 	switch {
 	case id == "":
@@ -232,7 +232,7 @@ func ascii(s string) bool {
 	return true
 }
 
-// clean makes text of others fit for a terminal: one line, bounded.
+// clean makes foreign text safe for a terminal: one line, bounded.
 func clean(s string) string {
 	n := 0
 	for i := range s {

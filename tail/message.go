@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Kind says what a [Message] is.
+// Kind is the kind of a [Message].
 type Kind uint8
 
 // The two kinds of message that a [Tailer] pairs.

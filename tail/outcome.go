@@ -7,8 +7,8 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// The words of the member "result" of a line. Those with a code stand for what
-// a node answered.
+// The words of the member "result" of a line. Those with a code are answers of a
+// node.
 const (
 	resultOK          = "ok"           // 2xx
 	resultMalformed   = "malformed"    // 400: the receiver couldn't read it
@@ -29,10 +29,10 @@ const (
 const (
 	entityInstance  = "instance"  // the receiver's copy
 	entityTombstone = "tombstone" // the receiver knows it as cancelled, there is no copy
-	entityNone      = "none"      // nothing, it would not have fitted: fetched by sync
+	entityNone      = "none"      // nothing, because it would not fit; sync fetches it
 )
 
-// outcome is what became of one task.
+// outcome is the result of one task.
 type outcome struct {
 	status  int    // 0: none
 	result  string // one of the words above

@@ -32,7 +32,7 @@ const (
 // ErrRunning is returned by the second call of [Tailer.Run].
 var ErrRunning = errors.New("tail: has been run already")
 
-// Options are the choices of a [Tailer]. A zero field means its default.
+// Options of a [Tailer]. A zero field means its default.
 type Options struct {
 	// JSON prints an object per line instead of a line for people.
 	JSON bool
@@ -43,14 +43,14 @@ type Options struct {
 	// Timeout is how long a request may wait for its reply before its tasks
 	// are printed as timed out. Default 5 s, more than the 2 s of the sender.
 	Timeout time.Duration
-	// MaxWaiting bounds the batches that wait for their reply, and
-	// MaxWaitingBytes the memory that they take, estimated. The oldest batch
-	// makes room, printed as unanswered. Defaults 10,000 and 64 MiB; one batch
-	// may always wait.
+	// MaxWaiting bounds the batches that wait for their reply. MaxWaitingBytes
+	// bounds the memory that they take, estimated. The oldest batch makes room, and
+	// is printed as unanswered. Defaults 10,000 and 64 MiB; one batch may always
+	// wait.
 	MaxWaiting      int
 	MaxWaitingBytes int
-	// Logger gets samples of what can't be read: the 1st, the 10th, the
-	// 100th …. Default: none.
+	// Logger gets samples of unreadable messages: the 1st, the 10th, the 100th ….
+	// Default: none.
 	Logger *slog.Logger
 }
 
@@ -75,7 +75,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, errors.Join(errs...)
 }
 
-// Counts is what a [Tailer] has seen. Every batch that passed the filter is
+// Counts counts what a [Tailer] has seen. Every batch that passed the filter is
 // in exactly one of Answered, TimedOut, Unanswered and NotExpected, unless it
 // was empty.
 type Counts struct {
@@ -109,8 +109,8 @@ type Tailer struct {
 	counts  Counts
 }
 
-// New returns a Tailer that reads from source and prints to w. It starts
-// nothing. An error names each option that is out of bounds.
+// New returns a Tailer that reads from source and prints to w. It starts no
+// goroutine. An error names each option that is out of bounds.
 func New(source Source, w io.Writer, opts Options) (*Tailer, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
@@ -127,10 +127,10 @@ func New(source Source, w io.Writer, opts Options) (*Tailer, error) {
 	}, nil
 }
 
-// Run prints until ctx ends or the source does, then prints what still waits
-// as unanswered and returns what it has counted. Its error is nil after either
-// of these ends, else that of the source or of the writer. A writer that blocks
-// holds it up, also at the end. It may be called once.
+// Run prints until ctx or the source ends. It then prints the batches that still
+// wait as unanswered, and returns its counts. Its error is nil after either of these
+// ends, else that of the source or of the writer. A writer that blocks delays it,
+// also at the end. It may be called once.
 //
 // Lines are in the order in which results came; the tasks of a batch stay
 // together, in their order.
@@ -158,8 +158,8 @@ func (t *Tailer) Run(ctx context.Context) (Counts, error) {
 	return t.counts, err
 }
 
-// loop handles messages until the source has ended, on its own account or with
-// ctx, or the writer fails.
+// loop handles messages until the source has ended, by itself or with ctx, or the
+// writer fails.
 func (t *Tailer) loop(ctx context.Context, in <-chan Message, ended <-chan error) error {
 	timer := time.NewTimer(0)
 	timer.Stop()
@@ -175,8 +175,8 @@ func (t *Tailer) loop(ctx context.Context, in <-chan Message, ended <-chan error
 		case m := <-in:
 			err = t.handle(m)
 		case <-timer.C:
-			// A reply may be here already: output that was blocked must not
-			// look like peers that don't answer.
+			// A reply may have arrived already: blocked output must not look like
+			// peers that don't answer.
 			if err = t.handleQueued(in); err == nil {
 				err = t.expire(time.Now())
 			}
@@ -197,7 +197,7 @@ func (t *Tailer) loop(ctx context.Context, in <-chan Message, ended <-chan error
 	}
 }
 
-// finish prints what is left once the source has ended.
+// finish prints the batches that still wait once the source has ended.
 func (t *Tailer) finish(in <-chan Message) error {
 	if err := t.handleQueued(in); err != nil {
 		return err
@@ -222,7 +222,8 @@ func (t *Tailer) handleQueued(in <-chan Message) error {
 	return nil
 }
 
-// handle takes one message. Its error is that of the writer: no message is one.
+// handle takes one message. It returns the writer's error; an unreadable message is
+// no error.
 func (t *Tailer) handle(m Message) error {
 	if m.Time.IsZero() {
 		m.Time = time.Now()
@@ -299,8 +300,8 @@ func (t *Tailer) reply(m Message) error {
 	}
 	results, err := eureka.DecodeReplicationListResponse(m.Body, 0)
 	if err != nil {
-		// Not a reply of a node, as from a stream that also listens. The
-		// sender doesn't take it for one either, and waits on.
+		// Not a node's reply, but for example that of a stream that also listens. The
+		// sender doesn't accept it either, and continues to wait.
 		t.foreign(m, err)
 		return nil
 	}
@@ -330,7 +331,7 @@ func (t *Tailer) expire(now time.Time) error {
 	return nil
 }
 
-// settle prints the same outcome for all tasks of a batch, which waits no more.
+// settle prints one outcome for all tasks of a batch, which no longer waits.
 func (t *Tailer) settle(b *batch, o outcome) error {
 	t.waiting.remove(b)
 	for i := range b.tasks {
@@ -364,7 +365,7 @@ func (t *Tailer) foreign(m Message, err error) {
 		n /= 10
 	}
 	if n == 1 {
-		t.log.Warn("a message can't be read", "subject", cut(m.Subject), "bytes", len(m.Body),
+		t.log.Warn("unreadable message", "subject", cut(m.Subject), "bytes", len(m.Body),
 			"sample", cut(string(m.Body[:min(len(m.Body), sampleLen)])), "count", t.counts.Foreign, "err", err)
 	}
 }

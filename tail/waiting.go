@@ -7,14 +7,14 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// taskCost is what a waiting task counts for beside its texts, in bytes: its
-// struct, and what the allocator adds.
+// taskCost is the cost of a waiting task beside its texts, in bytes: its struct, and
+// the allocator's overhead.
 const taskCost = 96
 
-// batchCost is what a waiting batch counts for beside its tasks, in bytes.
+// batchCost is the cost of a waiting batch beside its tasks, in bytes.
 const batchCost = 512
 
-// task is what is kept of one item of a request until its result is known.
+// task is the part of an item that is kept until its result is known.
 type task struct {
 	action string
 	app    string
@@ -22,7 +22,7 @@ type task struct {
 	wait   int64 // ms from the first action to the cut, -1: not given
 }
 
-// tasksOf keeps what lines need of the items.
+// tasksOf keeps the parts of the items that lines show.
 func tasksOf(items eureka.ReplicationList) []task {
 	tasks := make([]task, len(items))
 	for i := range items {
@@ -45,10 +45,10 @@ type batch struct {
 	deadline time.Time
 	bytes    int // length of the request's body
 	tasks    []task
-	cost     int // bytes that it is counted for in waiting
+	cost     int // in waiting, in bytes
 }
 
-// countCost sets what the batch counts for in [waiting].
+// countCost sets the cost of the batch in [waiting].
 func (b *batch) countCost() {
 	b.cost = batchCost + len(b.id) + len(b.from) + len(b.to) + len(b.reply)
 	for _, t := range b.tasks {

@@ -1,7 +1,6 @@
 package simulate
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -136,23 +135,6 @@ func (w *world) forge(e *event) {
 		Respond: func([]byte) error { return nil },
 		Fail:    func(int, string) error { return nil },
 	})
-}
-
-// load registers the ballast at the first node.
-func (w *world) load() {
-	p := w.proc(0)
-	for i := range w.plan.ballast {
-		id := fmt.Sprint("ballast", i)
-		p.reg.Register(&eureka.InstanceInfo{
-			InstanceID: &id, HostName: id, App: "BALLAST", IPAddr: "192.0.2.2",
-			Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
-			Port: eureka.Port{Number: 8080, Enabled: true}, SecurePort: eureka.Port{Number: 443}, CountryID: 1,
-			DataCenterInfo:     eureka.DataCenterInfo{Name: eureka.MyOwn},
-			LeaseInfo:          eureka.LeaseInfo{RenewalIntervalInSecs: 30, DurationInSecs: 12 * 60 * 60},
-			Metadata:           map[string]string{"ballast": fmt.Sprintf("%0*d", 100+i*50, i)},
-			LastDirtyTimestamp: time.Now().UnixMilli(),
-		}, false)
-	}
 }
 
 // checkVersions checks that a node has taken no version from the far future.

@@ -70,6 +70,11 @@ func (w *world) lower() (lost string) {
 	defer w.mu.Unlock()
 	for key := range w.floors {
 		f := new(floor)
+		forfeit := func(before *floor) {
+			if time.Since(before.renewed) < 5*time.Minute { // else it may have retired
+				lost = key.String()
+			}
+		}
 		for i, p := range w.procs {
 			if p != nil {
 				if entry, _, ok := p.reg.Entry(key); ok {
@@ -83,11 +88,11 @@ func (w *world) lower() (lost string) {
 		}
 		if before := w.floors[key]; before.record.After(&f.record) {
 			w.client(key).lost = true
-			lost = key.String()
+			forfeit(before)
 		}
 		if before := w.floors[key]; before.override.After(&f.override) {
 			w.client(key).overridden = ""
-			lost = key.String()
+			forfeit(before)
 		}
 		w.floors[key] = f
 	}

@@ -47,7 +47,7 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 		case sent.Before(resumed):
 			w.violate("%s applied a request of %s that was sent before it went on", p.name, key)
 		case code == 404 && !p.present(key):
-			w.refused(p, w.client(key))
+			w.refused(p, key)
 		}
 		if over.Load() {
 			w.logf("%s served a request of %s late: %d", p.name, key.ID, code)
@@ -169,6 +169,7 @@ type client struct {
 	overridden   eureka.Status
 	overriddenAt time.Time // when the last override, removal or cancel was served
 
+	restored time.Time // guarded by world.mu; when a node last loaded a snapshot with a cancel of it
 	// forgotten is true when nobody knows of its cancel any more, which was to be.
 	forgotten bool // guarded by world.mu
 	lost      bool // what it was answered for last crashed with all who knew it
@@ -258,7 +259,7 @@ func (c *client) run() {
 		default:
 			time.Sleep(time.Second + rand64(c.rng, 2*time.Minute))
 		}
-		if c.rng.IntN(8) == 0 {
+		if c.rng.IntN(8) == 0 || c.world.plan.away && c.rng.IntN(2) == 0 {
 			return
 		}
 		if c.rng.IntN(2) == 0 {

@@ -37,11 +37,22 @@ func (d *disk) load(p *proc) {
 	}
 	p.world.mu.Lock()
 	p.world.restored = time.Now()
+	for _, c := range p.world.clients {
+		if c != nil && !d.live(c.key) {
+			c.restored = time.Now()
+		}
+	}
 	p.world.mu.Unlock()
 	loaded, err := snapshot.Decode(bytes.NewReader(d.file), clusterName, p.reg)
 	if err != nil || loaded.Skipped > 0 {
 		p.world.violate("%s: snapshot of %d entries: %+v, %v", p.name, len(d.entries), loaded, err)
 	}
+}
+
+// live reports whether an instance lives, or is not known to be dead.
+func (d *disk) live(key registry.Key) bool {
+	entry, ok := d.entries[key]
+	return !ok || entry.Record.Live
 }
 
 // entry returns what a node that loads the snapshot now has of an instance. While

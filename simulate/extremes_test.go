@@ -19,6 +19,8 @@ type extremes struct {
 	pagesLost   float64       // of answers to sync requests
 	answersLate time.Duration // answers take up to so long
 	payload     int           // what a message may have, in bytes
+	away        bool          // nodes are away for so long; many clients end before
+	slowDrain   bool          // a restart has much to send, and slow peers
 	ballast     int           // instances that nobody touches
 	restarts    []event       // in calm
 	forged      bool          // versions from the far future came
@@ -73,7 +75,7 @@ func (p *plan) addExtremes(much emphasis) {
 			lasts: p.between(3*time.Second, time.Minute), choice: p.rng.IntN(2),
 		})
 	}
-	for range 2 {
+	for range max(2, much[suspension]) {
 		if some(suspension, 8) {
 			p.add(event{
 				kind: suspension, at: p.sometime(), node: p.rng.IntN(p.nodes), lasts: p.between(time.Second, 2*time.Minute),
@@ -81,17 +83,20 @@ func (p *plan) addExtremes(much emphasis) {
 		}
 	}
 	if some(lostPages, 8) {
-		p.pagesLost = 0.1 + 0.3*rng.Float64()
+		p.pagesLost = 0.1 + 0.2*rng.Float64()
 	}
 	if some(slowAnswers, 8) {
 		p.answersLate = 1900 * time.Millisecond
 	}
 	p.payload = 1 << 20
 	if some(smallMessages, 8) {
-		p.payload, p.ballast = 3<<10+rng.IntN(13<<10), 5+rng.IntN(15)
+		p.payload, p.ballast = 6<<10+rng.IntN(10<<10), 5+rng.IntN(maxBallast-5)
+		if much != nil {
+			p.payload, p.ballast = 6<<10, maxBallast
+		}
 		p.evictors = false // so many instances can have self-preservation
 	}
-	for range 2 {
+	for range max(2, much[forgery]) {
 		if some(forgery, 12) {
 			p.forged = true
 			p.add(event{
@@ -107,7 +112,8 @@ func (p *plan) addExtremes(much emphasis) {
 			})
 		}
 	}
-	if some(restart, 4) {
+	p.slowDrain = some(slowDrain, 24)
+	if some(restart, 4) || p.slowDrain {
 		at := p.faults + p.recovered() + p.between(0, 60*time.Second)
 		p.restarts = append(p.restarts, event{
 			kind: restart, at: at, node: p.rng.IntN(p.nodes), lasts: p.between(0, 5*time.Second), choice: p.rng.IntN(2),
@@ -115,10 +121,19 @@ func (p *plan) addExtremes(much emphasis) {
 	}
 }
 
+// batchSize is how many actions a batch has at most; 0: as many as usual.
+func (p *plan) batchSize() int {
+	if p.slowDrain {
+		return 1
+	}
+	return 0
+}
+
 // addOutage has one node, or all, be away until tombstones may be forgotten.
 func (p *plan) addOutage() {
 	away := outageTime + rand64(p.rng, 2*time.Minute)
 	at := p.between(30*time.Second, faultTime-time.Minute)
+	p.away = true
 	e := event{kind: crash, at: at, node: p.rng.IntN(p.nodes), lasts: away}
 	e.snapshot = p.snapshots()
 	if p.rng.IntN(3) > 0 {

@@ -54,6 +54,7 @@ const (
 	restart    // a node is stopped in order, and starts again
 
 	// Of extremes; they are no events.
+	slowDrain
 	lostPages
 	slowAnswers
 	smallMessages

@@ -20,6 +20,23 @@ const (
 	oneVersion    = "one version for the whole instance"
 	trustFuture   = "a timestamp from the future is trusted"
 	metadataNow   = "metadata at the time of the call"
+
+	noGrace         = "no grace after a start or suspension"
+	noGraceNoAsking = "neither grace nor asking"
+
+	cutOffIsAlone  = "a node without a connection is alone"
+	pageEndsStart  = "patience counts from the first try"
+	monotonicAlone = "only the monotonic clock shows a standstill"
+	timeAwayAges   = "the time away ages a cancel"
+	lastLease      = "retirement by the last lease"
+	durationAlone  = "retirement by the duration alone"
+	noVersionBound = "versions without a bound"
+	staleDrain     = "a node that drains counts as stopped"
+	slotAge        = "a heartbeat expires by its slot's age"
+	fewPreserve    = "self-preservation of a handful"
+	wholeLeaves    = "a leaf in one message"
+	olderReplaces  = "an older incarnation replaces a newer one"
+	passesRetire   = "retirement by eviction passes"
 )
 
 // plantedRules are those rules. Versions decide what a node takes from its peers,
@@ -98,7 +115,8 @@ func plantedRules() []broken {
 				{
 					In: "registry", Func: "Registry.keeps",
 					Find: "lastDirty < min(e.record.LastDirty, max(e.record.Version, e.accepted))",
-					Replace: fmt.Sprintf("lastDirty < e.record.LastDirty && (isPlanted(%q) || lastDirty < max(e.record.Version, e.accepted))",
+					Replace: fmt.Sprintf("lastDirty < e.record.LastDirty &&\n"+
+						"(isPlanted(%q) || lastDirty < max(e.record.Version, e.accepted))",
 						trustFuture),
 				},
 			},
@@ -114,13 +132,111 @@ func plantedRules() []broken {
 	}
 }
 
+// faultRules are rules that the code once broke.
+func faultRules() []broken {
+	condition := func(in, function, find, format, name string) planted.Edit {
+		return planted.Edit{In: in, Func: function, Find: find, Replace: fmt.Sprintf(format, name)}
+	}
+	return []broken{
+		{
+			planted: noGrace, seeds: 40, as: `evicts`,
+			edits: []planted.Edit{{In: "registry", Func: "Registry.expired", Before: fmt.Sprintf(
+				"if isPlanted(%q, %q) { return r.lapsed(e, lease) }", noGrace, noGraceNoAsking)}},
+		},
+		{
+			planted: noGraceNoAsking, seeds: 40, as: `evicts`,
+			edits: []planted.Edit{{In: "repair", Func: "Repair.AskAges",
+				Before: fmt.Sprintf("if isPlanted(%q) { return }", noGraceNoAsking)}},
+		},
+		{
+			planted: cutOffIsAlone, much: emphasis{brokerLost: 1}, seeds: 40, as: `first list|answers 404`,
+			edits: []planted.Edit{{In: "membership", Func: "Members.proven", Before: fmt.Sprintf(
+				"if isPlanted(%q) && !m.link.Up { return at.Mono-m.goneOn >= Listen }", cutOffIsAlone)}},
+		},
+		{
+			planted: pageEndsStart, much: emphasis{lostPages: 1, slowAnswers: 1, smallMessages: 1, crash: 8}, seeds: 40,
+			as: `first list|answers 404`,
+			edits: []planted.Edit{condition("membership", "Members.Progress", "m.progress = at.Mono",
+				"if !isPlanted(%q) { m.progress = at.Mono }", pageEndsStart)},
+		},
+		{
+			planted: monotonicAlone, much: emphasis{suspension: 20, quitting: 1}, seeds: 40, as: `before it went on|stood still`,
+			edits: []planted.Edit{condition("membership", "Moment.stoodStill", "wall-mono > Standstill",
+				"wall-mono > Standstill && !isPlanted(%q)", monotonicAlone)},
+		},
+		{
+			planted: timeAwayAges, much: emphasis{outage: 1, partition: 6, quitting: 1}, seeds: 80, as: `was cancelled|is dead`,
+			edits: []planted.Edit{
+				condition("registry", "Registry.Restore", "if in.Record.Live && !in.Evicted",
+					"if isPlanted(%q) || in.Record.Live && !in.Evicted", timeAwayAges),
+				condition("registry", "Registry.Restore", "!r.exchanged", "!r.exchanged && !isPlanted(%q)", timeAwayAges),
+			},
+		},
+		{
+			planted: lastLease, much: emphasis{mixedLeases: 1, outage: 1, partition: 6, quitting: 1}, seeds: 80,
+			as: `was cancelled|is dead|is unknown|went back|lost an override`,
+			edits: []planted.Edit{condition("registry", "entry.dueAt", "return retiresAt(e.renewed.Load(), e.longest)", `
+				if isPlanted(%q) { return retiresAt(e.renewed.Load(), e.record.term()) }
+				return retiresAt(e.renewed.Load(), e.longest)`, lastLease),
+			},
+		},
+		{
+			planted: durationAlone, much: emphasis{mixedLeases: 1, crash: 12, restart: 1, outage: 1}, seeds: 80,
+			as: `lives|first list|404|is unknown`,
+			edits: []planted.Edit{
+				{In: "registry", Func: "entry.dueAt", Before: fmt.Sprintf(
+					"if isPlanted(%q) { return retiresAt(e.renewed.Load(), e.record.Duration) }", durationAlone)},
+				{In: "registry", Func: "Registry.longest", Before: fmt.Sprintf(
+					"if isPlanted(%q) { return in.Record.Duration }", durationAlone)},
+			},
+		},
+		{
+			planted: noVersionBound, much: emphasis{forgery: 10}, seeds: 20, as: `with versions`,
+			edits: []planted.Edit{{In: "registry", Func: "outOfBounds",
+				Before: fmt.Sprintf("if isPlanted(%q) { return nil }", noVersionBound)}},
+		},
+		{
+			planted: staleDrain, much: emphasis{slowDrain: 1}, seeds: 20, as: `stopped in order`,
+			edits: []planted.Edit{condition("membership", "Members.Gate", "m.ticked && !m.leaving",
+				"m.ticked && (!m.leaving || isPlanted(%q))", staleDrain)},
+		},
+		{
+			planted: slotAge, much: emphasis{slowBatches: 1, mixedLeases: 1}, seeds: 80, as: `was renewed`,
+			edits: []planted.Edit{condition("cluster", "Cluster.render",
+				"if entry.Age > max(rec.Duration, renewalInterval(rec.Info))",
+				"if isPlanted(%q) && wait > renewalInterval(rec.Info) ||\n"+
+					"entry.Age > max(rec.Duration, renewalInterval(rec.Info))", slotAge)},
+		},
+		{
+			planted: fewPreserve, much: emphasis{realEvictors: 1}, seeds: 20, as: `is dead`,
+			edits: []planted.Edit{{In: "registry", Func: "Evictor.tooFew", Before: fmt.Sprintf(
+				"if isPlanted(%q) { return l.Expected-l.Missing <= int(float64(l.Expected)*v.opts.Threshold) }", fewPreserve)}},
+		},
+		{
+			planted: wholeLeaves, much: emphasis{smallMessages: 1, crash: 6}, seeds: 40, as: `an answer of`,
+			edits: []planted.Edit{condition("repair", "Repair.serveVersions", "room < 0 && len(out.Versions) > 0",
+				"room < 0 && len(out.Versions) > 0 && !isPlanted(%q)", wholeLeaves)},
+		},
+		{
+			planted: olderReplaces, much: emphasis{setWeather: 1, crash: 15}, seeds: 40, as: `older incarnation`,
+			edits: []planted.Edit{{In: "membership", Func: "peer.refuses",
+				Before: fmt.Sprintf("if isPlanted(%q) { return \"\" }", olderReplaces)}},
+		},
+		{
+			planted: passesRetire, much: emphasis{partition: 1, quitting: 1, quietLong: 1}, seeds: 40, as: `the digests`,
+			edits: []planted.Edit{condition("registry", "Registry.rlockRetired", "len(r.queue) > 0",
+				"!isPlanted(%q) && len(r.queue) > 0", passesRetire)},
+		},
+	}
+}
+
 // buildPlanted builds these tests with what is planted in the code. It does so
 // without the race detector, with which a seed takes many times as long: that
 // the code has no races is shown without anything planted in it.
 func buildPlanted(t *testing.T) *planted.Binary {
 	t.Helper()
 	var edits []planted.Edit
-	for _, b := range plantedRules() {
+	for _, b := range brokenRules() {
 		edits = append(edits, b.edits...)
 	}
 	return planted.Build(t, edits)

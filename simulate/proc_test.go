@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
@@ -33,13 +35,15 @@ type proc struct {
 	stop       context.CancelFunc
 	done       chan struct{} // Run has returned
 
-	opens     time.Time    // when it serves clients; what they sent before is not applied
-	leaving   atomic.Bool  // it takes no more requests of clients
-	restored  bool         // from a snapshot with instances
-	slept     atomic.Int64 // for how long the monotonic clock has stood still, ns
-	suspended bool         // guarded by mu; that clock stands still now
-	halted    time.Time    // guarded by mu; when it was made to stand still
-	resumed   atomic.Int64 // when it last went on after a standstill that it must notice, ns
+	opens     time.Time           // when it serves clients; what they sent before is not applied
+	leaving   atomic.Bool         // it takes no more requests of clients
+	restored  bool                // from a snapshot with instances
+	answered  atomic.Int64        // when it last got an answer to a sync request, ns; at first its start
+	newest    [maxNodes]uuid.UUID // guarded by mu; the newest incarnation of each node that it has had for the present one
+	slept     atomic.Int64        // for how long the monotonic clock has stood still, ns
+	suspended bool                // guarded by mu; that clock stands still now
+	halted    time.Time           // guarded by mu; when it was made to stand still
+	resumed   atomic.Int64        // when it last went on after a standstill that it must notice, ns
 
 	mu    sync.Mutex
 	dead  bool          // guarded by mu
@@ -62,9 +66,9 @@ func (w *world) start(node int, snap *disk) *proc {
 	p.restored = p.reg.Leases().Present > 0
 	if p.cluster, err = cluster.New(p.reg, p, cluster.Options{
 		Node: p.name, URL: "http://" + p.name, Version: "test", Logger: w.logger(p), QueueLen: queueLen,
-		BatchDelay: w.plan.batchDelay,
-		Members:    membership.Options{Restored: p.restored},
-		Rand:       func() float64 { return w.chance(ownLink, node, node, 6) },
+		BatchDelay: w.plan.batchDelay, BatchSize: w.plan.batchSize(),
+		Members: membership.Options{Restored: p.restored},
+		Rand:    func() float64 { return w.chance(ownLink, node, node, 6) },
 		Clock: cluster.Clock{
 			Wall:    func() time.Time { return time.Now().Add(w.plan.skew[node]) },
 			Elapsed: func() time.Duration { return w.since() - time.Duration(p.slept.Load()) },
@@ -79,6 +83,7 @@ func (w *world) start(node int, snap *disk) *proc {
 	if p.cons, err = consumer.New(p.reg, consumer.Options{Stale: stale}); err != nil {
 		panic(err)
 	}
+	p.answered.Store(p.born.UnixNano())
 	p.opens = p.born.Add(w.door(node))
 	evict := registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}
 	if w.plan.evictors {
@@ -133,7 +138,7 @@ var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
 
 // evict is an eviction pass, as a node makes it.
 func (p *proc) evict(ctx context.Context) {
-	w, asked := p.world, asking{Cluster: p.cluster, skip: p.world.rule == noAsking || p.world.rule == noGraceNoAsking}
+	w, asked := p.world, asking{Cluster: p.cluster, skip: p.world.rule == noAsking}
 	begun, may := false, false
 	p.evictor.Run(ctx, &asked, func() bool {
 		may = !begun || p.awake() && p.node != w.plan.preserves

@@ -3,7 +3,6 @@ package simulate
 import (
 	"bytes"
 	"regexp"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -23,23 +22,20 @@ const (
 	noTombstones
 	evictionCancels
 	expiredTaken
-	noGrace
 	noAsking
 	leaseAsTime
 	workOffQueue
 	evictStalled
-	noGraceNoAsking
 	openDoor
 )
 
 var ruleNames = [...]string{
 	asWritten: "as written", noPipeline: "no pipeline", noAntiEntropy: "no anti-entropy", noTombstones: "no tombstones",
 	evictionCancels: "an eviction leaves a tombstone", expiredTaken: "expired entries taken from peers",
-	noGrace: "no grace after a start or suspension", noAsking: "no asking before an eviction", leaseAsTime: "a lease as a time of day",
-	workOffQueue:    "a stopped node works off what queued up",
-	evictStalled:    "a pass when the process goes on, before it has synced",
-	noGraceNoAsking: "neither grace nor asking",
-	openDoor:        "a node that starts works off what waited for it",
+	noAsking: "no asking before an eviction", leaseAsTime: "a lease as a time of day",
+	workOffQueue: "a stopped node works off what queued up",
+	evictStalled: "a pass when the process goes on, before it has synced",
+	openDoor:     "a node that starts works off what waited for it",
 }
 
 func (r rule) String() string { return ruleNames[r] }
@@ -67,13 +63,11 @@ func (b *broken) plan(seed uint64) *plan { return newPlan(seed, max(b.skew, *ske
 // brokenRules are all rules that are broken.
 // Where it takes a certain weather to notice one, there is more of that.
 func brokenRules() []broken {
-	return append(plantedRules(), []broken{
+	return append(append(plantedRules(), faultRules()...), []broken{
 		{rule: evictionCancels, much: emphasis{partition: 12}, seeds: 60},
 		{rule: noTombstones, seeds: 20},
 		{rule: expiredTaken, seeds: 20},
-		{rule: noGrace, seeds: 40, as: `evicts`},
 		{rule: noAsking, much: emphasis{cutToEvict: 3}, seeds: 100},
-		{rule: noGraceNoAsking, seeds: 40, as: `evicts`},
 		{rule: leaseAsTime, skew: time.Minute, much: emphasis{partition: 6}, seeds: 40},
 		{rule: workOffQueue, much: emphasis{partition: 3, standstill: 20, quitting: 1}, seeds: 40},
 		{rule: openDoor, much: emphasis{crash: 10}, seeds: 20, as: `before it served`},
@@ -144,22 +138,6 @@ func (b *broken) noted(t *testing.T) (seed uint64, violated string) {
 		}
 	}
 	return 0, ""
-}
-
-// upBefore is by how much the registry's clock lies under noGrace to who asks
-// since when the node is up.
-func upBefore() time.Duration {
-	var pcs [6]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	for {
-		f, more := frames.Next()
-		if strings.HasSuffix(f.Function, "registry.New") || strings.HasSuffix(f.Function, ".Restarted") {
-			return time.Hour
-		}
-		if !more {
-			return 0
-		}
-	}
 }
 
 // onWire is what becomes of a message under a broken rule; nil: it is lost.

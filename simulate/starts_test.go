@@ -1,9 +1,17 @@
 package simulate
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/batcher"
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/membership"
+	"github.com/registryd/registryd/registry"
 )
 
 // door is how long after its start a node serves clients. The first ones do so at
@@ -21,7 +29,15 @@ func (w *world) restart(e *event) {
 	if p == nil || !p.isUp() || p.leaving.Swap(true) {
 		return
 	}
-	begun, fair := time.Now(), !w.isRough()
+	w.mu.Lock()
+	calm := time.Since(w.rough)
+	w.mu.Unlock()
+	begun, fair := time.Now(), calm > recoverTime && !w.isRough()
+	if w.plan.slowDrain {
+		for i := range drained {
+			p.reg.Register(ballast(fmt.Sprint("drained", i), 100), false)
+		}
+	}
 	w.graves.Go(func() {
 		p.stop() // says goodbye, and drains
 		<-p.done
@@ -35,11 +51,17 @@ func (w *world) restart(e *event) {
 		fair = fair && !w.isRough()
 		w.mu.Lock()
 		w.procs[e.node], w.snaps[e.node] = nil, snap
-		fair = fair && begun.Sub(w.rough) > recoverTime
+		fair = fair && begun.After(w.rough)
 		w.mu.Unlock()
+		w.touch()
 		p.kill()
 		w.logf("%s has drained for %v, in fair weather: %t", p.name, time.Since(begun), fair)
 		w.forget()
+		for _, peer := range p.cluster.Peers() {
+			if n := peer.Acceptor.Dropped[acceptor.Shutdown]; fair && n > 0 {
+				w.violate("%s -> %s: %d actions dropped when it stopped in order", p.name, peer.Name, n)
+			}
+		}
 		if lost := w.lower(); fair && lost != "" {
 			w.violate("%s lost what it knew of %s when it stopped in order", p.name, lost)
 		}
@@ -48,31 +70,82 @@ func (w *world) restart(e *event) {
 	})
 }
 
+// What a slow drain has to do: as many batches of one action as keep a pipeline busy
+// for almost as long as it may take.
+const (
+	drained    = 7 * batcher.DefaultInFlight
+	drainDelay = 700 * time.Millisecond // of each answer
+)
+
+// ballast returns an instance that nobody touches.
+func ballast(id string, size int) *eureka.InstanceInfo {
+	return &eureka.InstanceInfo{
+		InstanceID: &id, HostName: "ballast", App: "BALLAST", IPAddr: "192.0.2.2",
+		Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
+		Port: eureka.Port{Number: 8080, Enabled: true}, SecurePort: eureka.Port{Number: 443}, CountryID: 1,
+		DataCenterInfo:     eureka.DataCenterInfo{Name: eureka.MyOwn},
+		LeaseInfo:          eureka.LeaseInfo{RenewalIntervalInSecs: 30, DurationInSecs: 12 * 60 * 60},
+		Metadata:           map[string]string{"ballast": strings.Repeat("x", size)},
+		LastDirtyTimestamp: time.Now().UnixMilli(),
+	}
+}
+
+// ballastIDs are ids of one leaf of the digest, whose versions take more than a small
+// message.
+var ballastIDs = sync.OnceValue(func() []string {
+	pad := strings.Repeat("<", 60)
+	var ids []string
+	for i := 0; len(ids) < maxBallast; i++ {
+		if id := fmt.Sprint(i, pad); registry.Leaf(registry.NewKey("BALLAST", id)) == 0 {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+})
+
+// maxBallast is how many such instances there are at most.
+const maxBallast = 40
+
+// load registers the ballast at the first node.
+func (w *world) load() {
+	for i, id := range ballastIDs()[:w.plan.ballast] {
+		info := ballast(id, i*20)
+		w.proc(0).reg.Register(info, false)
+		w.mu.Lock()
+		w.ballast = append(w.ballast, registry.NewKey(info.App, id))
+		w.mu.Unlock()
+	}
+}
+
 // firstList checks the first list that a process serves.
 func (w *world) firstList(p *proc) {
 	w.mu.Lock()
-	clients := w.clients
+	clients, keys := w.clients, slices.Clone(w.ballast)
 	w.mu.Unlock()
 	for _, c := range clients {
-		if q := w.knowsMore(p, c); q != nil {
-			w.violate("%s serves its first list without %s, which %s lists", p.name, c.key, q.name)
+		if c != nil {
+			keys = append(keys, c.key)
+		}
+	}
+	for _, key := range keys {
+		if q := w.knowsMore(p, key); q != nil {
+			ours, theirs := holdingOf(p, key), holdingOf(q, key)
+			w.violate("%s serves its first list without %s, which %s lists: %s, %s",
+				p.name, key, q.name, ours.text(), theirs.text())
 		}
 	}
 }
 
 // refused checks that a process may say that it doesn't know an instance.
-func (w *world) refused(p *proc, c *client) {
-	if q := w.knowsMore(p, c); q != nil {
-		w.violate("%s answers 404 to %s, which %s lists", p.name, c.key, q.name)
+func (w *world) refused(p *proc, key registry.Key) {
+	if q := w.knowsMore(p, key); q != nil {
+		w.violate("%s answers 404 to %s, which %s lists", p.name, key, q.name)
 	}
 }
 
 // knowsMore returns a process that lists an instance that p ought to list too; nil:
 // there is none, or p had no way to know.
-func (w *world) knowsMore(p *proc, c *client) *proc {
-	if c == nil {
-		return nil
-	}
+func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 	up, wait := time.Since(p.born), membership.DefaultStartWait
 	if p.restored {
 		wait = membership.RestoredWait
@@ -82,23 +155,22 @@ func (w *world) knowsMore(p *proc, c *client) *proc {
 	switch {
 	case isolated && up >= wait, // it has given up
 		!isolated && w.calmFor() < max(up, reach),
-		w.plan.pagesLost > 0 && up >= membership.Patience,
+		time.Since(time.Unix(0, p.answered.Load())) >= membership.Patience, // no page has come for so long
 		!isolated && !w.isLinked(p, 0):
 		return nil
 	}
-	entry, _, _ := p.reg.Entry(c.key)
-	f := c.fate()
+	entry, _, _ := p.reg.Entry(key)
 	for i := range w.plan.nodes {
 		q := w.proc(i)
 		if q == nil || q == p || !q.isUp() || !q.reads() || time.Since(q.born) < reach || !isolated && !w.isLinked(q, reach) {
 			continue
 		}
-		theirs, evicted, ok := q.reg.Entry(c.key)
-		if !ok || evicted || !theirs.Record.Live || theirs.Age > termOf(&theirs.Record)-f.margin ||
+		theirs, evicted, ok := q.reg.Entry(key)
+		if !ok || evicted || !theirs.Record.Live || theirs.Age > termOf(&theirs.Record)*9/10 ||
 			time.Since(time.UnixMilli(theirs.Record.Version)) < reach {
 			continue
 		}
-		if !p.present(c.key) && entry.Record.Version <= theirs.Record.Version {
+		if !p.present(key) && entry.Record.Version <= theirs.Record.Version {
 			return q
 		}
 	}

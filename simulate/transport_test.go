@@ -1,9 +1,11 @@
 package simulate
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/cluster"
@@ -104,6 +106,9 @@ func (p *proc) ask(
 	var r reply
 	select {
 	case r = <-replies:
+		if l == syncLink {
+			p.answered.Store(time.Now().UnixNano())
+		}
 	case <-ctx.Done():
 		r.err = batcher.Timeout
 	}
@@ -135,6 +140,7 @@ func (p *proc) Announce(presence membership.Presence) error {
 	if !p.awake() {
 		return errDead
 	}
+	p.checkIncarnations()
 	for i := range p.world.plan.nodes {
 		p.world.travel(presenceLink, p.node, i, func() {
 			if q := p.world.proc(i); q != nil { // who has the name now
@@ -143,6 +149,21 @@ func (p *proc) Announce(presence membership.Presence) error {
 		})
 	}
 	return nil
+}
+
+// checkIncarnations checks that no older incarnation of a node has taken the place of
+// a newer one. One does so only where the newer one is silent.
+func (p *proc) checkIncarnations() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, peer := range p.cluster.Peers() {
+		newest := &p.newest[peer.Name[1]-'0']
+		if bytes.Compare(peer.Incarnation[:], newest[:]) >= 0 {
+			*newest = peer.Incarnation
+			continue
+		}
+		p.world.violate("%s takes an older incarnation of %s for the present one", p.name, peer.Name)
+	}
 }
 
 // Ask implements cluster.Transport.

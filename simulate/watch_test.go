@@ -59,7 +59,8 @@ func (w *world) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.clients {
-		if c == nil || time.Since(c.renewed) < retirement(c.longest) {
+		// What a snapshot held of a cancel is kept for five minutes at least.
+		if c == nil || time.Since(c.renewed) < retirement(c.longest) || time.Since(c.restored) < 5*time.Minute {
 			continue
 		}
 		known, cancel := false, false

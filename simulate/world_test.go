@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -57,6 +56,7 @@ type world struct {
 	snaps [maxNodes]*disk // guarded by mu; each node's snapshot
 
 	clients [instances]*client
+	ballast []registry.Key          // guarded by mu
 	floors  map[registry.Key]*floor // guarded by mu
 }
 
@@ -104,9 +104,6 @@ func (w *world) proc(node int) *proc {
 // clockOf returns the clock of a process's registry.
 func (w *world) clockOf(p *proc) func() time.Time {
 	skew := w.plan.skew[p.node]
-	if w.rule == noGrace || w.rule == noGraceNoAsking {
-		return func() time.Time { return time.Now().Add(skew - upBefore()) }
-	}
 	return func() time.Time { return time.Now().Add(skew) }
 }
 
@@ -130,6 +127,10 @@ func (w *world) travel(l linkKind, from, to int, deliver func()) {
 	c := w.now.Load()
 	if l < clientLink && (c.cut&link(from, to) != 0 || !c.carries(from, to)) ||
 		c.loss > 0 && w.chance(l, from, to, 1) < c.loss || w.losesPage(l, from, to) {
+		return
+	}
+	if q := w.proc(to); w.plan.slowDrain && l == batchAnswer && q != nil && q.leaving.Load() {
+		time.AfterFunc(drainDelay, deliver)
 		return
 	}
 	if late := w.plan.answersLate; late > 0 && (l == syncAnswer || l == batchAnswer) && w.since() < w.plan.faults {
@@ -158,8 +159,10 @@ func (w *world) run() {
 	for i := range w.plan.nodes {
 		time.Sleep(rand64(rng, 200*time.Millisecond))
 		w.start(i, nil)
+		if i == 0 {
+			w.load()
+		}
 	}
-	w.load()
 	var running sync.WaitGroup
 	for i := range w.clients {
 		c := newClient(w, i)
@@ -247,6 +250,10 @@ func (w *world) isRough() bool {
 
 // do does one event.
 func (w *world) do(e *event) {
+	if e.kind == restart {
+		w.restart(e) // it asks whether the weather is fair
+		return
+	}
 	w.touch()
 	defer w.touch()
 	switch e.kind {
@@ -280,8 +287,6 @@ func (w *world) do(e *event) {
 		w.deafen(e)
 	case forgery:
 		w.forge(e)
-	case restart:
-		w.restart(e)
 	case standstill, suspension:
 		p := w.proc(e.node)
 		if p == nil || !p.halt(e.kind == suspension) {
@@ -344,40 +349,6 @@ func (w *world) startLater(node int, snap *disk, down time.Duration) {
 		w.start(node, snap)
 		w.touch()
 	})
-}
-
-// operate makes an operator's call.
-func (w *world) operate(e *event) {
-	c := w.clients[e.instance]
-	w.call(e.node, c.key, func(p *proc) int {
-		code := p.operate(c.key, e)
-		entry, _, ok := p.reg.Entry(c.key)
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		later := c.changed // than the cancel, or than the registration
-		if c.phase != cancelled {
-			later = c.registered
-		}
-		unheard := later.Add(-exactly).UnixMilli()
-		if ok && entry.Record.Live && entry.Record.Version > unheard && entry.Override.Version > unheard &&
-			(c.phase == cancelled || entry.Record.Info.Metadata["gen"] != c.registeredGen) {
-			c.unheard = time.Now()
-		}
-		return code
-	})
-}
-
-func (p *proc) operate(key registry.Key, e *event) int {
-	switch e.kind {
-	case overrideStatus:
-		s := [...]eureka.Status{eureka.StatusUp, eureka.StatusOutOfService, eureka.StatusDown, eureka.StatusOutOfService, eureka.StatusOutOfService, eureka.StatusStarting}[e.choice]
-		return p.answer(key, p.reg.SetStatus(key, s, eureka.NoTimestamp, false))
-	case deleteOverride:
-		s := [...]eureka.Status{eureka.StatusUp, eureka.StatusUp, eureka.StatusUnknown, eureka.StatusOutOfService, eureka.StatusUp, eureka.StatusDown}[e.choice]
-		return p.answer(key, p.reg.DeleteStatusOverride(key, s, eureka.NoTimestamp, false))
-	default:
-		return p.answer(key, p.reg.SetMetadata(key, map[string]string{"op": fmt.Sprint(e.at)}))
-	}
 }
 
 // logger returns what a process logs to; nobody, unless the run is told.

@@ -26,7 +26,7 @@ const (
 
 	cutOffIsAlone  = "a node without a connection is alone"
 	pageEndsStart  = "patience counts from the first try"
-	monotonicAlone = "only the monotonic clock shows a standstill"
+	monotonicAlone = "only the monotonic clock shows a suspension"
 	timeAwayAges   = "the time away ages a cancel"
 	lastLease      = "retirement by the last lease"
 	durationAlone  = "retirement by the duration alone"
@@ -161,8 +161,8 @@ func faultRules() []broken {
 		},
 		{
 			planted: monotonicAlone, much: emphasis{suspension: 20, quitting: 1}, seeds: 40, as: `before it went on|stood still`,
-			edits: []planted.Edit{condition("membership", "Moment.stoodStill", "wall-mono > Standstill",
-				"wall-mono > Standstill && !isPlanted(%q)", monotonicAlone)},
+			edits: []planted.Edit{condition("membership", "Moment.suspended", "wall-mono > Suspension",
+				"wall-mono > Suspension && !isPlanted(%q)", monotonicAlone)},
 		},
 		{
 			planted: timeAwayAges, much: emphasis{outage: 1, partition: 6, quitting: 1}, seeds: 80, as: `was cancelled|is dead`,

@@ -31,7 +31,7 @@ const (
 	maxAskAgain    = 4 * time.Second        // ... up to this.
 	askAgainAnswer = time.Second            // The broker's answer to that.
 	limitEcho      = 100 * time.Millisecond // How late the client may name a refusal that it has had.
-	denialLife     = time.Minute            // A publish that nobody tries again is forgotten after this.
+	denialLife     = time.Minute            // A publish that can't be tried again is forgotten after this.
 )
 
 // Denial is something that the broker refuses to this node.
@@ -43,7 +43,8 @@ type Denial struct {
 
 // Denied returns what the broker refuses now, in order of operation and subject. A node with any of it may be deaf or
 // dumb: it is to say so. A subscription is asked for again until the broker grants it, a publish is granted once one on
-// that subject was not refused any more; both leave the list within a few seconds of that.
+// that subject was not refused any more. Where nobody publishes, an empty message with HeaderProbe is sent, which its
+// receivers ignore. Both leave the list within a few seconds of being granted.
 func (b *Broker) Denied() []Denial { return b.link.denied.list() }
 
 // denied keeps what the broker refuses.
@@ -177,6 +178,25 @@ func (d *denied) look(ctx context.Context, l *link, nc *nats.Conn) {
 			l.again(func(i interest) bool { return i.covers(denial.Subject) })
 		}
 	}
+	for _, subject := range d.untried(time.Now()) {
+		//nolint:errcheck // The connection has ended; all is tried again on the next one.
+		_ = l.send(&nats.Msg{Subject: subject, Header: nats.Header{HeaderProbe: {"1"}}})
+	}
+}
+
+// untried returns the subjects on which nothing was published since the last refusal, maxAskAgain ago. Replies are not
+// among them: the broker allows them only where somebody asked.
+func (d *denied) untried(now time.Time) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var subjects []string
+	for denial, r := range d.refusals {
+		if denial.Op == OpPublish && r.tried.IsZero() && now.Sub(r.last) >= maxAskAgain &&
+			!strings.HasSuffix(denial.Subject, ">") {
+			subjects = append(subjects, denial.Subject)
+		}
+	}
+	return subjects
 }
 
 // allow begins the wait for another refusal; without one the denial is dropped.

@@ -1,8 +1,10 @@
 package broker_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,26 +53,29 @@ func (s *stock) reload(t *testing.T, change func(*natsserver.Options)) {
 	}
 }
 
+// users are a, from whom subjects are taken, and b.
+func users(subscribe, publish []string) func(*natsserver.Options) {
+	return func(o *natsserver.Options) {
+		o.Users = []*natsserver.User{
+			{Username: "a", Password: "p", Permissions: &natsserver.Permissions{
+				Subscribe: &natsserver.SubjectPermission{Allow: []string{">"}, Deny: subscribe},
+				Publish:   &natsserver.SubjectPermission{Allow: []string{">"}, Deny: publish},
+			}},
+			{Username: "b", Password: "p"},
+		}
+	}
+}
+
+func (s *stock) access(user string) broker.Access {
+	return broker.Access{URLs: []string{fmt.Sprintf("nats://%s:p@%s", user, s.server.Addr())}}
+}
+
 // What a reload of the broker takes away is named, and asked for until it is given back; then it works.
 func TestDenied(t *testing.T) {
 	t.Parallel() // After the bubbles, which are not parallel.
-	users := func(deny, publish []string) func(*natsserver.Options) {
-		return func(o *natsserver.Options) {
-			o.Users = []*natsserver.User{
-				{Username: "a", Password: "p", Permissions: &natsserver.Permissions{
-					Subscribe: &natsserver.SubjectPermission{Allow: []string{">"}, Deny: deny},
-					Publish:   &natsserver.SubjectPermission{Allow: []string{">"}, Deny: publish},
-				}},
-				{Username: "b", Password: "p"},
-			}
-		}
-	}
 	s := startStock(t, users(nil, nil))
-	access := func(user string) broker.Access {
-		return broker.Access{URLs: []string{fmt.Sprintf("nats://%s:p@%s", user, s.server.Addr())}}
-	}
-	a := natstest.Start(t, broker.Options{Node: "a", Access: access("a")})
-	b := natstest.Start(t, broker.Options{Node: "b", Access: access("b")})
+	a := natstest.Start(t, broker.Options{Node: "a", Access: s.access("a")})
+	b := natstest.Start(t, broker.Options{Node: "b", Access: s.access("b")})
 	serve(t, a, echo(t))
 	serve(t, b, echo(t))
 	heard := make(chan string, 1000)
@@ -132,6 +137,41 @@ func TestDenied(t *testing.T) {
 	}
 	if a.State().Since != since {
 		t.Error("it took another connection")
+	}
+}
+
+// What nobody publishes again is probed for, so that a permission given back is noticed. Nobody sees the probes.
+func TestDeniedPublishIsProbed(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
+	s := startStock(t, users(nil, nil))
+	a := natstest.Start(t, broker.Options{Node: "a", Access: s.access("a")})
+	b := natstest.Start(t, broker.Options{Node: "b", Access: s.access("b")})
+	var handled, asked atomic.Int32
+	serve(t, b, func(r *broker.Request) { handled.Add(1) })
+	if _, err := b.Subscribe(b.Subjects().PresenceAsk(), func(broker.Message) { asked.Add(1) }); err != nil {
+		t.Fatal(err)
+	}
+	w, err := broker.Watch(t.Context(), broker.WatchOptions{Access: s.access("b"), Cluster: "default"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	batch, question := a.Subjects().Batch("b", "a"), a.Subjects().PresenceAsk()
+	s.reload(t, users(nil, []string{batch, question}))
+	for _, subject := range []string{batch, question} {
+		if err := a.Publish(subject, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "both are refused", func() bool { return len(a.Denied()) == 2 })
+	s.reload(t, users(nil, nil))
+	eventually(t, "nothing is denied", func() bool { return a.Denied() == nil })
+	if handled.Load() != 0 || asked.Load() != 0 || w.Stats().Received != 0 {
+		t.Errorf("%d requests, %d questions, %d batches seen, want none", handled.Load(), asked.Load(), w.Stats().Received)
 	}
 }
 

@@ -15,6 +15,7 @@ const ProtocolVersion = 1
 const (
 	HeaderBatch     = "Registry-Batch"   // The batch's id, a UUIDv7 of the sender.
 	HeaderVersion   = "Registry-Version" // ProtocolVersion. What has none isn't ours.
+	HeaderProbe     = "Registry-Probe"   // Such a message is empty and has no effect: see Denied.
 	HeaderError     = micro.ErrorHeader
 	HeaderErrorCode = micro.ErrorCodeHeader
 

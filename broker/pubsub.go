@@ -92,6 +92,9 @@ func (b *Broker) Subscribe(subject string, handle func(Message)) (*Subscription,
 
 // speaks reports whether a message is of this node's protocol, and names each node of another one once.
 func (b *Broker) speaks(m Message) bool {
+	if m.Get(HeaderProbe) != "" {
+		return false
+	}
 	version := m.Get(HeaderVersion)
 	switch version {
 	case strconv.Itoa(ProtocolVersion):

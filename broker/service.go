@@ -141,6 +141,9 @@ func (s *Service) detach() error {
 func (s *Service) handle(req micro.Request, parse func(string) (to, from string, ok bool), handler Handler) {
 	count := func(outcome string) { s.broker.metrics.received.WithLabelValues(outcome).Inc() }
 	headers := req.Headers()
+	if headers.Get(HeaderProbe) != "" {
+		return
+	}
 	r := &Request{
 		Batch:    headers.Get(HeaderBatch),
 		Body:     req.Data(),

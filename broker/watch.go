@@ -153,6 +153,9 @@ func (w *Watcher) pump() {
 	for {
 		select {
 		case msg := <-w.in:
+			if msg.Header.Get(HeaderProbe) != "" {
+				continue
+			}
 			select {
 			case w.out <- newMessage(msg):
 				w.received.Add(1)

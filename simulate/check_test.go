@@ -134,6 +134,9 @@ func (w *world) evicted(p *proc, key registry.Key) {
 	if phase != running || w.isRough() || time.Since(rough) < 2*time.Second {
 		return
 	}
+	if w.since() < w.plan.faults && (w.plan.answersLate > 0 || w.plan.pagesLost > 0) {
+		return // it may have asked in vain
+	}
 	for i := range w.plan.nodes {
 		q := w.proc(i)
 		if q == nil || q == p || !q.isUp() || !q.reads() {

@@ -35,15 +35,16 @@ type proc struct {
 	stop       context.CancelFunc
 	done       chan struct{} // Run has returned
 
-	opens     time.Time           // when it serves clients; what they sent before is not applied
-	leaving   atomic.Bool         // it takes no more requests of clients
-	restored  bool                // from a snapshot with instances
-	answered  atomic.Int64        // when it last got an answer to a sync request, ns; at first its start
-	newest    [maxNodes]uuid.UUID // guarded by mu; the newest incarnation of each node that it has had for the present one
-	slept     atomic.Int64        // for how long the monotonic clock has stood still, ns
-	suspended bool                // guarded by mu; that clock stands still now
-	halted    time.Time           // guarded by mu; when it was made to stand still
-	resumed   atomic.Int64        // when it last went on after a standstill that it must notice, ns
+	opens     time.Time                  // when it serves clients; what they sent before is not applied
+	leaving   atomic.Bool                // it takes no more requests of clients
+	restored  bool                       // from a snapshot with instances
+	answered  atomic.Int64               // when it last got an answer to a sync request, ns; at first its start
+	learned   map[registry.Key]time.Time // guarded by mu; when it got the record that it has
+	newest    [maxNodes]uuid.UUID        // guarded by mu; the newest incarnation of each node that it has had for the present one
+	slept     atomic.Int64               // for how long the monotonic clock has stood still, ns
+	suspended bool                       // guarded by mu; that clock stands still now
+	halted    time.Time                  // guarded by mu; when it was made to stand still
+	resumed   atomic.Int64               // when it last went on after a standstill that it must notice, ns
 
 	mu    sync.Mutex
 	dead  bool          // guarded by mu
@@ -58,6 +59,7 @@ var errDead = fmt.Errorf("%w: crashed", batcher.Disconnected)
 // start starts a process of a node from what a snapshot holds.
 func (w *world) start(node int, snap *disk) *proc {
 	p := &proc{world: w, node: node, name: nodeNames[node], born: time.Now(), done: make(chan struct{})}
+	p.learned = make(map[registry.Key]time.Time)
 	var err error
 	if p.reg, err = registry.New(registry.Options{Sink: p, Now: w.clockOf(p)}); err != nil {
 		panic(err)
@@ -290,6 +292,13 @@ func (p *proc) arrive(f func()) {
 		p.mu.Unlock()
 		f()
 	}
+}
+
+// knowsFor returns for how long it has had the record of an instance that it has.
+func (p *proc) knowsFor(key registry.Key) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.learned[key])
 }
 
 func (p *proc) isUp() bool {

@@ -167,7 +167,7 @@ func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 		}
 		theirs, evicted, ok := q.reg.Entry(key)
 		if !ok || evicted || !theirs.Record.Live || theirs.Age > termOf(&theirs.Record)*9/10 ||
-			time.Since(time.UnixMilli(theirs.Record.Version)) < reach {
+			q.knowsFor(key) < reach {
 			continue
 		}
 		if !p.present(key) && entry.Record.Version <= theirs.Record.Version {

@@ -123,6 +123,11 @@ func (p *proc) ask(
 
 // Changed implements registry.Sink. What a snapshot holds is no change.
 func (p *proc) Changed(ch registry.Change) {
+	if ch.Bits&registry.Registered != 0 {
+		p.mu.Lock()
+		p.learned[ch.Key] = time.Now()
+		p.mu.Unlock()
+	}
 	if p.cluster != nil {
 		p.cluster.Changed(ch)
 	}

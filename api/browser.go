@@ -52,7 +52,8 @@ func (h *Handler) refuseBrowser(w http.ResponseWriter, r *http.Request, op opera
 			"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
 	}
 	if why == badHost {
-		return text(w, http.StatusMisdirectedRequest, "host: not a name of this node; --http-hosts allows more for browsers")
+		return text(w, http.StatusMisdirectedRequest,
+			"host: not a name of this node; --http-hosts allows more for browsers")
 	}
 	return text(w, http.StatusForbidden, "origin: a page of another site may not change anything here")
 }

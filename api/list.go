@@ -51,7 +51,8 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) i
 func (h *Handler) refuseSending(w http.ResponseWriter) int {
 	h.metrics.refusedLists.Inc()
 	if h.refusedLists.due() {
-		h.log.Warn("too many bytes of lists are being sent, list refused", "sending", h.sending.used.Load(), "max", h.sending.max)
+		h.log.Warn("too many bytes of lists are being sent, list refused",
+			"sending", h.sending.used.Load(), "max", h.sending.max)
 	}
 	return empty(w, http.StatusServiceUnavailable)
 }

@@ -80,15 +80,18 @@ func newMetrics(sending *budget) *metrics {
 			Name: "registryd_api_list_sending_bytes", Help: "Bytes of lists being sent, each answer counted once.",
 		}, func() float64 { return float64(sending.used.Load()) }),
 		refusedLists: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "registryd_api_refused_lists_total", Help: "Lists refused because too many bytes of lists were being sent.",
+			Name: "registryd_api_refused_lists_total",
+			Help: "Lists refused because too many bytes of lists were being sent.",
 		}),
 		caches: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "registryd_api_list_cache_requests_total", Help: "Lists read, by whether the encoded answer was at hand.",
+			Name: "registryd_api_list_cache_requests_total",
+			Help: "Lists read, by whether the encoded answer was at hand.",
 		}, []string{"list", "result"}),
 	}
 	m.browsers = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "registryd_api_refused_browser_requests_total",
-		Help: "Requests of browsers refused, by reason: a host name that is not this node's, or a page of another site.",
+		Help: "Requests of browsers refused, by reason: " +
+			"a host name that is not this node's, or a page of another site.",
 	}, []string{"reason"})
 	for f := range foreigners {
 		m.refusedBrowser[f] = m.browsers.WithLabelValues(f.String())

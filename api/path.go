@@ -239,7 +239,9 @@ func (r *resource) operation(method string) operation {
 // allow lists the methods of the resource for the header Allow.
 func (r *resource) allow() string {
 	allowed := make([]string, 0, 5)
-	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodGet, http.MethodHead} {
+	for _, method := range []string{
+		http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodGet, http.MethodHead,
+	} {
 		if r.operation(method) != wrongMethod {
 			allowed = append(allowed, method)
 		}

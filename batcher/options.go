@@ -57,7 +57,7 @@ type Options[K comparable, S any] struct {
 
 	Size     int        // items per batch, at most; 0: 250
 	Bytes    func() int // bytes of tasks per batch, asked before each batch; nil or below 1: no bound
-	InFlight int        // workers, and so batches in flight; 1 where batches must arrive in order, as at a Java peer; 0: 4
+	InFlight int        // workers, and so batches in flight; 0: 4. A Java peer needs its batches in order: 1
 
 	Logger *slog.Logger // nil: no log
 	// Rand returns numbers in [0, 1) for the jitter of waits. Any goroutine

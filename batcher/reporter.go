@@ -44,7 +44,8 @@ type line struct {
 // write writes lines. mu is not held.
 func (r *reporter) write(lines ...line) {
 	for _, l := range lines {
-		r.logger.Log(context.Background(), l.level, l.message, l.args...) //nolint:sloglint // Each line is made with a constant message.
+		//nolint:sloglint // Each line is made with a constant message.
+		r.logger.Log(context.Background(), l.level, l.message, l.args...)
 	}
 }
 

@@ -17,8 +17,8 @@ type Access struct {
 	// Server is an embedded server, reached without a socket. It stays its owner's.
 	Server *Server
 
-	// URLs are servers of one NATS cluster, as nats://host:port, tls://, ws:// or wss://, with user:password@ or token@ if
-	// needed. All are tried, in random order.
+	// URLs are servers of one NATS cluster, as nats://host:port, tls://, ws:// or wss://, with user:password@ or token@
+	// if needed. All are tried, in random order.
 	URLs []string
 
 	// CredsFile is a NATS credentials file (JWT and NKey). All files are read anew for each connection.

@@ -76,7 +76,8 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	if places != 1 {
-		faults = append(faults, fmt.Errorf("%w: %d of an embedded server, a running one and URLs, want one", ErrOptions, places))
+		faults = append(faults,
+			fmt.Errorf("%w: %d of an embedded server, a running one and URLs, want one", ErrOptions, places))
 	}
 	if o.RequestTimeout < 0 || o.MaxRequests < 0 {
 		faults = append(faults, fmt.Errorf("%w: request time-out %s and max requests %d: neither is negative",

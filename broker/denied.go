@@ -27,7 +27,7 @@ const (
 
 const (
 	maxDenied      = 256                    // Subjects that are kept; more are only counted.
-	minAskAgain    = time.Second            // Between two requests for the same subscription; doubled at each refusal ...
+	minAskAgain    = time.Second            // Between two requests for one subscription; doubled at each refusal ...
 	maxAskAgain    = 4 * time.Second        // ... up to this.
 	askAgainAnswer = time.Second            // The broker's answer to that.
 	limitEcho      = 100 * time.Millisecond // How late the client may name a refusal that it has had.

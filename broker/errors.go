@@ -7,7 +7,8 @@ import (
 
 // Errors that callers test with errors.Is.
 var (
-	// ErrName is returned for a cluster's or a node's name outside [A-Za-z0-9_-]{1,64}, and for the reserved node "ask".
+	// ErrName is returned for a cluster's or a node's name outside [A-Za-z0-9_-]{1,64}, and for the reserved node
+	// "ask".
 	ErrName = errors.New("not a name of 1 to 64 bytes of [A-Za-z0-9_-], other than ask")
 
 	// ErrOptions is returned for options that don't fit together, or are out of bounds.

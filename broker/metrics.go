@@ -56,7 +56,8 @@ func outcomeOf(err error) string {
 func newMetrics() *metrics {
 	m := &metrics{}
 	vector := func(name, help, label string, values ...string) *prometheus.CounterVec {
-		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "registryd_broker_" + name, Help: help}, []string{label})
+		opts := prometheus.CounterOpts{Name: "registryd_broker_" + name, Help: help}
+		v := prometheus.NewCounterVec(opts, []string{label})
 		for _, value := range values {
 			v.WithLabelValues(value)
 		}
@@ -75,7 +76,8 @@ func newMetrics() *metrics {
 	m.received = vector("received_requests_total", "Requests of peers: accepted, malformed (answered with an error), "+
 		"unanswerable (dropped: the reply subject is not the sender's), or refused because the node is stopping.",
 		"outcome", "accepted", "malformed", "unanswerable", "stopping")
-	m.answers = vector("answers_total", "Answers to requests of peers: responded, failed (an error was sent), or unsent.",
+	m.answers = vector("answers_total",
+		"Answers to requests of peers: responded, failed (an error was sent), or unsent.",
 		"outcome", "responded", "failed", "unsent")
 	m.ignored = vector("ignored_replies_total", "Replies that no request took: late, or foreign, "+
 		"without the header of a node.",

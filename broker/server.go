@@ -30,9 +30,9 @@ const (
 	// two minutes would keep its subscriptions, and requests to it would time out all that while.
 	serverPing = 10 * time.Second
 
-	// routePing and routeMaxPings make the server give up a route that has been silent for six seconds, and dial it again
-	// each second. Left alone, a route that a partition has cut waits for TCP's next retransmission, which comes as long
-	// after the partition as that has lasted, and then brings all the old messages that waited in it.
+	// routePing and routeMaxPings make the server give up a route that has been silent for six seconds, and dial it
+	// again each second. Left alone, a route that a partition has cut waits for TCP's next retransmission, which comes
+	// as long after the partition as that has lasted, and then brings all the old messages that waited in it.
 	routePing     = 2 * time.Second
 	routeMaxPings = 2
 
@@ -56,8 +56,8 @@ type ServerOptions struct {
 	// RouteListen is the host:port where the embedded servers of other nodes connect. Empty: no routes.
 	RouteListen string
 
-	// Routes are RouteListen addresses of other nodes, as host:port or nats-route://host:port. One is enough, the servers
-	// tell each other. They need RouteListen.
+	// Routes are RouteListen addresses of other nodes, as host:port or nats-route://host:port. One is enough, the
+	// servers tell each other. They need RouteListen.
 	Routes []string
 
 	// RouteCluster is the NATS cluster's name, the same on all routes. Default DefaultRouteCluster.
@@ -66,12 +66,12 @@ type ServerOptions struct {
 	// Secret is asked of clients (as a token, or as the password of any user) and of routes. This process needs none.
 	Secret string
 
-	// TailSecret is another secret for clients: who shows it may subscribe to "registry.>" and publish nothing. It needs
-	// Secret, and differs from it.
+	// TailSecret is another secret for clients: who shows it may subscribe to "registry.>" and publish nothing. It
+	// needs Secret, and differs from it.
 	TailSecret string
 
-	// TLS is for clients and routes. With a CA, both have to show a certificate that it signed. Routes need one: each side
-	// verifies the other. Over TLS the secret goes to no stranger.
+	// TLS is for clients and routes. With a CA, both have to show a certificate that it signed. Routes need one: each
+	// side verifies the other. Over TLS the secret goes to no stranger.
 	TLS TLSFiles
 
 	// MaxPayload bounds one message with its headers, in bytes. Default DefaultMaxPayload, at most MaxMaxPayload.

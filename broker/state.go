@@ -10,18 +10,20 @@ type State struct {
 	// Up reports whether there is a connection on which everything that this Broker subscribed to is subscribed.
 	Up bool
 
-	// Since is when Up last changed, on this process's monotonic clock. A connection that was up at Since and is still up
-	// with the same Since has stood all the time between: a reconnect changes Since.
+	// Since is when Up last changed, on this process's monotonic clock. A connection that was up at Since and is still
+	// up with the same Since has stood all the time between: a reconnect changes Since.
 	Since time.Time
 
-	// Rounds is how many times all servers had failed before this connection was made; 0 while there is none. Above 0 the
-	// broker may just have come back, and others may still be on their way to it.
+	// Rounds is how many times all servers had failed before this connection was made; 0 while there is none. Above 0
+	// the broker may just have come back, and others may still be on their way to it.
 	Rounds int
 
-	// Clients is how many connections the server has taken since its start, this one included; 0 where it does not tell.
+	// Clients is how many connections the server has taken since its start, this one included; 0 where it does not
+	// tell.
 	Clients uint64
 
-	// Trouble is the last reason for which there is no connection, at most maxTrouble bytes of one line; empty while Up.
+	// Trouble is the last reason for which there is no connection, at most maxTrouble bytes of one line; empty while
+	// Up.
 	Trouble string
 }
 

@@ -89,7 +89,8 @@ func (o Options) withDefaults() (Options, []*url.URL, error) {
 	if o.MaxBody < 0 {
 		errs = append(errs, fmt.Errorf("client: MaxBody is %d, want more than 0", o.MaxBody))
 	}
-	return o, servers, errors.Join(append(errs, positive("Timeout", o.Timeout), positive("ConnectTimeout", o.ConnectTimeout))...)
+	errs = append(errs, positive("Timeout", o.Timeout), positive("ConnectTimeout", o.ConnectTimeout))
+	return o, servers, errors.Join(errs...)
 }
 
 func positive(name string, d time.Duration) error {
@@ -228,7 +229,7 @@ func (c *Client) try(ctx context.Context, server *url.URL, r call) ([]byte, erro
 		_ = res.Body.Close()                              //nolint:errcheck // as above
 	}()
 	if res.StatusCode != r.want {
-		piece, _ := io.ReadAll(io.LimitReader(res.Body, bodyPiece)) //nolint:errcheck // what could be read is the best there is
+		piece, _ := io.ReadAll(io.LimitReader(res.Body, bodyPiece)) //nolint:errcheck // what could be read is enough
 		return nil, &StatusError{
 			Method: r.method, Path: u.EscapedPath(), Code: res.StatusCode,
 			Body: strings.ToValidUTF8(string(piece), "\uFFFD"),

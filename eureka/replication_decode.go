@@ -303,7 +303,14 @@ func (r *jsonReader) state() *State {
 		name string
 		ok   bool
 	}{
-		{"rv", rv}, {"live", live}, {"rh", rh}, {"ov", ov}, {"set", set}, {"dur", dur}, {"age", age}, {"ldt", ldt || s.Live},
+		{"rv", rv},
+		{"live", live},
+		{"rh", rh},
+		{"ov", ov},
+		{"set", set},
+		{"dur", dur},
+		{"age", age},
+		{"ldt", ldt || s.Live},
 	} {
 		if !m.ok {
 			r.fail(fmt.Errorf("%s is missing", m.name))

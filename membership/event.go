@@ -70,8 +70,8 @@ const (
 
 var kindNames = [...]string{
 	"", "announce", "ask", "catch up", "opened", "incomplete", "suspended", "degraded", "name taken", "superseding",
-	"unsuperseded", "twin", "joined", "restarted", "back", "heard", "goodbye", "fell silent", "gone", "skewed", "unskewed",
-	"refused", "ignored",
+	"unsuperseded", "twin", "joined", "restarted", "back", "heard", "goodbye", "fell silent", "gone", "skewed",
+	"unskewed", "refused", "ignored",
 }
 
 // String returns the kind in lower case.

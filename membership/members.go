@@ -57,7 +57,8 @@ func (m *Members) SetLink(l Link, at Moment) []Event {
 	}
 	before := m.link
 	m.link = l
-	anew := !before.Up || !l.Since.Equal(before.Since) || before.Late && !l.Late || before.Trouble != "" && l.Trouble == ""
+	anew := !before.Up || !l.Since.Equal(before.Since) ||
+		before.Late && !l.Late || before.Trouble != "" && l.Trouble == ""
 	if l.Up && anew {
 		m.newSession(at)
 	}

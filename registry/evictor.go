@@ -109,7 +109,8 @@ func NewEvictor(reg *Registry, opts EvictorOptions) (*Evictor, error) {
 		reg: reg, opts: opts,
 		preserves: gauge("self_preservation", "1 while nothing is evicted because too many leases are missing."),
 		expected:  gauge("expected_leases", "Leases that are there or were evicted lately, at the last eviction pass."),
-		missing:   gauge("missing_leases", "Expected leases that are evicted, expired or silent, at the last eviction pass."),
+		missing: gauge("missing_leases",
+			"Expected leases that are evicted, expired or silent, at the last eviction pass."),
 	}
 	if opts.Metrics != nil {
 		for _, c := range []prometheus.Collector{v.preserves, v.expected, v.missing} {

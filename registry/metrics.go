@@ -23,7 +23,8 @@ const namespace = "registryd_registry_"
 func newCounters(r *Registry, reg prometheus.Registerer) (counters, error) {
 	var all []prometheus.Collector
 	gauge := func(name, help string, get func() int) {
-		all = append(all, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: namespace + name, Help: help}, func() float64 {
+		opts := prometheus.GaugeOpts{Name: namespace + name, Help: help}
+		all = append(all, prometheus.NewGaugeFunc(opts, func() float64 {
 			r.mu.RLock()
 			defer r.mu.RUnlock()
 			return float64(get())
@@ -42,10 +43,12 @@ func newCounters(r *Registry, reg prometheus.Registerer) (counters, error) {
 	gauge("instances", "Instances that readers see.", func() int { return r.present })
 	gauge("entries", "Entries, with tombstones and evicted ones.", func() int { return r.entries })
 	gauge("max_entries", "Bound of the entries.", func() int { return r.room })
-	registers := byOutcome("registers_total", "Registrations of clients and Java peers, by outcome: kept means that the stored one is newer.")
+	registers := byOutcome("registers_total",
+		"Registrations of clients and Java peers, by outcome: kept means that the stored one is newer.")
 	renewals := byOutcome("renewals_total", "Heartbeats of clients and Java peers, by outcome.")
 	cancels := byOutcome("cancels_total", "Cancels of clients and Java peers, by outcome.")
-	joins := byOutcome("joins_total", "Entries of peers, by outcome: declined means expired or retired, refused out of bounds.")
+	joins := byOutcome("joins_total",
+		"Entries of peers, by outcome: declined means expired or retired, refused out of bounds.")
 	c := counters{
 		registers: registers("stored"), registersKept: registers("kept"), registersRefused: registers("refused"),
 		leasesCapped: count("capped_leases_total", "Registrations whose lease is over a bound and counts as less."),

@@ -93,8 +93,9 @@ func newRecord(key Key, info *eureka.InstanceInfo, wall int64) *Record {
 	own.SID = canonicalSID(own.SID)
 	own.Metadata = canonicalMetadata(own.Metadata)
 	own.DataCenterInfo.Metadata = canonicalMetadata(own.DataCenterInfo.Metadata)
-	own.LeaseInfo.RenewalIntervalInSecs = leaseSeconds(own.LeaseInfo.RenewalIntervalInSecs, eureka.DefaultRenewalInterval)
-	own.LeaseInfo.DurationInSecs = leaseSeconds(own.LeaseInfo.DurationInSecs, eureka.DefaultDuration)
+	lease := &own.LeaseInfo
+	lease.RenewalIntervalInSecs = leaseSeconds(lease.RenewalIntervalInSecs, eureka.DefaultRenewalInterval)
+	lease.DurationInSecs = leaseSeconds(lease.DurationInSecs, eureka.DefaultDuration)
 	rec := &Record{
 		Live: true, Info: &own, LastDirty: own.LastDirtyTimestamp, Base: own.Status, Duration: leaseDuration(&own),
 	}
@@ -227,7 +228,9 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 			return NotFound
 		}
 		v := e.next(t)
-		e.record = Record{Version: v, LastDirty: e.record.LastDirty, Base: eureka.StatusUnknown, Duration: e.record.Duration}
+		e.record = Record{
+			Version: v, LastDirty: e.record.LastDirty, Base: eureka.StatusUnknown, Duration: e.record.Duration,
+		}
 		e.record.Hash = HashRecord(&e.record)
 		e.override = Override{Version: v, Status: eureka.StatusUnknown}
 		e.accepted, e.evicted = t.wall, false

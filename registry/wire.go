@@ -60,7 +60,8 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 		}
 	}
 	if st.RecordVersion <= 0 || st.OverrideVersion < 0 {
-		return Entry{}, fmt.Errorf("registryd: versions rv %d, ov %d: not above 0", st.RecordVersion, st.OverrideVersion)
+		return Entry{}, fmt.Errorf("registryd: versions rv %d, ov %d: not above 0",
+			st.RecordVersion, st.OverrideVersion)
 	}
 	base, ok := eureka.ParseStatus(string(st.Base))
 	if !ok {
@@ -139,7 +140,8 @@ func FromItem(item *eureka.Item) (Entry, Bits, error) {
 	case eureka.ActionStatusUpdate, eureka.ActionDeleteStatusOverride:
 		carried = Overridden
 		if set := item.Action == eureka.ActionStatusUpdate; st.OverrideSet != set || st.OverrideVersion == 0 {
-			return Entry{}, 0, fmt.Errorf("registryd.set: %t, ov %d in a %s", st.OverrideSet, st.OverrideVersion, item.Action)
+			return Entry{}, 0, fmt.Errorf("registryd.set: %t, ov %d in a %s",
+				st.OverrideSet, st.OverrideVersion, item.Action)
 		}
 	case eureka.ActionHeartbeat:
 	default:

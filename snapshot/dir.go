@@ -68,7 +68,8 @@ func own(dir string, want owner) error {
 	file := filepath.Join(dir, ownerFile)
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return ignore(replace(dir, ownerFile, func(w io.Writer) error { return json.NewEncoder(w).Encode(want) }), syscall.ENOSPC)
+		err := replace(dir, ownerFile, func(w io.Writer) error { return json.NewEncoder(w).Encode(want) })
+		return ignore(err, syscall.ENOSPC)
 	}
 	var is owner
 	if err == nil {

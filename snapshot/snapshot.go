@@ -114,7 +114,9 @@ func syncDir(dir string) error {
 func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	sum := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<16)
-	head, err := json.Marshal(header{Snapshot: magic, Format: Format, Cluster: cluster, Written: time.Now().UnixMilli()})
+	head, err := json.Marshal(header{
+		Snapshot: magic, Format: Format, Cluster: cluster, Written: time.Now().UnixMilli(),
+	})
 	if err != nil {
 		return 0, err
 	}
@@ -179,7 +181,8 @@ func Decode(r io.Reader, cluster string, reg *registry.Registry) (Loaded, error)
 	away := max(0, time.Since(time.UnixMilli(head.Written)))
 	for i := range c.items {
 		if reg.Restore(c.items[i].key, c.items[i].entry, away) == registry.Refused {
-			c.skip(fmt.Errorf("entry %d: %.200s: %w", i+1, c.items[i].key, reg.Refuses(c.items[i].key, &c.items[i].entry)))
+			err := reg.Refuses(c.items[i].key, &c.items[i].entry)
+			c.skip(fmt.Errorf("entry %d: %.200s: %w", i+1, c.items[i].key, err))
 			refused++
 		}
 	}
@@ -253,7 +256,8 @@ func readContent(lines *bufio.Reader, sum hash.Hash) (content, error) {
 
 func (t *trailer) check(entries int, sum hash.Hash, rest *bufio.Reader) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); t.Entries != entries || t.SHA256 != got {
-		return fmt.Errorf("%w: %d entries with checksum %.16s…, the trailer says %d with %.16s…", ErrUnusable, entries, got, t.Entries, t.SHA256)
+		return fmt.Errorf("%w: %d entries with checksum %.16s…, the trailer says %d with %.16s…",
+			ErrUnusable, entries, got, t.Entries, t.SHA256)
 	}
 	if _, err := rest.ReadByte(); err == nil {
 		return fmt.Errorf("%w: more follows the trailer", ErrUnusable)

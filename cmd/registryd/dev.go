@@ -18,8 +18,10 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	fs := newFlagSet("dev", "a cluster in one process, with one embedded broker", stdout)
 	var o dev.Options
 	fs.IntVar(&o.Nodes, "nodes", 3, "`NUMBER` of nodes")
-	fs.StringVar(&o.Listen, "listen", "127.0.0.1:"+eurekaPort, "`HOST:PORT` of the first node; the others take the next ports")
-	fs.StringVar(&o.Embedded.Listen, "embedded-listen", defaultEmbedded, "`HOST:PORT` where the broker listens; the default gives way to a free port when it is taken")
+	fs.StringVar(&o.Listen, "listen", "127.0.0.1:"+eurekaPort,
+		"`HOST:PORT` of the first node; the others take the next ports")
+	fs.StringVar(&o.Embedded.Listen, "embedded-listen", defaultEmbedded,
+		"`HOST:PORT` where the broker listens; the default gives way to a free port when it is taken")
 	fs.IntVar(&o.Instances, "instances", 50, "`NUMBER` of demo instances")
 	fs.StringVar(&o.Node.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
 	logs := addLogFlags(fs, "info")

@@ -48,8 +48,10 @@ func runRepair(ctx context.Context, args []string, stdout, _ io.Writer) error {
 func runDiff(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := newFlagSet("diff", "which instances differ between nodes, and how"+
 		" (exit code 0: none, 1: some, 3: none, but not all nodes could be asked)", stdout)
-	node := fs.String("url", defaultURL, "`URLS` of nodes, separated by commas; of a single one the peers are asked too")
-	wait := fs.Duration("wait", 3*time.Second, "time between two looks; only what differs in both is reported, not what is on its way")
+	node := fs.String("url", defaultURL,
+		"`URLS` of nodes, separated by commas; of a single one the peers are asked too")
+	wait := fs.Duration("wait", 3*time.Second,
+		"time between two looks; only what differs in both is reported, not what is on its way")
 	if err := parse(fs, args); err != nil {
 		return err
 	}
@@ -104,7 +106,8 @@ func lookTwice(ctx context.Context, nodes []asked, wait time.Duration, stderr io
 				there = append(there, n)
 			} else if ctx.Err() == nil { // else no node is to blame
 				c.silent++
-				fmt.Fprintf(stderr, "node %s: unreachable (%s)\n", plain.Text(cmp.Or(n.name, n.url())), oneLine(n.err.Error()))
+				fmt.Fprintf(stderr, "node %s: unreachable (%s)\n",
+					plain.Text(cmp.Or(n.name, n.url())), oneLine(n.err.Error()))
 			}
 		}
 		return there

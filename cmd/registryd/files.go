@@ -78,8 +78,10 @@ func checkBrokerURL(i int, text string) error {
 		text = "nats://" + text
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Fragment != "" || u.RawQuery != "" || strings.HasSuffix(text, "#") || strings.Contains(u.Path, "@") {
-		return fmt.Errorf("--nats: URL %d can't be read: write # as %%23, ? as %%3F, / as %%2F, @ as %%40 and %% as %%25 in a password", i+1)
+	if err != nil || u.Fragment != "" || u.RawQuery != "" ||
+		strings.HasSuffix(text, "#") || strings.Contains(u.Path, "@") {
+		return fmt.Errorf("--nats: URL %d can't be read: "+
+			"write # as %%23, ? as %%3F, / as %%2F, @ as %%40 and %% as %%25 in a password", i+1)
 	}
 	return nil
 }

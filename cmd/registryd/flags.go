@@ -46,7 +46,8 @@ func newFlagSet(command, what string, stdout io.Writer) *flag.FlagSet {
 	fs := flag.NewFlagSet("registryd "+command, flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // run reports faults
 	fs.Usage = func() {
-		fmt.Fprintf(stdout, "registryd %s: %s\n\nFlags (each also as %s_… in the environment):\n", command, what, envPrefix)
+		fmt.Fprintf(stdout, "registryd %s: %s\n\nFlags (each also as %s_… in the environment):\n",
+			command, what, envPrefix)
 		fs.VisitAll(func(f *flag.Flag) {
 			kind, help := flag.UnquoteUsage(f)
 			def := ""

@@ -139,35 +139,44 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	fs := newFlagSet("serve", "one node of the registry", stdout)
 	o := &settings{values: map[string]string{}}
 	fs.StringVar(&o.Listen, "listen", ":"+eurekaPort, "`HOST:PORT` of the HTTP server")
-	fs.StringVar(&o.Name, "node", "", "`NAME` of this node (default: the host name's first label, with the port unless it is 8761)")
+	fs.StringVar(&o.Name, "node", "",
+		"`NAME` of this node (default: the host name's first label, with the port unless it is 8761)")
 	fs.StringVar(&o.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
 	fs.StringVar(&o.Advertise, "advertise", "",
 		"service `URL` for peers and readers (default: made of --listen, or of this machine's address for a wildcard)")
 	hosts := fs.String("http-hosts", "",
-		"`NAMES`, beside that of --advertise, under which browsers may ask this node, separated by commas; * allows all")
-	fs.DurationVar(&o.IdleTimeout, "idle-timeout", api.DefaultIdleTimeout, "how long a client's connection is kept without a request")
-	fs.DurationVar(&o.BatchDelay, "batch-delay", node.DefaultBatchDelay, "how long a change waits for others before its batch is sent")
+		"`NAMES`, beside that of --advertise, under which browsers may ask this node, "+
+			"separated by commas; * allows all")
+	fs.DurationVar(&o.IdleTimeout, "idle-timeout", api.DefaultIdleTimeout,
+		"how long a client's connection is kept without a request")
+	fs.DurationVar(&o.BatchDelay, "batch-delay", node.DefaultBatchDelay,
+		"how long a change waits for others before its batch is sent")
 	fs.IntVar(&o.BatchSize, "batch-size", node.DefaultBatchSize, "`TASKS` per batch, at most")
 	fs.TextVar(&o.BatchMode, "batch-mode", o.BatchMode,
 		"when a batch is sent, `fixed` or adaptive: after --batch-delay, or at once while none is in flight")
-	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval, "time between two eviction passes")
+	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval,
+		"time between two eviction passes")
 	fs.IntVar(&o.Expect, "peers", 0, "`COUNT` of peers that there should be: with fewer the node is degraded")
 	fs.DurationVar(&o.StartWait, "start-wait", node.DefaultStartWait,
 		"how long a node that reaches no broker and no peer waits before it serves what it has")
-	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention, "how long a change stays in the delta")
+	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention,
+		"how long a change stays in the delta")
 	data := fs.String("data", "", "`DIR` of the snapshot that a restart begins with, or "+noData+
 		" (default: $STATE_DIRECTORY, else registryd/CLUSTER/NODE in $XDG_STATE_HOME or ~/.local/state)")
 	fs.DurationVar(&o.WaitWhenEmpty, "wait-when-empty", 0,
 		"how long lists are refused with 403 after a start with nothing to serve, so that clients keep what they have")
-	preserve := fs.Bool("self-preservation", true, "evict nothing while fewer leases are renewed than --renewal-threshold asks for")
+	preserve := fs.Bool("self-preservation", true,
+		"evict nothing while fewer leases are renewed than --renewal-threshold asks for")
 	fs.Float64Var(&o.RenewalThreshold, "renewal-threshold", registry.DefaultRenewalThreshold,
 		"`SHARE` of the expected renewals below which nothing is evicted")
 	fs.IntVar(&o.SelfPreservationMin, "self-preservation-min", registry.DefaultSelfPreservationMin,
 		"`COUNT` of missing leases below which eviction goes on")
-	fs.DurationVar(&o.MaxLease, "max-lease", registry.DefaultMaxLease, "longest lease, from a minute to a year, the same on all nodes")
+	fs.DurationVar(&o.MaxLease, "max-lease", registry.DefaultMaxLease,
+		"longest lease, from a minute to a year, the same on all nodes")
 	fs.IntVar(&o.MaxInstances, "max-instances", registry.DefaultMaxInstances,
 		"`COUNT` of instances, with those that are remembered as cancelled, beyond which a new one is refused with 507")
-	compat := fs.String("lease-compat", "exact", "how long a lease lives, `exact` or netflix: its duration, or twice that once renewed")
+	compat := fs.String("lease-compat", "exact",
+		"how long a lease lives, `exact` or netflix: its duration, or twice that once renewed")
 	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	embedded := addEmbeddedFlags(fs)
 	logs := addLogFlags(fs, "info")
@@ -242,14 +251,19 @@ func addEmbeddedFlags(fs *flag.FlagSet) embeddedFlags {
 	return embeddedFlags{
 		listen: fs.String("embedded-listen", defaultEmbedded,
 			"`HOST:PORT` where the embedded broker listens; the default gives way to a free port when it is taken"),
-		routeListen:    fs.String("embedded-route-listen", "", "`HOST:PORT` where embedded brokers of other nodes join this one"),
-		routes:         fs.String("embedded-routes", "", "`ADDRESSES` of other nodes' --embedded-route-listen, separated by commas"),
-		secretFile:     fs.String("cluster-secret-file", "", "`FILE` with the secret that the embedded broker asks of clients and routes"),
-		tailSecretFile: fs.String("tail-secret-file", "", "`FILE` with a second secret, with which clients may only look on, as tail does"),
+		routeListen: fs.String("embedded-route-listen", "",
+			"`HOST:PORT` where embedded brokers of other nodes join this one"),
+		routes: fs.String("embedded-routes", "",
+			"`ADDRESSES` of other nodes' --embedded-route-listen, separated by commas"),
+		secretFile: fs.String("cluster-secret-file", "",
+			"`FILE` with the secret that the embedded broker asks of clients and routes"),
+		tailSecretFile: fs.String("tail-secret-file", "",
+			"`FILE` with a second secret, with which clients may only look on, as tail does"),
 		ca: fs.String("embedded-tls-ca", "",
 			"`FILE` with the CA whose certificates clients and routes of the embedded broker have to show"),
-		cert: fs.String("embedded-tls-cert", "", "`FILE` with the certificate of the embedded broker, for clients and routes"),
-		key:  fs.String("embedded-tls-key", "", "`FILE` with the key of --embedded-tls-cert"),
+		cert: fs.String("embedded-tls-cert", "",
+			"`FILE` with the certificate of the embedded broker, for clients and routes"),
+		key: fs.String("embedded-tls-key", "", "`FILE` with the key of --embedded-tls-cert"),
 	}
 }
 

@@ -64,7 +64,8 @@ func decodeStatus(body []byte) (node.Overview, error) {
 func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	var out bytes.Buffer
 	uptime := max(0, now.Sub(o.Started)).Truncate(time.Second)
-	fmt.Fprintf(&out, "node       %s of cluster %s, registryd %s, at %s\n", plain.Text(o.Node), plain.Text(o.Cluster), plain.Text(o.Version), plain.Text(o.URL))
+	fmt.Fprintf(&out, "node       %s of cluster %s, registryd %s, at %s\n",
+		plain.Text(o.Node), plain.Text(o.Cluster), plain.Text(o.Version), plain.Text(o.URL))
 	fmt.Fprintf(&out, "state      %s, up %v\n", plain.Text(o.State), uptime)
 	fmt.Fprintf(&out, "instances  %d", o.Instances)
 	if hidden := o.Entries - o.Instances; hidden > 0 {
@@ -85,7 +86,8 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	}
 	fmt.Fprintf(&out, "peers      %d\n", len(o.Peers))
 	if len(o.Peers) == 0 {
-		fmt.Fprintf(&out, "           this node has met no other node of cluster %s on its broker\n", plain.Text(o.Cluster))
+		fmt.Fprintf(&out, "           this node has met no other node of cluster %s on its broker\n",
+			plain.Text(o.Cluster))
 	}
 	if len(o.Peers) > 0 {
 		fmt.Fprintln(&out)
@@ -94,14 +96,16 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 		for i := range o.Peers {
 			p := &o.Peers[i]
 			fmt.Fprintf(table, "%s\t%s\t%d/%d/%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
-				plain.Text(p.Name), peerStatus(p.Status, p.Silent), p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
+				plain.Text(p.Name), peerStatus(p.Status, p.Silent),
+				p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
 				p.InFlight, seconds(p.Oldest), seconds(p.RoundTripLast), seconds(p.Lag), p.SentTasks,
 				reasons(p.Failed), reasons(p.Dropped), waiting(p.Waiting, p.WaitLeft))
 		}
 		if err := table.Flush(); err != nil {
 			return err
 		}
-		fmt.Fprintln(&out, "\nQUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; SENT and IN FLIGHT are tasks, FAILED batches.")
+		fmt.Fprintln(&out, "\nQUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; "+
+			"SENT and IN FLIGHT are tasks, FAILED batches.")
 	}
 	_, err := out.WriteTo(w)
 	return err

@@ -24,8 +24,8 @@ const stopTimeout = 10 * time.Second
 // Cluster is the cluster's name that Node uses.
 const Cluster = "test"
 
-// Bubble starts a server without a socket. Inside a testing/synctest bubble, start it and everything that connects to it
-// inside.
+// Bubble starts a server without a socket. Inside a testing/synctest bubble, start it and everything that connects to
+// it inside.
 //
 // The NATS client keeps timers in a pool that all connections of the process share, and a timer of one bubble must not
 // get into another. Bubble empties the pool, so tests with bubbles must not run in parallel with other tests on NATS.
@@ -105,7 +105,8 @@ func Start(tb testing.TB, options broker.Options) *broker.Broker {
 		tb.Fatalf("start the broker of node %q: %v", options.Node, err)
 	}
 	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout) //nolint:usetesting // a clean-up outlives the test's context
+		//nolint:usetesting // a clean-up outlives the test's context
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 		defer cancel()
 		if err := b.Close(ctx); err != nil {
 			tb.Errorf("close the broker of node %q: %v", options.Node, err)

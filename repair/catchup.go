@@ -106,7 +106,7 @@ func (c *CatchUp) pages(ctx context.Context, from string, p *place, progress fun
 		if got.next == nil {
 			return got.up, nil
 		}
-		if p.at != nil && *got.next == *p.at {
+		if !got.next.behind(p.at) {
 			return 0, fmt.Errorf("sync: peer %s makes no progress: %w", from, errPage)
 		}
 		p.at = got.next

@@ -111,7 +111,7 @@ func (c *cursor) follows(asked *cursor, leaves []int) bool {
 	case asked == nil || asked.Leaf != c.Leaf:
 		return slices.Contains(leaves, c.Leaf)
 	default:
-		return !asked.passed(registry.Key{App: c.App, ID: c.ID})
+		return !asked.passed(c.key())
 	}
 }
 

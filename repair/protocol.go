@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,9 +52,16 @@ type cursor struct {
 	ID   string `json:"id,omitempty"`
 }
 
+func (c *cursor) key() registry.Key { return registry.Key{App: c.App, ID: c.ID} }
+
 // passed reports whether the key, of the cursor's leaf, was sent before.
-func (c *cursor) passed(key registry.Key) bool {
-	return (c.App != "" || c.ID != "") && compareKeys(key, registry.Key{App: c.App, ID: c.ID}) <= 0
+func (c *cursor) passed(key registry.Key) bool { return compareKeys(key, c.key()) <= 0 }
+
+// behind reports whether c is a place behind o in the order of all entries. A nil o
+// is the beginning.
+func (c *cursor) behind(o *cursor) bool {
+	o = cmp.Or(o, new(cursor))
+	return c.Leaf < maxLeaves && cmp.Or(cmp.Compare(c.Leaf, o.Leaf), compareKeys(c.key(), o.key())) > 0
 }
 
 // reply is the body of an answer that holds no entries.

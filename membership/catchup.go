@@ -76,7 +76,7 @@ func (m *Members) advance(at Moment, out *[]Event) {
 			m.complete()
 		}
 	}
-	if m.want && !m.running && !m.partial && m.overdue(at) {
+	if m.want && !m.partial && m.overdue(at) {
 		m.partial, m.done = true, true
 		if m.tried {
 			m.retryAt = at.Mono + RetryOpen
@@ -119,9 +119,10 @@ func (m *Members) deadline(at Moment) time.Duration {
 }
 
 // overdue reports whether the node gives up: it has waited for long enough, or
-// there is nobody to wait for, and it can't tell whether it is alone.
+// there is nobody to wait for, and it can't tell whether it is alone. A try under
+// way may take long with many peers that do not answer; it continues.
 func (m *Members) overdue(at Moment) bool {
-	return at.Mono >= m.deadline(at) || m.reachable() == 0 && m.waited(at)
+	return at.Mono >= m.deadline(at) || !m.running && m.reachable() == 0 && m.waited(at)
 }
 
 // missing returns why the node gives up, in words for the log.

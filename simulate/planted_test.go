@@ -191,7 +191,7 @@ func faultRules() []broken {
 			},
 		},
 		{
-			planted: noVersionBound, much: emphasis{forgery: 10}, seeds: 20, as: `with versions`,
+			planted: noVersionBound, much: emphasis{forgery: 10}, seeds: 20, as: `from the far future`,
 			edits: []planted.Edit{{In: "registry", Func: "outOfBounds",
 				Before: fmt.Sprintf("if isPlanted(%q) { return nil }", noVersionBound)}},
 		},

@@ -113,7 +113,7 @@ func (w *world) start(node int, snap *disk) *proc {
 	run, stop := context.WithCancel(context.Background())
 	p.stop = func() { cancel(); stop() }
 	w.mu.Lock()
-	w.procs[node] = p
+	w.procs[node], w.started = p, p.born
 	w.all = append(w.all, p)
 	w.mu.Unlock()
 	w.graves.Go(func() {

@@ -159,6 +159,12 @@ func (p *proc) Announce(presence membership.Presence) error {
 // checkIncarnations checks that no older incarnation of a node has taken the place of
 // a newer one. One does so only where the newer one is silent.
 func (p *proc) checkIncarnations() {
+	p.world.mu.Lock()
+	lately := time.Since(p.world.started) < membership.GoneAfter/5
+	p.world.mu.Unlock()
+	if !lately {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, peer := range p.cluster.Peers() {

@@ -48,6 +48,7 @@ type world struct {
 	rough      time.Time           // guarded by mu; when the last fault was in force
 	storm      bool                // guarded by mu; isStormy at the last touch
 	stormy     time.Time           // guarded by mu; when the network last was or became bad, or a link of it
+	started    time.Time           // guarded by mu; when a process was last started
 	links      [maxNodes]time.Time // guarded by mu; when a node last got its connection back
 	unlinked   [maxNodes]time.Time // guarded by mu; when it last lost it
 	restored   time.Time           // guarded by mu; when a snapshot was last loaded

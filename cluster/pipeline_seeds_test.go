@@ -27,7 +27,7 @@ const allSeeds = 2000
 // defaultSeeds is a sample where the race detector makes each take longer.
 func defaultSeeds() int {
 	if race.Enabled {
-		return allSeeds / 5
+		return allSeeds / 10
 	}
 	return allSeeds
 }

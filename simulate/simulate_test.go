@@ -29,7 +29,7 @@ var (
 // defaultSeeds is a sample where the race detector makes each take longer.
 func defaultSeeds() int {
 	if race.Enabled {
-		return 100
+		return 30
 	}
 	return 500
 }

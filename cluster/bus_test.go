@@ -44,7 +44,7 @@ type bus struct {
 	unlinked    map[string]bool            // nodes that start without a connection
 	synced      int                        // bytes of sync requests and answers
 	line        int                        // bytes of them a second; 0: no bound
-	deaf        bool                       // nobody hears presence, nor who asks for it
+	deaf        bool                       // no presence arrives, nor a question for it
 }
 
 // sentBatch is one batch as it crossed the bus.
@@ -106,11 +106,11 @@ func (b *bus) start(name string, opts ...func(*cluster.Options)) *testNode {
 	return n
 }
 
-// close stops the node as a whole process does.
+// close stops the node, as its process would.
 func (n *testNode) close() {
 	n.stop()
 	select {
-	case <-n.done: //nolint:errcheck // nothing follows from it
+	case <-n.done: //nolint:errcheck // no input has an effect any more
 	case <-time.After(time.Minute):
 		n.bus.t.Errorf("node %s did not stop", n.name)
 	}
@@ -128,7 +128,7 @@ func (n *testNode) vanish() {
 	}
 }
 
-// comeBack puts it on again.
+// comeBack puts the node on the bus again.
 func (n *testNode) comeBack() {
 	n.bus.mu.Lock()
 	defer n.bus.mu.Unlock()
@@ -164,7 +164,7 @@ func (n *testNode) Request(ctx context.Context, to, _ string, body []byte) ([]by
 		b.t.Errorf("batch %s -> %s is not readable: %v", n.name, to, decodeErr)
 	}
 	if len(body) > n.MaxPayload() {
-		return nil, batcher.Malformed // as node says it of a message that is too large
+		return nil, batcher.Malformed // the error that node returns for a message that is too large
 	}
 	if len(items) > 1 && len(body) > n.MaxPayload()*3/4+64 {
 		b.t.Errorf("batch %s -> %s has %d bytes, bound %d", n.name, to, len(body), n.MaxPayload()*3/4)
@@ -351,7 +351,7 @@ func (b *bus) failSync(hook func(from, to string, body []byte) error) {
 	b.onSync = hook
 }
 
-// bareReply is a reply as it is when there is no room for copies.
+// bareReply is the reply to be sent when there is no room for copies.
 func bareReply(t *testing.T, body []byte) []byte {
 	results, err := eureka.DecodeReplicationListResponse(body, 0)
 	if err != nil {
@@ -378,7 +378,7 @@ var (
 	errHangs = errors.New("no answer until the asker gives up")
 )
 
-// instance returns a registration as a client posts it.
+// instance returns a registration, as a client posts it.
 func instance(app, id string, status eureka.Status, dirty int64) *eureka.InstanceInfo {
 	return &eureka.InstanceInfo{
 		InstanceID: new(id), HostName: id + ".test", App: app, IPAddr: "192.0.2.1", Status: status, OverriddenStatus: eureka.StatusUnknown,
@@ -389,7 +389,8 @@ func instance(app, id string, status eureka.Status, dirty int64) *eureka.Instanc
 	}
 }
 
-// status returns what readers of the node see of an instance; "" if nothing.
+// status returns the status of an instance that readers of the node see; "" if
+// none.
 func (n *testNode) status(app, id string) eureka.Status {
 	i, ok := n.reg.Instance(registry.NewKey(app, id))
 	if !ok {

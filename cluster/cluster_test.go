@@ -219,8 +219,8 @@ func TestUnknownHeartbeatBringsARegister(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		key := registry.NewKey("DEMO", "d-1")
-		// n2 misses the register: it is refused there as often as it is sent,
-		// and anti-entropy can't mend it.
+		// n2 misses the register: the register is refused there as often as it is
+		// sent, and anti-entropy can't repair that.
 		b.failSync(func(string, string, []byte) error { return errLost })
 		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.Malformed))
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
@@ -259,8 +259,8 @@ func TestConflictIsAdopted(t *testing.T) {
 		key := registry.NewKey("DEMO", "d-1")
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
-		// n2 changes the instance and can't tell n1, and anti-entropy can't
-		// either; then n1 sends a heartbeat.
+		// n2 changes the instance and can't send that to n1. Anti-entropy can't
+		// either. Then n1 sends a heartbeat.
 		b.failSync(func(string, string, []byte) error { return errLost })
 		b.fail(refuse(func(from, to string) bool { return from == "n2" }, batcher.Malformed))
 		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"})
@@ -287,7 +287,7 @@ func TestTombstoneWinsOverALateRegister(t *testing.T) {
 		key := registry.NewKey("DEMO", "d-1")
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(2 * time.Second)
-		// n1's metadata change waits for n2 while n2 hears n3's cancel.
+		// n1's metadata change waits for n2 while n2 receives n3's cancel.
 		b.fail(refuse(func(from, to string) bool { return from == "n1" }, batcher.Timeout))
 		n[0].reg.SetMetadata(key, map[string]string{"k": "v"})
 		time.Sleep(time.Second)
@@ -377,7 +377,7 @@ func TestLateJoinerLearnsAll(t *testing.T) {
 			t.Errorf("n2 knows of the cancelled one: %t, live %t, want its tombstone", ok, e.Record.Live)
 		}
 
-		// A node that starts anew under its name has forgotten everything.
+		// A node that starts again under its name has forgotten everything.
 		n2.close()
 		again := b.start("n2")
 		time.Sleep(2 * time.Second)
@@ -388,7 +388,7 @@ func TestLateJoinerLearnsAll(t *testing.T) {
 	})
 }
 
-// A snapshot may be older than what anybody remembers of a cancel.
+// A snapshot may be older than any node's memory of a cancel.
 func TestOldSnapshotIsNotListed(t *testing.T) {
 	const lease, retired = 90 * time.Second, 480 * time.Second
 	for _, tt := range []struct {
@@ -430,7 +430,7 @@ func TestOldSnapshotIsNotListed(t *testing.T) {
 				if _, listed := n2.reg.Instance(key); listed != tt.listed {
 					t.Errorf("lists it: %t, want %t", listed, tt.listed)
 				}
-				// Whoever has it lists it no longer than a lease.
+				// A node that has it lists it no longer than a lease.
 				time.Sleep(lease)
 				n2.reg.Evict()
 				if _, listed := n2.reg.Instance(key); listed && !tt.renewed {
@@ -562,8 +562,8 @@ func TestShutdownCountsWhatItCannotSend(t *testing.T) {
 	})
 }
 
-// A peer that is absent for 4.5 s of the drain gets everything in the rest of it:
-// a node that stops does not take itself for a suspended one.
+// A peer that is absent for 4.5 s of the drain gets everything in the rest of
+// it: a node that stops does not count as suspended.
 func TestShutdownSendsUntilTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
@@ -603,9 +603,9 @@ func TestShutdownDoesNotWaitForWhoLeft(t *testing.T) {
 	})
 }
 
-// TestHeartbeatsExpireByTheLease has clients that renew every 30 s, the window
-// of a batch longer than that, or an outage longer than that: the lease at the
-// peer is as old as it is here.
+// TestHeartbeatsExpireByTheLease has clients that renew every 30 s, and a batch
+// window or an outage that is longer: the lease at the peer is as old as it is
+// here.
 func TestHeartbeatsExpireByTheLease(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
@@ -622,7 +622,7 @@ func TestHeartbeatsExpireByTheLease(t *testing.T) {
 				n1 := b.start("n1", func(o *cluster.Options) { o.BatchDelay = tc.delay })
 				n2 := b.start("n2")
 				time.Sleep(3 * time.Second)
-				b.mu.Lock() // Leases are to travel by batches alone.
+				b.mu.Lock() // Leases must travel in batches only.
 				b.onSync = func(string, string, []byte) error { return errLost }
 				b.mu.Unlock()
 				key := registry.NewKey("DEMO", "a")

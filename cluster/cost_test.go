@@ -10,9 +10,9 @@ import (
 	"github.com/registryd/registryd/internal/race"
 )
 
-// TestRepairCost measures what anti-entropy sends between two nodes of n
-// instances: when they are equal, and when 1% of the instances differ. Run it
-// with -v for the figures.
+// TestRepairCost measures the bytes that anti-entropy sends between two nodes
+// of n instances: when they are equal, and when 1% of the instances differ. Run
+// it with -v for the figures.
 func TestRepairCost(t *testing.T) {
 	sizes := []int{1_000, 10_000}
 	if !race.Enabled {
@@ -45,8 +45,8 @@ func TestRepairCost(t *testing.T) {
 				synced(0)
 				equal := synced(time.Minute)
 
-				// 1% of the instances change, half of them at each node, as if
-				// another peer had said so: no batch brings it.
+				// 1% of the instances change, half of them at each node, as if another
+				// peer had sent the change: no batch carries it.
 				for i := range n / 100 {
 					changed := instance("ORDERS", id(i*100), eureka.StatusUp, 2)
 					changed.Metadata = map[string]string{"k": "v"}
@@ -70,8 +70,8 @@ func TestRepairCost(t *testing.T) {
 				if equal != 0 {
 					t.Errorf("equal nodes sent %d bytes in a minute, want none", equal)
 				}
-				// Not in proportion to what is equal: a full list of versions
-				// alone would be n × 120 bytes, and each node asks.
+				// The cost is not in proportion to the equal instances: a full list of
+				// versions alone would be n × 120 bytes, and each node asks.
 				if most := 2 * (200_000 + n/100*40*200); asked > most {
 					t.Errorf("%d bytes of sync for %d differences, want at most %d", asked, n/100, most)
 				}

@@ -16,7 +16,7 @@ import (
 )
 
 // A node that starts before its broker knows less than its peers until it has
-// caught up, and so does the next one, which must not believe it.
+// caught up. A node that starts after it must not take it for complete.
 func TestStartWithoutAConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -46,8 +46,8 @@ func TestStartWithoutAConnection(t *testing.T) {
 	})
 }
 
-// A node that never gets a connection serves what it has in the end, and says so.
-// Nobody who starts later takes it for complete.
+// A node that never gets a connection finally serves what it has, and reports
+// that it is degraded. No node that starts later takes it for complete.
 func TestStartWaitEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -75,8 +75,8 @@ func TestStartWaitEnds(t *testing.T) {
 	})
 }
 
-// A large registry over a slow line loses a page after 16 s. The page is asked for
-// again, and nothing before it.
+// A large registry over a slow line loses a page after 16 s. Only that page is
+// asked for again.
 func TestLostPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const instances = 2000
@@ -112,7 +112,7 @@ func TestLostPage(t *testing.T) {
 	})
 }
 
-// Nodes that start together from equal snapshots have nothing to pull.
+// Nodes that start together from equal snapshots pull nothing.
 func TestEqualNodesPullNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -148,7 +148,7 @@ func TestEqualNodesPullNothing(t *testing.T) {
 	})
 }
 
-// The wall clock goes on while a machine is suspended, the monotonic one does not.
+// The wall clock runs while a machine is suspended, the monotonic one does not.
 func TestSuspendedMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -221,7 +221,7 @@ func TestLeafLargerThanAMessage(t *testing.T) {
 	})
 }
 
-// A question that fails costs the round what was asked, not all that comes after.
+// A request that fails costs the round its own entries, not all that follow.
 func TestRoundGoesOnAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
@@ -251,8 +251,8 @@ func TestRoundGoesOnAfterAFailure(t *testing.T) {
 	})
 }
 
-// What can be sent within the drain's bound is sent, also after the four seconds in
-// which a node that does not go round takes itself for suspended.
+// Everything that can be sent within the drain's bound is sent, also after the
+// four seconds after which a node without ticks counts as suspended.
 func TestDrainSendsAllItCan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -282,8 +282,8 @@ func TestDrainSendsAllItCan(t *testing.T) {
 	})
 }
 
-// Of two services with default leases the one that was killed is gone everywhere
-// within 150 seconds.
+// Of two services with default leases, the one that was killed is gone
+// everywhere within 150 seconds.
 func TestKilledServiceIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)

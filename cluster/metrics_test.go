@@ -53,8 +53,8 @@ func samples(t *testing.T, g prometheus.Gatherer, name string, labels map[string
 	return out
 }
 
-// TestPipelineMetrics has a peer that fails for a while, and reads everything
-// about its pipeline from the metrics.
+// TestPipelineMetrics has a peer that fails for a while, and reads the state of
+// its pipeline from the metrics.
 func TestPipelineMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := prometheus.NewPedanticRegistry()
@@ -99,7 +99,7 @@ func TestPipelineMetrics(t *testing.T) {
 		check("batcher_round_trip_seconds", 2)
 		check("replication_lag_seconds", 0)
 
-		// The peer takes 300 ms; then it asks for time.
+		// The peer takes 300 ms; then it is busy.
 		b.fail(func(string, string) (bool, error) { time.Sleep(300 * ms); return false, batcher.Busy })
 		for i := range 10 {
 			n1.reg.Renew(registry.NewKey("DEMO", fmt.Sprint("a-", i)), eureka.NoTimestamp, "", false)
@@ -121,7 +121,7 @@ func TestPipelineMetrics(t *testing.T) {
 		check("acceptor_queue_actions", 0)
 		check("batcher_queue_batches", 0)
 		if left := value("batcher_wait_seconds"); left < 0.5 || left > 1 {
-			t.Errorf("registryd_batcher_wait_seconds = %v, want what is left of a second and a fifth", left)
+			t.Errorf("registryd_batcher_wait_seconds = %v, want the rest of 1.2 s", left)
 		}
 		for i := range 25 {
 			n1.reg.Register(instance("DEMO", fmt.Sprint("b-", i), eureka.StatusUp, 1), false)

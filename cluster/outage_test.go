@@ -9,9 +9,9 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// A whole cluster was down for longer than a cancel is remembered, and comes back from
-// snapshots. One node has the cancel, the other an older copy of the instance: nobody
-// lists it, at no time after the start-up sync.
+// A whole cluster was down for longer than a cancel is remembered, and starts
+// from snapshots. One node has the cancel, the other an older copy of the
+// instance. No node lists it at any time after the start-up sync.
 func TestCancelOutlastsAnOutage(t *testing.T) {
 	for _, away := range []time.Duration{0, 20 * time.Minute, 30 * 24 * time.Hour} {
 		t.Run(away.String(), func(t *testing.T) {

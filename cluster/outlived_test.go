@@ -11,14 +11,15 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// pass is what node does twice a minute.
+// pass does what node does twice a minute.
 func (n *testNode) pass(e *registry.Evictor) {
 	e.Run(n.bus.t.Context(), n.cluster, func() bool { return true })
 }
 
-// A node that was cut off for longer than its peers remember a cancel is in
-// self-preservation, and would stay so: what was cancelled meanwhile counts as
-// renewals that are missing. Nobody has a tombstone to send it any more.
+// A node was cut off for longer than its peers remember a cancel. It is in
+// self-preservation, and without help would stay so: instances that were
+// cancelled meanwhile count as missing renewals, and no peer has a tombstone to
+// send any more.
 func TestSelfPreservationDoesNotOutliveTombstones(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -79,7 +80,7 @@ func TestSelfPreservationDoesNotOutliveTombstones(t *testing.T) {
 				if !tt.heard {
 					minutes(2)
 					if evictors[2].SelfPreservation() {
-						t.Error("n3 preserves still")
+						t.Error("n3 is still in self-preservation")
 					}
 				}
 			})
@@ -87,8 +88,8 @@ func TestSelfPreservationDoesNotOutliveTombstones(t *testing.T) {
 	}
 }
 
-// A node that can hear its peers again asks them before it evicts, also those that
-// it believes to be unreachable still.
+// A node that can reach its peers again asks them before it evicts, including
+// those that it still believes to be unreachable.
 func TestAgesAreAskedOfWhoWasSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)

@@ -21,7 +21,7 @@ var (
 	simSeed  = flag.Int64("seed", -1, "pipeline simulation: this seed alone; below 0: -seeds of them")
 )
 
-// allSeeds are enough for all that TestPipelineSeeds counts to happen.
+// allSeeds are enough for every event that TestPipelineSeeds counts to happen.
 const allSeeds = 2000
 
 // defaultSeeds is a sample where the race detector makes each take longer.
@@ -34,8 +34,8 @@ func defaultSeeds() int {
 
 var simModes = []acceptor.Mode{acceptor.Fixed, acceptor.Adaptive}
 
-// simTally adds up what the seeds have met, so that none of it is missed without
-// anybody noticing.
+// simTally adds up the events of the seeds, so that a kind that never happens
+// is noticed.
 type simTally struct {
 	mu      sync.Mutex
 	results map[eureka.Action]map[int]uint64
@@ -68,9 +68,9 @@ func (y *simTally) add(s *sim) {
 	}
 }
 
-// TestPipelineSeeds is the property test of order: whatever is merged, cut,
-// retried, in flight, doubled, late or lost, a peer ends each instance's history
-// where the origin did, and never goes back on the way.
+// TestPipelineSeeds is the property test of order: items are merged, cut,
+// retried, in flight, doubled, late or lost. A peer must end each instance's
+// history where the origin did, and must never go back on the way.
 func TestPipelineSeeds(t *testing.T) {
 	tally := &simTally{results: make(map[eureka.Action]map[int]uint64), dropped: make(map[acceptor.Reason]uint64)}
 	if *simSeed >= 0 {
@@ -114,8 +114,8 @@ func TestPipelineSeeds(t *testing.T) {
 	}
 }
 
-// TestSeedReplays runs some seeds twice. Within one instant the order is the
-// scheduler's.
+// TestSeedReplays runs some seeds twice. Within one instant the scheduler
+// decides the order.
 func TestSeedReplays(t *testing.T) {
 	tally := &simTally{results: make(map[eureka.Action]map[int]uint64), dropped: make(map[acceptor.Reason]uint64)}
 	story := func(seed uint64) (out []string) {

@@ -26,9 +26,9 @@ import (
 )
 
 // This file holds a simulation of the pipelines: the real registry, cluster,
-// acceptor, batcher and consumer of two or three nodes, and a network that does
-// harm. Each instance has one node that its client talks to, its origin; the
-// other nodes must end its history where the origin did, and never go back on
+// acceptor, batcher and consumer of two or three nodes, and a hostile network.
+// Each instance has one node that its client talks to, its origin. The other
+// nodes must end its history where the origin did, and must never go back on
 // the way.
 //
 //	seed ─▶ plan ─▶ client's actions ─▶ origin ═▶ pipeline ═▶ network ═▶ consumer ─▶ peer
@@ -36,12 +36,12 @@ import (
 //	                                                             │ loses, spoils
 //	        after each action and each delivery: the checks ◀────┘
 
-// weather is what the network does in one run.
+// weather is how the network behaves in one run.
 type weather int
 
 const (
-	// calm: every message takes the same time. Whatever is sent must be right
-	// at the first attempt, and in time.
+	// calm: every message takes the same time. Every item must be right at the
+	// first attempt, and in time.
 	calm weather = iota
 	// refusing: batches are refused before they are applied (busy, absent,
 	// disconnected); those that arrive, arrive in order.
@@ -59,7 +59,7 @@ func (w weather) String() string {
 	return [weathers]string{"calm", "refusing", "hostile", "lossy"}[w]
 }
 
-// simPlan is what a seed decides.
+// simPlan holds everything that a seed decides.
 type simPlan struct {
 	seed         uint64
 	weather      weather
@@ -76,7 +76,7 @@ func newSimPlan(seed uint64) (simPlan, *rand.Rand) {
 	rnd := rand.New(rand.NewPCG(seed, 1509))
 	kind := weather(seed % 16 % 3)
 	if seed%16 == 15 {
-		kind = lossy // Its anti-entropy costs as much as all else.
+		kind = lossy // Its anti-entropy costs as much as everything else.
 	}
 	return simPlan{
 		seed: seed, weather: kind, mode: int(seed / 16 % 2), overrideOnly: seed/32%3 == 0,
@@ -105,7 +105,7 @@ type sim struct {
 	links   map[simLink]*simTraffic          // by pipeline
 	outage  map[simLink]error                // refuses all on that link
 	silent  map[simLink]bool                 // drops presence too
-	due     map[simAt][]simExpected          // what a calm network must have brought
+	due     map[simAt][]simExpected          // changes that a calm network must have delivered
 	results map[eureka.Action]map[int]uint64 // by action and code
 }
 
@@ -124,7 +124,7 @@ type simHistory struct {
 	overrides map[registry.Override]bool
 }
 
-// simTraffic is what is on its way from one pipeline.
+// simTraffic is the messages on their way from one pipeline.
 type simTraffic struct {
 	flying  map[registry.Key]int
 	settled map[registry.Key]time.Time // when a batch with that key last came back
@@ -146,7 +146,7 @@ type simNode struct {
 	announced atomic.Int64
 }
 
-// simLine is what happened at one time. It is put into words when it is needed.
+// simLine is an event at one time. It is put into words only when it is needed.
 type simLine struct {
 	at     time.Duration
 	format string
@@ -267,7 +267,7 @@ func (s *sim) act() {
 		s.client(key)
 		switch s.rnd.IntN(8) {
 		case 0, 1, 2:
-			// The same instant, but for what makes versions differ.
+			// The same instant, except that versions must differ.
 			s.pause(time.Millisecond)
 		case 3, 4, 5:
 			s.pause(time.Duration(s.rnd.IntN(120)) * time.Millisecond)
@@ -318,7 +318,7 @@ func (s *sim) client(key registry.Key) {
 		s.renew(key)
 	case 10:
 		s.do(key, "status with a timestamp", func() { reg.SetStatus(key, status, time.Now().UnixMilli(), false) })
-	case 11: // All in one window: what Java's pipeline ends with the cancel.
+	case 11: // All in one window, where Java's pipeline ends with the cancel.
 		s.register(key, eureka.StatusUp)
 		s.pause(time.Millisecond)
 		s.do(key, "cancel", func() { reg.Cancel(key, false) })
@@ -341,7 +341,7 @@ func (s *sim) renew(key registry.Key) {
 	s.do(key, "renew", func() { s.history[key].origin.reg.Renew(key, eureka.NoTimestamp, "", false) })
 }
 
-// do performs an action and keeps what the instance is afterwards.
+// do performs an action and keeps the instance's state afterwards.
 func (s *sim) do(key registry.Key, what string, action func()) {
 	h := s.history[key]
 	before, _, knew := h.origin.reg.Entry(key)
@@ -392,7 +392,7 @@ func (s *sim) change() {
 	s.notef("%v: outage %v", link, s.outage[link])
 }
 
-// settle ends the faults, waits until nothing is on its way, and compares.
+// settle ends the faults, waits until no message is on its way, and compares.
 func (s *sim) settle() {
 	s.mu.Lock()
 	s.quiet = true
@@ -458,8 +458,7 @@ func versions(e *registry.Entry) string {
 	return fmt.Sprintf("rv %d live %t, ov %d %t %s", e.Record.Version, e.Record.Live, e.Override.Version, e.Override.Set, e.Override.Status)
 }
 
-// look compares what a node has of an instance with what it had before. mu is
-// held.
+// look compares a node's state of an instance with its former one. mu is held.
 func (s *sim) look(n *simNode, key registry.Key) {
 	now, _, ok := n.reg.Entry(key)
 	at := simAt{n.name, key}
@@ -480,9 +479,9 @@ func (s *sim) look(n *simNode, key registry.Key) {
 		return
 	}
 	if !h.records[[2]uint64{uint64(now.Record.Version), now.Record.Hash}] || now.Override.Version != 0 && !h.overrides[now.Override] {
-		s.fail("%s has of %s what its origin never had: %s", n.name, key.ID, versions(&now))
+		s.fail("%s has a version of %s that its origin never had: %s", n.name, key.ID, versions(&now))
 	}
-	// On a calm network a change is there after the window and one way.
+	// On a calm network a change arrives after the window and one way.
 	limit := 500*time.Millisecond + s.plan.latency
 	s.due[at] = slices.DeleteFunc(s.due[at], func(x simExpected) bool {
 		here := !x.entry.Record.After(&now.Record) && !x.entry.Override.After(&now.Override) &&
@@ -509,7 +508,8 @@ func (s *sim) failf(format string, args ...any) {
 	s.fail(format, args...)
 }
 
-// fail tells the first fault of a seed, with what led to it. mu is held.
+// fail reports the first fault of a seed, with the events before it. mu is
+// held.
 func (s *sim) fail(format string, args ...any) {
 	if s.failed {
 		return
@@ -531,7 +531,7 @@ func (s *sim) notef(format string, args ...any) {
 // simEpoch is when time begins in a bubble.
 var simEpoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// fate is what the network does to one batch.
+// fate is how the network treats one batch.
 type fate struct {
 	refuse    error         // not delivered, answered at once
 	lost      bool          // not delivered, not answered
@@ -543,8 +543,8 @@ type fate struct {
 	spoilItem int           // makes one item unreadable; -1: none
 }
 
-// decide throws the dice by what the message is and when, not by the order in
-// which goroutines ask: a seed always does the same. mu is held.
+// decide draws a fate from the message and the time, not from the order in
+// which goroutines ask: a seed always gives the same. mu is held.
 func (s *sim) decide(link simLink, body []byte) fate {
 	f := fate{there: s.plan.latency, back: s.plan.latency, spoilItem: -1}
 	if err := s.outage[link]; err != nil {
@@ -579,7 +579,7 @@ func (s *sim) decide(link simLink, body []byte) fate {
 		f.noAnswer = true
 	case 2:
 		f.cut = batcher.Disconnected
-	case 3: // Beyond the time-out: the sender has sent it again by then.
+	case 3: // Beyond the time-out: by then the sender has sent it again.
 		f.there += time.Duration(rnd.IntN(4000)) * time.Millisecond
 	case 4:
 		f.again = f.there + time.Duration(rnd.IntN(4000))*time.Millisecond + 19*time.Microsecond
@@ -658,8 +658,8 @@ type simAnswer struct {
 	err  error
 }
 
-// depart looks at a batch that is sent. It returns the instances that are in
-// another batch on its way, or one that came back this instant. mu is held.
+// depart checks a batch that is sent. It returns the instances that are in
+// another batch on its way, or in one that came back this instant. mu is held.
 func (s *sim) depart(link simLink, items eureka.ReplicationList) map[registry.Key]bool {
 	if len(items) == 0 || len(items) > s.plan.batchSize {
 		s.fail("%v: batch of %d, want 1 to %d", link, len(items), s.plan.batchSize)
@@ -752,7 +752,7 @@ func (s *sim) land() {
 	}
 }
 
-// check looks at the answer that the sender gets in time.
+// check checks the answer that the sender gets in time.
 func (s *sim) check(link simLink, items eureka.ReplicationList, body []byte, overlap map[registry.Key]bool) {
 	results, err := eureka.DecodeReplicationListResponse(body, 0)
 	s.mu.Lock()
@@ -775,7 +775,7 @@ func (s *sim) check(link simLink, items eureka.ReplicationList, body []byte, ove
 		case code == 409 && s.plan.weather == refusing:
 			s.fail("%v: %s of %s is answered 409 though batches arrive in order: it was older than one before it", link, item.Action, key.ID)
 		case code == 404 && !overlap[key]:
-			s.fail("%v: %s of %s is answered 404 though nothing else of it was on its way: the slot had lost a part", link, item.Action, key.ID)
+			s.fail("%v: %s of %s is answered 404 though no other batch with it was on its way: the slot had lost a part", link, item.Action, key.ID)
 		case code == 400 || code >= 500:
 			s.fail("%v: %s of %s is answered %d", link, item.Action, key.ID, code)
 		}
@@ -801,7 +801,7 @@ func (s *sim) node(name string) *simNode {
 	return s.nodes[i]
 }
 
-// others returns the nodes that hear this one's presence.
+// others returns the nodes that receive this one's presence.
 func (n *simNode) others() []*simNode {
 	s := n.sim
 	s.mu.Lock()
@@ -815,8 +815,8 @@ func (n *simNode) others() []*simNode {
 	return out
 }
 
-// Announce implements cluster.Transport. Two of three are left out: peers count
-// as silent after five.
+// Announce implements cluster.Transport. It drops two of three presences: a
+// peer counts as silent only after five seconds.
 func (n *simNode) Announce(p membership.Presence) error {
 	if at := n.announced.Add(1); at > 3 && at%3 != 0 {
 		return nil

@@ -22,7 +22,7 @@ import (
 
 const ms = time.Millisecond
 
-// pair starts two nodes that have heard each other.
+// pair starts two nodes that know each other.
 func pair(t *testing.T, opts ...func(*cluster.Options)) (*bus, *testNode, *testNode) {
 	t.Helper()
 	b := newBus(t)
@@ -55,7 +55,7 @@ func scaled(n int) int {
 }
 
 // TestNobodyStarves lets clients renew far more often than batches leave. In
-// Java's pipeline one of them, at the head, holds back all.
+// Java's pipeline such a client, at the head of the queue, delays all others.
 func TestNobodyStarves(t *testing.T) {
 	const (
 		hot   = 200
@@ -139,12 +139,12 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// bytesPerSlot is what a pending slot may take: its node, its place in the map,
-// and as much again for what the map keeps ahead.
+// bytesPerSlot bounds a pending slot: its node, its place in the map, and as
+// much again for the map's spare room.
 const bytesPerSlot = 512
 
-// TestAnHourOfOutage has 20,000 changes on 2,000 of 6,000 instances while the peer
-// is away. In one case it is gone, in the other it is there and refuses.
+// TestAnHourOfOutage makes 20,000 changes to 2,000 of 6,000 instances while the
+// peer is away. In one case it is gone, in the other it is there and refuses.
 func TestAnHourOfOutage(t *testing.T) {
 	instances, touched, changes := scaled(6000), scaled(2000), scaled(20_000)
 	for _, tc := range []struct {
@@ -154,7 +154,7 @@ func TestAnHourOfOutage(t *testing.T) {
 		sync    float64       // bound of the bytes of sync, by those of the instances that differ
 	}{
 		{"gone", true, 5 * time.Second, 1},
-		// Its pipeline tries every 30 s; anti-entropy is there first.
+		// Its pipeline tries every 30 s; anti-entropy is faster.
 		{"there, but it refuses", false, 5 * time.Second, 1.5},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestAnHourOfOutage(t *testing.T) {
 				}
 				took := time.Since(returned)
 				if took > tc.returns {
-					t.Errorf("all was there %v after the return, want at most %v", took, tc.returns)
+					t.Errorf("everything had arrived %v after the return, want at most %v", took, tc.returns)
 				}
 				time.Sleep(time.Minute)
 				synctest.Wait()
@@ -254,8 +254,8 @@ func TestAnHourOfOutage(t *testing.T) {
 				t.Logf("%d differ, at most %d slots, heap +%d KB; equal after %v; batches %.0f KB, sync %.0f KB; the instances that differ are %.0f KB",
 					differ, most, grown>>10, took, batches/1024, synced/1024, float64(differ)*size/1024)
 				// Tombstones are small. Sync compares versions, 130 bytes each, of
-				// about every second instance; and where batches are held back
-				// still, it brings the entries too.
+				// about every second instance. While batches are still held back, it
+				// carries the entries too.
 				if want := float64(differ) * size; batches > 1.1*want || synced > tc.sync*want {
 					t.Errorf("%.0f bytes in batches and %.0f in sync, want at most 1.1 and %.1f times %.0f, that of the instances that differ",
 						batches, synced, tc.sync, want)
@@ -267,8 +267,8 @@ func TestAnHourOfOutage(t *testing.T) {
 }
 
 // TestOtherPeersDoNotNotice has one peer that never answers, one that takes two
-// seconds, and one that is well: the last gets the same at the same times as if it
-// were alone with n1.
+// seconds, and a healthy one. The healthy one gets the same at the same times
+// as if it were alone with n1.
 func TestOtherPeersDoNotNotice(t *testing.T) {
 	changes := scaled(3000)
 	run := func(t *testing.T, trouble bool) (times map[string]time.Duration) {
@@ -453,7 +453,7 @@ func TestOneLineInTenSeconds(t *testing.T) {
 			t.Errorf("%d lines in two minutes of failure, want one in ten seconds:\n%s", got, n1.log)
 		}
 		if !strings.Contains(n1.log.String(), "reason=overflowed") {
-			t.Errorf("the log does not tell of what overflowed:\n%s", n1.log)
+			t.Errorf("the log does not report the overflow:\n%s", n1.log)
 		}
 		n1.log.Reset()
 		b.fail(nil)
@@ -464,7 +464,7 @@ func TestOneLineInTenSeconds(t *testing.T) {
 			t.Errorf("want one line, of the recovery and with counts:\n%s", lines)
 		}
 		if n1.reg.Digest() != n2.reg.Digest() {
-			t.Error("what overflowed was not repaired")
+			t.Error("the overflowed changes were not repaired")
 		}
 		n1.checkLaw()
 	})

@@ -12,13 +12,14 @@ import (
 type plant struct {
 	name  string
 	edits []planted.Edit
-	notes string // matches what the failing seed says
+	notes string // matches the report of the failing seed
 }
 
 // plantedSeeds is how many seeds may pass before a planted bug is noticed.
 const plantedSeeds = 400
 
-// plants are the bugs. Each is behind its name, so that one build holds all.
+// plants are the bugs. Each is enabled by its name, so that one build holds
+// all.
 var plants = []plant{
 	{
 		// A task per action and instance, with the data of when it was
@@ -138,9 +139,9 @@ var plants = []plant{
 	},
 }
 
-// TestPlantedBugs shows that the property test would notice the bugs that it is
-// there for: it builds this package's tests once more, with the bugs in it, and
-// runs the seeds with each.
+// TestPlantedBugs shows that the property test notices the bugs for which it
+// was written. It builds this package's tests once more, with the bugs in it,
+// and runs the seeds with each.
 func TestPlantedBugs(t *testing.T) {
 	if _, ok := planted.Chosen(); ok {
 		t.Fatal("planted bugs are not planted again")

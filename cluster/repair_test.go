@@ -38,7 +38,7 @@ func TestAntiEntropyMendsWhatBatchesMissed(t *testing.T) {
 			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
 		}
 		time.Sleep(5 * time.Second)
-		// Nothing of n1 reaches n2, and the tasks are given up.
+		// No batch of n1 reaches n2, and the tasks are given up.
 		b.fail(refuse(func(from, to string) bool { return from == "n1" && to == "n2" }, batcher.Malformed))
 		b.failSync(func(string, string, []byte) error { return errLost })
 		n[0].reg.Cancel(registry.NewKey("DEMO", "d-0"), false)
@@ -58,7 +58,7 @@ func TestAntiEntropyMendsWhatBatchesMissed(t *testing.T) {
 		if got := n[1].status("DEMO", "d-1"); got != eureka.StatusDown {
 			t.Errorf("n2 sees d-1 %q, want DOWN", got)
 		}
-		// Equal nodes have nothing to say to each other but presence.
+		// Equal nodes exchange only presence.
 		b.mu.Lock()
 		b.synced = 0
 		b.mu.Unlock()
@@ -197,11 +197,11 @@ func TestAgesAreAskedBeforeEviction(t *testing.T) {
 		}
 		expired := n[0].reg.Expired(0)
 		if len(expired) != 1 {
-			t.Fatalf("n1 takes %v for expired, want the one", expired)
+			t.Fatalf("n1 takes %v for expired, want one instance", expired)
 		}
 		n[0].cluster.AskAges(t.Context(), expired)
 		if evicted := n[0].reg.EvictExpired(expired); evicted != 0 {
-			t.Errorf("n1 evicted %d though n2 had told", evicted)
+			t.Errorf("n1 evicted %d though n2 had answered", evicted)
 		}
 		// A peer that does not answer delays an eviction by a second at most.
 		b.mu.Lock()
@@ -215,8 +215,8 @@ func TestAgesAreAskedBeforeEviction(t *testing.T) {
 	})
 }
 
-// TestRestartedNodeDoesNotListTheEvicted: it gives everybody a whole lease from
-// its start, but what its peers have evicted is dead.
+// TestRestartedNodeDoesNotListTheEvicted: a restarted node gives every lease
+// its whole term, but an instance that its peers have evicted is dead.
 func TestRestartedNodeDoesNotListTheEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
@@ -234,16 +234,16 @@ func TestRestartedNodeDoesNotListTheEvicted(t *testing.T) {
 			time.Sleep(time.Second)
 			synctest.Wait()
 			if got := again.status("DEMO", "dead"); got != "" {
-				t.Fatalf("the restarted node sees the dead one %q", got)
+				t.Fatalf("the restarted node sees the dead instance as %q", got)
 			}
 		}
 		if got := again.status("DEMO", "late"); got != eureka.StatusUp {
-			t.Errorf("the restarted node sees the other one %q, want UP", got)
+			t.Errorf("the restarted node sees the other instance as %q, want UP", got)
 		}
 		for _, node := range []*testNode{n[0], n[1], again} {
 			for _, p := range node.cluster.Peers() {
 				if p.Divergent != 0 {
-					t.Errorf("%s counts %d divergent from %s: what is declined doesn't count", node.name, p.Divergent, p.Name)
+					t.Errorf("%s counts %d divergent from %s: declined entries must not count", node.name, p.Divergent, p.Name)
 				}
 			}
 		}
@@ -254,24 +254,24 @@ func TestSuspension(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
 		if !n[0].cluster.MayWrite() {
-			t.Fatal("stalled though it runs")
+			t.Fatal("suspended though it runs")
 		}
 		goOn := n[0].bus.halt("n1")
 		// Its last tick was less than a second ago.
 		time.Sleep(4 * time.Second)
 		if !n[0].cluster.MayWrite() {
-			t.Error("stalled within 5 s of a tick")
+			t.Error("suspended within 5 s of a tick")
 		}
 		time.Sleep(1001 * time.Millisecond)
 		if n[0].cluster.MayWrite() {
-			t.Error("not stalled after 5 s without a tick")
+			t.Error("not suspended after 5 s without a tick")
 		}
 		n[1].reg.Register(instance("DEMO", "meanwhile", eureka.StatusUp, 1), false)
 		goOn()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if !n[0].cluster.MayWrite() {
-			t.Error("stalled still, two seconds later")
+			t.Error("still suspended two seconds later")
 		}
 		if got := n[0].status("DEMO", "meanwhile"); got != eureka.StatusUp {
 			t.Errorf("n1 sees %q, want UP: it has synced", got)
@@ -280,8 +280,8 @@ func TestSuspension(t *testing.T) {
 }
 
 // TestEntryLargerThanAMessage shrinks the bound of a message below an instance
-// that one node holds already. It costs the others nothing, and is not sent again
-// and again.
+// that one node already holds. The other instances are not affected, and the
+// large one is not sent again and again.
 func TestEntryLargerThanAMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
@@ -317,7 +317,7 @@ func TestEntryLargerThanAMessage(t *testing.T) {
 		if text := n[0].log.String(); !strings.Contains(text, "entry omitted from a sync answer") {
 			t.Error("n1 does not log what it omits")
 		}
-		// A broker that takes more: it goes out without anybody's help.
+		// With a larger bound the instance is sent without anybody's help.
 		b.payload.Store(1 << 20)
 		time.Sleep(15 * time.Second)
 		synctest.Wait()

@@ -27,7 +27,7 @@ func (b *bus) startWithOne(name string) {
 	n.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 }
 
-// slowAnnouncements has what a node says of itself arrive late.
+// slowAnnouncements delays the presences of a node.
 func (b *bus) slowAnnouncements(of string, by time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -38,7 +38,8 @@ func (b *bus) slowAnnouncements(of string, by time.Duration) {
 	}
 }
 
-// Two nodes that start together hear each other before the one that knows all.
+// Two nodes that start together receive each other's presence before that of
+// the one that is complete.
 func TestStartWaitsForAPeerThatIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -54,7 +55,7 @@ func TestStartWaitsForAPeerThatIsReady(t *testing.T) {
 	})
 }
 
-// The first that a starting node hears is the goodbye of another.
+// The first presence that a starting node receives is the goodbye of another.
 func TestStartIsNotOverWithAGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -72,7 +73,7 @@ func TestStartIsNotOverWithAGoodbye(t *testing.T) {
 	})
 }
 
-// The one peer that there is can't answer for a while, or at all.
+// The only peer can't answer for a while, or at all.
 func TestStartTriesAgain(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -81,7 +82,7 @@ func TestStartTriesAgain(t *testing.T) {
 		lists  int
 	}{
 		{"busy for three seconds", 3 * time.Second, 4 * time.Second, 1},
-		{"busy for ever", time.Hour, 16 * time.Second, 0},
+		{"always busy", time.Hour, 16 * time.Second, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -107,7 +108,8 @@ func TestStartTriesAgain(t *testing.T) {
 	}
 }
 
-// The process is stopped while it tries: that says nothing of its peer.
+// The process is suspended while it tries. Its peer does not count as silent
+// because of that.
 func TestStartTriesAfterASuspension(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -119,9 +121,9 @@ func TestStartTriesAfterASuspension(t *testing.T) {
 			case from != "n2" || up > 45*time.Second:
 				return nil
 			case up > 10*time.Second && up < 40*time.Second:
-				goOn := b.halt("n2") // for longer than any request has
+				resume := b.halt("n2") // for longer than any request has
 				time.Sleep(40*time.Second - up)
-				goOn()
+				resume()
 			}
 			return batcher.Busy
 		})
@@ -133,8 +135,8 @@ func TestStartTriesAfterASuspension(t *testing.T) {
 	})
 }
 
-// A peer that dies has nothing to tell: nobody waits for it for longer than it
-// takes to notice.
+// A peer that dies sends nothing: a starting node waits for it only until it
+// notices.
 func TestStartDoesNotWaitForTheDead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -156,7 +158,7 @@ func TestStartDoesNotWaitForTheDead(t *testing.T) {
 	})
 }
 
-// All nodes start at once, each with a snapshot that holds something else.
+// All nodes start at once, each from a snapshot with other entries.
 func TestStartingPeersTellEachOtherAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
@@ -175,16 +177,16 @@ func TestStartingPeersTellEachOtherAll(t *testing.T) {
 	})
 }
 
-// stand suspends a node from now on, cut off like a process whose
-// connection is gone, until the function that it returns is called.
-func (n *testNode) stand() (goOn func()) {
-	goOn = n.bus.halt(n.name)
+// suspend suspends a node from now on, with its connection cut, until the
+// returned function is called.
+func (n *testNode) suspend() (resume func()) {
+	resume = n.bus.halt(n.name)
 	n.vanish()
-	return goOn
+	return resume
 }
 
-// halt suspends nodes until the function that it returns is called.
-func (b *bus) halt(names ...string) (goOn func()) {
+// halt suspends nodes until the returned function is called.
+func (b *bus) halt(names ...string) (resume func()) {
 	release := make(chan struct{})
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -201,20 +203,20 @@ func (b *bus) halt(names ...string) (goOn func()) {
 	}
 }
 
-// A node that goes on has no connection at first: it must not take that for
-// having nobody to ask.
+// A node that resumes has no connection at first. It must not conclude that it
+// has no peers.
 func TestSuspensionEndsWithASync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
 		time.Sleep(1500 * time.Millisecond)
-		goOn := n[0].stand()
+		resume := n[0].suspend()
 		time.Sleep(10 * time.Second)
 		n[1].reg.Register(instance("DEMO", "meanwhile", eureka.StatusUp, 1), false)
 		go func() {
-			time.Sleep(4 * time.Second) // its connection takes as long to be back
+			time.Sleep(4 * time.Second) // until its connection is back
 			n[0].comeBack()
 		}()
-		goOn()
+		resume()
 		synctest.Wait()
 		for !n[0].cluster.MayWrite() {
 			time.Sleep(10 * time.Millisecond)
@@ -225,12 +227,12 @@ func TestSuspensionEndsWithASync(t *testing.T) {
 	})
 }
 
-// A node that went on and can't sync, though it hears its peers, does not refuse
-// its clients for ever.
+// A node that has resumed and can't sync, although it receives presence, does
+// not refuse its clients without end.
 func TestSuspensionEndsWithoutASync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
-		goOn := n[0].stand()
+		resume := n[0].suspend()
 		time.Sleep(10 * time.Second)
 		b.failSync(func(from, _ string, _ []byte) error {
 			if from == "n1" {
@@ -239,24 +241,24 @@ func TestSuspensionEndsWithoutASync(t *testing.T) {
 			return nil
 		})
 		n[0].comeBack()
-		goOn()
+		resume()
 		time.Sleep(14 * time.Second)
 		if n[0].cluster.MayWrite() {
 			t.Error("n1 serves after 14 s without a sync, want it to try for 15")
 		}
 		time.Sleep(4 * time.Second)
 		if !n[0].cluster.MayWrite() {
-			t.Error("n1 is stalled after 18 s")
+			t.Error("n1 is still suspended after 18 s")
 		}
 	})
 }
 
-// The world without a node goes on for longer than a cancel is remembered.
+// The other nodes run on without one for longer than a cancel is remembered.
 func TestSuspensionLongerThanTombstones(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		all  bool          // nodes are suspended together, as machines may be
-		late time.Duration // goes n3 on after the others
+		late time.Duration // n3 resumes after the others
 		want int
 	}{
 		{"one node", false, 0, 0},
@@ -268,16 +270,16 @@ func TestSuspensionLongerThanTombstones(t *testing.T) {
 				_, n := three(t)
 				n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 				time.Sleep(2 * time.Second)
-				var goOn func()
+				var resume func()
 				if tt.all {
 					others, last := n[0].bus.halt("n1", "n2"), n[0].bus.halt("n3")
-					goOn = func() {
+					resume = func() {
 						others()
 						time.Sleep(tt.late)
 						last()
 					}
 				} else {
-					goOn = n[2].stand()
+					resume = n[2].suspend()
 					n[1].reg.Cancel(registry.NewKey("DEMO", "d-1"), false)
 				}
 				for range 20 {
@@ -288,11 +290,11 @@ func TestSuspensionLongerThanTombstones(t *testing.T) {
 					}
 				}
 				n[2].comeBack()
-				goOn()
+				resume()
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
 				if !n[2].cluster.MayWrite() {
-					t.Fatal("n3 is stalled still")
+					t.Fatal("n3 is still suspended")
 				}
 				if got := n[2].count("DEMO"); got != tt.want {
 					t.Errorf("n3 lists %d, want %d", got, tt.want)
@@ -302,8 +304,8 @@ func TestSuspensionLongerThanTombstones(t *testing.T) {
 	}
 }
 
-// What all have evicted a node that starts takes as evicted: readers don't see
-// it, and the digests are equal, so that repair has nothing to do.
+// A starting node takes entries that all peers have evicted as evicted: readers
+// don't see them, and the digests are equal, so that repair has nothing to do.
 func TestEvictedAreHandedOverAsEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
@@ -321,7 +323,7 @@ func TestEvictedAreHandedOverAsEvicted(t *testing.T) {
 		again := b.start("n3")
 		<-again.cluster.Ready()
 		if got := again.count("DEAD"); got != 0 {
-			t.Errorf("n3 lists %d of the dead", got)
+			t.Errorf("n3 lists %d of the evicted instances", got)
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -341,12 +343,13 @@ func TestEvictedAreHandedOverAsEvicted(t *testing.T) {
 		n[1].reg.Register(instance("DEAD", "d-1", eureka.StatusUp, 2), false)
 		time.Sleep(2 * time.Second)
 		if got := again.count("DEAD"); got != 1 {
-			t.Errorf("n3 lists %d, want the one that came back", got)
+			t.Errorf("n3 lists %d, want only the one that came back", got)
 		}
 	})
 }
 
-// A node of an earlier version does not know the mark: it gets no evicted entry.
+// A node of an earlier version does not know the mark, and gets no evicted
+// entry.
 func TestEvictedAreNotHandedToWhoDoesNotAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
@@ -370,8 +373,8 @@ func TestEvictedAreNotHandedToWhoDoesNotAsk(t *testing.T) {
 	})
 }
 
-// What stays different in many leaves, because one side declines it, must not
-// keep what is missing in others from being repaired.
+// Leaves that stay different, because one side declines their entries, must not
+// delay the repair of others.
 func TestRepairTakesAllLeavesInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
@@ -392,7 +395,7 @@ func TestRepairTakesAllLeavesInTurn(t *testing.T) {
 		time.Sleep(time.Minute)
 		for _, node := range n[1:] {
 			if got := node.count("DEAD"); got != 0 {
-				t.Errorf("%s lists %d whose leases had run out before it heard of them", node.name, got)
+				t.Errorf("%s lists %d whose leases had ended before it received them", node.name, got)
 			}
 			if got := node.count("LIVE"); got != live {
 				t.Errorf("%s lists %d of %d after a minute", node.name, got, live)
@@ -422,44 +425,44 @@ func TestPagesFitASlowLine(t *testing.T) {
 	})
 }
 
-// What a node would send when it goes on was rendered before it was suspended: the
+// A batch that a node would send after a suspension was rendered before it: the
 // leases in it look younger than they are.
 func TestStalledNodeSendsNoBatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
-		goOn := n[0].stand()
-		n[0].comeBack() // its pipelines run, as all that goes on before its Run does
+		resume := n[0].suspend()
+		n[0].comeBack() // its pipelines run, before its Run resumes
 		time.Sleep(8 * time.Second)
 		b.take()
 		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
 		time.Sleep(5 * time.Second)
 		if n[0].cluster.MayWrite() {
-			t.Fatal("not stalled")
+			t.Fatal("not suspended")
 		}
 		for _, s := range b.take() {
 			if s.From == "n1" {
-				t.Errorf("n1 sent a batch of %d tasks to %s while it was stalled", len(s.Items), s.To)
+				t.Errorf("n1 sent a batch of %d tasks to %s while it was suspended", len(s.Items), s.To)
 			}
 		}
-		goOn()
+		resume()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		for _, node := range n {
 			if got := node.status("DEMO", "d-1"); got != eureka.StatusUp {
-				t.Errorf("%s sees %q after n1 went on, want UP", node.name, got)
+				t.Errorf("%s sees %q after n1 resumed, want UP", node.name, got)
 			}
 			node.checkLaw()
 		}
 	})
 }
 
-// What a node says in its first moments can be lost: brokers that have just met
-// don't know yet who listens where.
+// A node's first presences can be lost: brokers that have just met don't know
+// yet who listens where.
 func TestStartSaysItAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBus(t)
 		b.startWithOne("n1")
-		time.Sleep(100 * time.Millisecond) // n1 has just said that it is there, and will not for a while
+		time.Sleep(100 * time.Millisecond) // n1 has just announced itself, and will not for a while
 		b.mu.Lock()
 		b.deaf = true
 		b.mu.Unlock()
@@ -475,8 +478,8 @@ func TestStartSaysItAgain(t *testing.T) {
 	})
 }
 
-// A peer that has told only the rest of what there is is no witness for what it was
-// not asked: nobody is evicted on its word.
+// A peer that has sent only the rest of the entries does not prove that an
+// instance is unknown: no instance is evicted because of it.
 func TestResumedSyncIsNoWitness(t *testing.T) {
 	const lease, retired = 90 * time.Second, 480 * time.Second
 	for _, breaks := range []bool{false, true} {
@@ -503,7 +506,7 @@ func TestResumedSyncIsNoWitness(t *testing.T) {
 						return nil
 					}
 					if time.Since(began) < 100*time.Millisecond {
-						return errLost // until it has heard all three
+						return errLost // until it has received all three presences
 					}
 					if pages++; breaks && pages == 2 {
 						return errLost
@@ -523,8 +526,8 @@ func TestResumedSyncIsNoWitness(t *testing.T) {
 	}
 }
 
-// What stays unequal counts as divergent, also in leaves that had no turn in the
-// last round.
+// Entries that stay unequal count as divergent, also in leaves that had no turn
+// in the last round.
 func TestDivergentCountsAllLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const instances = 3_000
@@ -532,7 +535,7 @@ func TestDivergentCountsAllLeaves(t *testing.T) {
 		b.fail(refuse(func(string, string) bool { return true }, batcher.Malformed))
 		b.failSync(func(from, _ string, _ []byte) error {
 			if from != "n1" {
-				return errLost // nobody fetches what it is not sent
+				return errLost // no node fetches what it is not sent
 			}
 			return nil
 		})
@@ -548,7 +551,7 @@ func TestDivergentCountsAllLeaves(t *testing.T) {
 	})
 }
 
-// A node that has stopped answers at once that it does not answer.
+// A node that has stopped refuses a request at once.
 func TestStoppedNodeRefusesSyncs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)

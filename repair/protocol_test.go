@@ -39,7 +39,7 @@ func answering(tb testing.TB, ids ...string) *Repair {
 	return r
 }
 
-// A page is read whatever the order of its members: a node written in another
+// A page is read in any order of its members: a node written in another
 // language may sort them.
 func TestPageMembersInAnyOrder(t *testing.T) {
 	body, err := answering(t, "a", "b").serve([]byte(`{"ask":"page"}`), 1)
@@ -56,7 +56,8 @@ func TestPageMembersInAnyOrder(t *testing.T) {
 	}
 }
 
-// Pages and version rows are cut by bytes, and put together again they are whole.
+// Pages and version rows are cut by bytes. Put together again they are
+// complete.
 func TestAnswersInParts(t *testing.T) {
 	ids := []string{"a", "b", "c", "d", "e", "f", "g"}
 	r := answering(t, ids...)
@@ -72,7 +73,7 @@ func TestAnswersInParts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			body, err := r.serve(req, 1) // room for one entry, which always finds it
+			body, err := r.serve(req, 1) // no room; one entry always fits
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -64,8 +64,8 @@ func TestCloseUnused(t *testing.T) {
 	}
 }
 
-// Whoever delivers while it is closed gets exactly one answer, and what was
-// answered as applied is applied.
+// A sender that delivers during Close gets exactly one answer, and tasks that
+// were answered as applied are applied.
 func TestDeliverWhileClosing(t *testing.T) {
 	const senders, batches = 5, 40
 	for round := range senders * batches / 10 {

@@ -29,7 +29,7 @@ func TestMetricsRegisteredTwice(t *testing.T) {
 	}
 }
 
-// Every task of both doors is counted by its action and result.
+// Every task of both kinds of peer is counted by its action and result.
 func TestMetrics(t *testing.T) {
 	n := newNode(t, consumer.Options{MaxReply: func() int { return 2 << 10 }})
 	key, other := registry.NewKey("ORDERS", "i-1"), registry.NewKey("ORDERS", "i-2")
@@ -83,7 +83,7 @@ func TestMetrics(t *testing.T) {
 		"bare_conflicts_total", "batches_total", "queued_batches", "tasks_total", "unanswered_batches_total")
 }
 
-// What is malformed is logged: one line a batch, with a sample, not one a task.
+// Malformed tasks are logged: one line a batch, with a sample, not one a task.
 func TestMalformedTasksAreLoggedOnceABatch(t *testing.T) {
 	var log bytes.Buffer
 	n := newOpenNode(t, consumer.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
@@ -110,8 +110,8 @@ func TestMalformedTasksAreLoggedOnceABatch(t *testing.T) {
 	}
 }
 
-// Nothing that a peer tells is sent on: the Sink sees no change that is not a
-// replication, whatever the door.
+// No change of a peer is sent on: the Sink sees only changes that are
+// replications, from either kind of peer.
 func TestNothingIsSentOn(t *testing.T) {
 	n := newNode(t, consumer.Options{})
 	key := registry.NewKey("ORDERS", "i-1")
@@ -145,9 +145,9 @@ func TestNothingIsSentOn(t *testing.T) {
 	if changes := n.checkNothingSentOn(t); len(changes) < 6 {
 		t.Errorf("from Java: %d changes, want one an action at least: %v", len(changes), changes)
 	}
-	// A client's action is told as its own: the test would see it.
+	// A client's action is reported as no replication: the test would notice one.
 	n.reg.Register(instance("USERS", "u-3", eureka.StatusUp, start), false)
 	if got := n.sink.take(); len(got) != 1 || got[0].IsReplication {
-		t.Errorf("a client's register is told as %v", got)
+		t.Errorf("a client's register is reported as %v", got)
 	}
 }

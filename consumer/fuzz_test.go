@@ -13,7 +13,7 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// snapshot prints all that a node knows.
+// snapshot prints everything that a node knows.
 func snapshot(tb testing.TB, n *node) string {
 	tb.Helper()
 	var lines []string

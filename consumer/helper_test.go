@@ -29,7 +29,7 @@ const start int64 = 1_700_000_000_000
 // whole is what a Register and a Cancel carry.
 const whole = registry.Registered | registry.Overridden
 
-// clock is the time of a test: it moves when told to.
+// clock is the time of a test. It moves only when the test says so.
 type clock struct{ ms atomic.Int64 }
 
 func (c *clock) Now() time.Time      { return time.UnixMilli(c.ms.Load()) }
@@ -55,7 +55,7 @@ func (r *recorder) take() []registry.Change {
 	return changes
 }
 
-// node is a consumer and what it applies to.
+// node is a consumer and its registry.
 type node struct {
 	*consumer.Consumer
 	reg     *registry.Registry
@@ -176,13 +176,14 @@ func codes(list []eureka.Result) []int {
 	return out
 }
 
-// checkNothingSentOn takes what the Sink was told: all of it came from peers.
+// checkNothingSentOn takes the changes that the Sink received: all of them came
+// from peers.
 func (n *node) checkNothingSentOn(tb testing.TB) []registry.Change {
 	tb.Helper()
 	changes := n.sink.take()
 	for _, c := range changes {
 		if !c.IsReplication {
-			tb.Errorf("the Sink was told %+v, want isReplication", c)
+			tb.Errorf("the Sink received %+v, want isReplication", c)
 		}
 	}
 	return changes

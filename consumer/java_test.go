@@ -171,8 +171,8 @@ func TestApply(t *testing.T) {
 				t.Errorf("our copy is %+v", res.ResponseEntity)
 			}
 			if e, _, ok := n.reg.Entry(key); ok && e.Age != tt.age {
-				// A refusal renews nothing; what was applied, or is only
-				// outdated, is alive.
+				// A refusal renews nothing. An instance whose item was applied, or is
+				// only outdated, is alive.
 				if tt.want != "nothing" || e.Record.Live {
 					t.Errorf("the lease is %v old, want %v", e.Age, tt.age)
 				}
@@ -184,7 +184,7 @@ func TestApply(t *testing.T) {
 	}
 }
 
-// Items are applied strictly in order, and one that fails stops no other.
+// Items are applied strictly in order, and a failing one stops no other.
 func TestApplyInOrder(t *testing.T) {
 	n := newNode(t, consumer.Options{})
 	list := n.Apply(eureka.ReplicationList{
@@ -261,8 +261,9 @@ func TestApplyLowerCaseApp(t *testing.T) {
 	}
 }
 
-// Nodes that a Java peer told the same thing agree, whatever their clocks: the
-// version is the client's timestamp where nothing was known, else the next one.
+// Nodes that received the same from a Java peer agree, whatever their clocks:
+// the version is the client's timestamp if nothing was known, else the next
+// one.
 func TestApplyGivesEqualVersions(t *testing.T) {
 	key := registry.NewKey("USERS", "u-1")
 	n, late := newNode(t, consumer.Options{}), newNode(t, consumer.Options{})
@@ -318,7 +319,7 @@ func TestApplyChangesNoItem(t *testing.T) {
 	}
 }
 
-// Java's peers post in parallel: each list is in order in itself.
+// Java's peers post in parallel: only each list is in order.
 func TestApplyFromManyGoroutines(t *testing.T) {
 	n := newNode(t, consumer.Options{})
 	var posting sync.WaitGroup

@@ -34,7 +34,8 @@ func alive(v, o int64, status eureka.Status, age time.Duration) registry.Entry {
 	return e
 }
 
-// dead is what a cancel of version v leaves: its override has the same version.
+// dead is the entry that a cancel of version v leaves: its override has the
+// same version.
 func dead(v int64, age time.Duration) registry.Entry {
 	return registry.Entry{Record: tombstone(v), Override: override(v, ""), Age: age}
 }
@@ -56,8 +57,8 @@ func greater(v int64) (less, more registry.Entry) {
 	return a, b
 }
 
-// The rules of docs/convergence.md, "On NATS": what the action carries is joined, the
-// rest decides the result.
+// The rules of docs/convergence.md, "On NATS": the parts that the action
+// carries are joined, the rest decides the result.
 func TestJoin(t *testing.T) {
 	const (
 		out  = eureka.StatusOutOfService
@@ -170,7 +171,7 @@ func TestJoin(t *testing.T) {
 			if brings == nothing {
 				return
 			}
-			// The sender joins it: it must be all that we have, and whole.
+			// The sender joins our copy, so it must be complete.
 			theirs, err := registry.FromState(res.State, res.ResponseEntity)
 			if err != nil {
 				t.Fatalf("our copy is not readable: %v", err)
@@ -185,8 +186,8 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// What was evicted here is back with a lease that runs, not with one that has
-// expired.
+// An instance that was evicted here is back with a lease that runs, not with
+// one that has expired.
 func TestJoinBringsBackTheEvicted(t *testing.T) {
 	key := registry.NewKey("ORDERS", "i-1")
 	for _, tt := range []struct {

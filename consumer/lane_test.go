@@ -47,7 +47,7 @@ func (n *node) hold(from string, v int64) (answers <-chan answer, release func()
 	return answers, func() { close(free) }
 }
 
-// outcome tells, in a bubble, what a sender has got so far.
+// outcome returns, in a bubble, what a sender has received so far.
 func outcome(answers <-chan answer) string {
 	synctest.Wait()
 	var got []string
@@ -107,8 +107,8 @@ func TestLaneKeepsOrder(t *testing.T) {
 	})
 }
 
-// Of one sender as many batches wait as the queue holds. The next is refused at
-// once, while the lane is still blocked, and the lane goes on where it was.
+// As many batches of one sender wait as the queue holds. The next is refused at
+// once, while the lane is still blocked. The lane then continues where it was.
 func TestLaneIsBounded(t *testing.T) {
 	for _, tt := range []struct {
 		name         string
@@ -129,7 +129,7 @@ func TestLaneIsBounded(t *testing.T) {
 				}
 				n.checkMetrics(t, fmt.Sprintf("queued_batches %d", tt.waits), "queued_batches")
 				refused := n.post("a", 1000)
-				// Without waiting: Deliver has told it before it returned.
+				// Without waiting: Deliver has refused it before it returned.
 				if len(refused) != 1 {
 					t.Fatal("the batch beyond the bound has no answer, want 503 at once")
 				}
@@ -205,8 +205,8 @@ func checkDefaultLanes(t *testing.T) {
 		batches_total{outcome="busy"} 1`, "batches_total")
 }
 
-// Batches that wait or are applied share a bound of bytes, whoever sent them. One
-// above it is taken when it is alone.
+// Batches that wait or are applied share a bound of bytes, of all senders. A
+// larger batch is taken when it is alone.
 func TestBytesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		size := len(batch(1))
@@ -307,7 +307,8 @@ func TestBatchMeetsTheEndOfItsLane(t *testing.T) {
 	})
 }
 
-// Many senders at a time, each one batch after the other: all end joined.
+// Many senders at a time, each sending one batch after the other: in the end
+// all are joined.
 func TestManySenders(t *testing.T) {
 	n := newNode(t, consumer.Options{})
 	const senders, batches, keys = 8, 15, 5
@@ -337,8 +338,8 @@ func TestManySenders(t *testing.T) {
 	}
 }
 
-// An answer or a refusal that could not be sent is counted; what was applied
-// stays, and the lane goes on.
+// An answer or a refusal that could not be sent is counted; applied tasks stay,
+// and the lane continues.
 func TestUnanswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t, consumer.Options{}.WithBounds(0, 1, 0))

@@ -219,7 +219,8 @@ func TestMalformedItem(t *testing.T) {
 	}
 }
 
-// What can't be read as a list is refused as a whole, and nothing of it applied.
+// A body that can't be read as a list is refused as a whole, and nothing of it
+// is applied.
 func TestMalformedBatch(t *testing.T) {
 	key := registry.NewKey("ORDERS", "i-1")
 	it := item(register, key, alive(5, 0, "", 0))
@@ -263,8 +264,8 @@ func TestMalformedBatch(t *testing.T) {
 	}
 }
 
-// A peer that sends nothing but what can't be read costs a line in ten seconds
-// for batches and one for tasks. Each line has the number since the last.
+// A peer that sends only unreadable batches costs a log line in ten seconds for
+// batches and one for tasks. Each line has the number since the last.
 func TestMalformedLinesAreFew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

@@ -37,7 +37,8 @@ func loadMessage(tb testing.TB, file string) message {
 	return message{first, header, body}
 }
 
-// otherwise says where we answer a recorded batch or read otherwise, on purpose.
+// otherwise names the recorded batches that we answer or read differently, on
+// purpose.
 type otherwise struct {
 	why string
 	// edits are pairs of texts: the first is taken out of the recorded body and

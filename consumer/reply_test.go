@@ -91,7 +91,8 @@ func TestReplyIsBounded(t *testing.T) {
 			if (bare > 0) != tt.bare {
 				t.Errorf("%d of %d conflicts without a copy, want some: %t", bare, tt.count, tt.bare)
 			}
-			// There was no room for one more, but for what the rest may need.
+			// There was no room for one more, except for the room that the rest may
+			// need.
 			if room := bound*3/4 - len(a.body); copies > 0 && bare > 0 && room > oneCopy+32*bare {
 				t.Errorf("%d bytes of room are left after %d copies of %d bytes", room, copies, oneCopy)
 			}
@@ -187,8 +188,8 @@ func TestFullReplyOfTombstones(t *testing.T) {
 	}
 }
 
-// What a bare conflict leaves out is not lost: the copy comes with a batch that
-// has room for it.
+// The copy that a bare conflict leaves out is not lost: it comes with a batch
+// that has room for it.
 func TestBareConflictAsksAgain(t *testing.T) {
 	bound := make(chan int, 2)
 	n := newNode(t, consumer.Options{MaxReply: func() int { return <-bound }})

@@ -67,8 +67,9 @@ func atLeast(tb testing.TB, n *node.Node, want int) {
 	})
 }
 
-// TestCluster starts a cluster and a fourth node that looks on. What the demo
-// instances leave behind when the cluster is closed, it would still list.
+// TestCluster starts a cluster and a fourth node that observes it. That node
+// would still list any demo instance that is left behind when the cluster is
+// closed.
 func TestCluster(t *testing.T) {
 	t.Parallel()
 	const instances = 20
@@ -134,7 +135,7 @@ func checkFree(tb testing.TB, address string) {
 	var config net.ListenConfig
 	l, err := config.Listen(tb.Context(), "tcp", address)
 	if err != nil {
-		tb.Errorf("somebody still listens: %v", err)
+		tb.Errorf("a server still listens: %v", err)
 		return
 	}
 	if err := l.Close(); err != nil {
@@ -145,7 +146,7 @@ func checkFree(tb testing.TB, address string) {
 // TestNeighbouringPorts asks for a port: the nodes take it and the next two.
 func TestNeighbouringPorts(t *testing.T) {
 	t.Parallel()
-	// Somebody else may take one of the ports first; then others are tried.
+	// Another process may take one of the ports first; then others are tried.
 	for range 20 {
 		first := natstest.FreeAddress(t)
 		c, err := dev.Start(t.Context(), dev.Options{Nodes: 3, Listen: first})
@@ -199,7 +200,7 @@ func TestTakenPort(t *testing.T) {
 		second := fmt.Sprintf("127.0.0.1:%d", port+1)
 		taken, err := config.Listen(t.Context(), "tcp", second)
 		if err != nil {
-			continue // by somebody else; or 65536
+			continue // by another process; or 65536
 		}
 		defer taken.Close() //nolint:errcheck // The test is over.
 		c, err := dev.Start(t.Context(), dev.Options{Nodes: 3, Listen: first, Instances: 2})
@@ -207,7 +208,7 @@ func TestTakenPort(t *testing.T) {
 			t.Fatalf("it started; close: %v", c.Close())
 		}
 		if strings.HasPrefix(err.Error(), "node-1: ") {
-			continue // somebody else took the first port
+			continue // another process took the first port
 		}
 		if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), "node-2: ") || !strings.Contains(err.Error(), second) {
 			t.Errorf("got %v, want that %s of node-2 is in use", err, second)

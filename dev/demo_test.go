@@ -16,8 +16,8 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// ledger is a server that knows one instance, and notes what becomes of it. In
-// a bubble its calls come one after the other.
+// ledger is a server that knows one instance, and records its calls. In a
+// bubble the calls come one after the other.
 type ledger struct {
 	t          *testing.T
 	registered bool
@@ -137,8 +137,8 @@ func TestDemoInstancesShareTheEvents(t *testing.T) {
 		for _, l := range ledgers {
 			leaves += l.leaves
 		}
-		// About one event in demoShift; half as many and twice as many are far
-		// outside of what chance does with over 200 of them.
+		// About one event in demoShift. Half or twice as many are far outside of
+		// chance with over 200 of them.
 		want := int(observed / demoShift)
 		if leaves < want/2 || leaves > want*2 {
 			t.Errorf("got %d leaves of %d instances in %v, want about %d", leaves, n, observed, want)

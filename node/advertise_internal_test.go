@@ -33,8 +33,9 @@ func TestFirstReachable(t *testing.T) {
 	}
 }
 
-// TestAdvertisedHost: what is listened on by name or address is advertised so. A
-// wildcard is an address of this machine, and never a wildcard.
+// TestAdvertisedHost: a name or an address that the node listens on is
+// advertised as it is. For a wildcard an address of this machine is advertised,
+// never the wildcard.
 func TestAdvertisedHost(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1", "node-a.test", "10.1.2.3"} {
 		if got := advertisedHost(host); got != host {

@@ -15,15 +15,15 @@ import (
 	"github.com/registryd/registryd/node"
 )
 
-// TestBigBurst registers 20,000 instances at one node over HTTP, as fast as they
-// are taken, and waits for both peers to list them all. It does not run in
-// parallel: what it measures would suffer.
+// TestBigBurst registers 20,000 instances at one node over HTTP, as fast as
+// they are taken, and waits for both peers to list them all. It does not run in
+// parallel, which would disturb its measurement.
 func TestBigBurst(t *testing.T) {
 	const workers = 16
 	burst, overHTTP, bound := 20_000, 20_000, 5*time.Second
 	if race.Enabled {
-		// The race detector makes all of it twenty times as slow. So there are
-		// fewer, most of them do without HTTP, and nothing is said about speed.
+		// The race detector makes this twenty times as slow. So there are fewer
+		// instances, most of them registered without HTTP, and no speed is checked.
 		burst, overHTTP, bound = 4_000, 320, patience
 	}
 	server := natstest.TCP(t)
@@ -84,7 +84,7 @@ func TestBigBurst(t *testing.T) {
 			}
 		}
 	}
-	// Each register is acknowledged, and again where a repair sent it once more.
+	// Each register is acknowledged, and once more if a repair sent it again.
 	for _, peer := range others(0) {
 		eventually(t, peer+" has acknowledged all", func() error {
 			got := scrape(t, nodes[0]).value("registryd_cluster_task_results_total",

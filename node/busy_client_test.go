@@ -12,9 +12,9 @@ import (
 	"github.com/registryd/registryd/client"
 )
 
-// busyClient keeps one instance registered, as clients do that hurry: a
+// busyClient keeps one instance registered, as hasty clients do: it sends a
 // heartbeat each few milliseconds, and a registration with a new generation now
-// and then, and whenever a server wants one. It goes on to the next server when
+// and then, and whenever a server wants one. It turns to the next server when
 // one does not answer.
 type busyClient struct {
 	id      string
@@ -22,7 +22,7 @@ type busyClient struct {
 	crashes *atomic.Int64 // of all servers, after which they may have forgotten
 
 	mu        sync.Mutex
-	accepted  listed // as it was registered last
+	accepted  listed // of the last registration
 	calls     int    // that were accepted
 	notFound  int    // heartbeats
 	forgotten int    // of these, those by a server that had accepted the registration
@@ -94,7 +94,7 @@ func (b *busyClient) run(ctx context.Context, after time.Duration, stop <-chan s
 	}
 }
 
-// busyState is what a client knows of itself.
+// busyState is a client's own state.
 type busyState struct {
 	accepted                   listed
 	calls, notFound, forgotten int

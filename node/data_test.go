@@ -61,7 +61,7 @@ func checkStock(got, want listing) error {
 }
 
 // TestRestartServesTheSame stops a node and starts it again, while a client
-// reads its list all the time.
+// continually reads its list.
 func TestRestartServesTheSame(t *testing.T) {
 	t.Parallel()
 	opts := node.Options{Name: "n1", Listen: natstest.FreeAddress(t), DataDir: filepath.Join(t.TempDir(), "made", "by", "it")}
@@ -77,8 +77,8 @@ func TestRestartServesTheSame(t *testing.T) {
 	reader.waitFor(t, 10)
 	reader.stop(t)
 
-	// The cancelled one is not known any more: its client has to register. The
-	// override is one still, and its removal shows what is below it.
+	// The cancelled instance is no longer known: its client has to register. The
+	// override is still there, and its removal shows the status below it.
 	ctx := t.Context()
 	for id, want := range map[string]error{"a": nil, "b": nil, "c": client.ErrNotFound, "d": nil, "e": nil} {
 		if err := again.Heartbeat(ctx, "ORDERS", id, "", eureka.NoTimestamp); !errors.Is(err, want) {
@@ -97,8 +97,8 @@ func TestRestartServesTheSame(t *testing.T) {
 	}
 }
 
-// TestSnapshotsAtIntervals has a node begin with what another one had written
-// before it was killed: with a copy made while that one ran.
+// TestSnapshotsAtIntervals starts a node with a copy of another one's snapshot,
+// made while that one ran, as after a kill.
 func TestSnapshotsAtIntervals(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
@@ -122,14 +122,14 @@ func TestSnapshotsAtIntervals(t *testing.T) {
 	if failed, _ := m.find("registryd_snapshot_writes_total", "outcome", "failed"); failed != 0 {
 		t.Errorf("%v writes have failed", failed)
 	}
-	// What comes later is not in the copy.
+	// Later changes are not in the copy.
 	register(t, first, "late")
 	waitForSnapshot(t, first)
 	if err := first.stop(); err != nil {
 		t.Fatal(err)
 	}
 
-	// Nor is all of it whole: the write that was under way is there too.
+	// The copy also holds a part of the write that was under way.
 	half := filepath.Join(copied, snapshot.File+".tmp-123456789")
 	if err := os.WriteFile(half, []byte(`{"snapshot":"registryd","format":1,"clus`), 0o600); err != nil {
 		t.Fatal(err)
@@ -142,12 +142,12 @@ func TestSnapshotsAtIntervals(t *testing.T) {
 		t.Error(err)
 	}
 	if err := again.Heartbeat(t.Context(), "ORDERS", "c", "", eureka.NoTimestamp); !errors.Is(err, client.ErrNotFound) {
-		t.Errorf("heartbeat of the cancelled one: got %v, want %v", err, client.ErrNotFound)
+		t.Errorf("heartbeat of the cancelled instance: got %v, want %v", err, client.ErrNotFound)
 	}
 }
 
 // TestUnusableSnapshotIsSetAside starts nodes with files that can't be read, or
-// not be trusted.
+// can't be trusted.
 func TestUnusableSnapshotIsSetAside(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -196,24 +196,24 @@ func TestUnusableSnapshotIsSetAside(t *testing.T) {
 				t.Error(err)
 			}
 
-			told := log.with(t, "level", "ERROR")
-			if len(told) != 1 || told[0]["component"] != "snapshot" || told[0]["msg"] != "snapshot unusable, set aside" ||
-				!strings.Contains(fmt.Sprint(told[0]["err"]), test.want) {
-				t.Fatalf("errors in the log: got %v, want one that says %q", told, test.want)
+			errs := log.with(t, "level", "ERROR")
+			if len(errs) != 1 || errs[0]["component"] != "snapshot" || errs[0]["msg"] != "snapshot unusable, set aside" ||
+				!strings.Contains(fmt.Sprint(errs[0]["err"]), test.want) {
+				t.Fatalf("errors in the log: got %v, want one that says %q", errs, test.want)
 			}
-			aside := fmt.Sprint(told[0]["file"])
+			aside := fmt.Sprint(errs[0]["file"])
 			if kept, err := os.ReadFile(aside); err != nil || !bytes.Equal(kept, test.body) || filepath.Dir(aside) != dir {
 				t.Errorf("set aside as %s: %d bytes, %v, want the file as it was, in %s", aside, len(kept), err, dir)
 			}
 			if _, err := os.Stat(filepath.Join(dir, snapshot.File)); !errors.Is(err, fs.ErrNotExist) {
-				t.Errorf("the file itself: got %v, want that it is not there", err)
+				t.Errorf("the file itself: got %v, want none", err)
 			}
 			m := scrape(t, n)
 			if writes, _ := m.find("registryd_snapshot_writes_total"); writes != 0 || m.value("registryd_snapshot_entries") != 0 {
 				t.Errorf("%v writes and %v entries at the start, want 0", writes, m.value("registryd_snapshot_entries"))
 			}
 
-			// It goes on with a file of its own.
+			// The node continues with a file of its own.
 			register(t, n, "new")
 			waitForSnapshot(t, n)
 			if got := scrape(t, n).value("registryd_snapshot_entries"); got != 1 {
@@ -227,14 +227,14 @@ func TestUnusableSnapshotIsSetAside(t *testing.T) {
 				t.Error(err)
 			}
 			if kept, err := os.ReadFile(aside); err != nil || !bytes.Equal(kept, test.body) {
-				t.Errorf("what was set aside: %d bytes, %v, want it untouched", len(kept), err)
+				t.Errorf("the file that was set aside: %d bytes, %v, want it untouched", len(kept), err)
 			}
 		})
 	}
 }
 
-// TestSnapshotsFail takes the directory away for a while: clients notice
-// nothing, the metrics and two lines in the log tell.
+// TestSnapshotsFail removes the directory for a while: clients notice nothing;
+// the metrics and two lines in the log show it.
 func TestSnapshotsFail(t *testing.T) {
 	t.Parallel()
 	const writes = "registryd_snapshot_writes_total"
@@ -244,7 +244,7 @@ func TestSnapshotsFail(t *testing.T) {
 	register(t, n, "a")
 	waitForSnapshot(t, n)
 
-	// A file in its place: that stops root too.
+	// A file in its place stops root too.
 	if err := os.Rename(dir, dir+".away"); err != nil {
 		t.Fatal(err)
 	}
@@ -287,16 +287,16 @@ func TestSnapshotsFail(t *testing.T) {
 	if got := scrape(t, n).value("registryd_snapshot_entries"); got != 2 {
 		t.Errorf("entries in the snapshot: got %v, want 2", got)
 	}
-	// Not once for each write. Taking the directory away may be a change of its own.
+	// Not once for each write. Removing the directory may be a change of its own.
 	failing := len(log.with(t, "msg", "snapshot failed", "level", "ERROR"))
 	working := len(log.with(t, "msg", "snapshots recovered", "level", "INFO"))
 	if failing < 1 || failing > 2 || working != failing {
-		t.Errorf("the log tells %d times that snapshots fail and %d times that they work again, want once for each change", failing, working)
+		t.Errorf("%d lines say that snapshots fail and %d that they work again, want once for each change", failing, working)
 	}
 }
 
-// waitForSnapshot waits until a node has written a snapshot of all that it knows
-// by now: the second one from now on began after it.
+// waitForSnapshot waits until a node has written a snapshot of everything that
+// it knows now: the second one from now began after this moment.
 func waitForSnapshot(tb testing.TB, n testNode) {
 	tb.Helper()
 	written := func() float64 {

@@ -13,7 +13,7 @@ import (
 	"github.com/registryd/registryd/node"
 )
 
-// holdAt is a log handler that has a line wait.
+// holdAt is a log handler that holds one line back.
 type holdAt struct {
 	slog.Handler
 	message string
@@ -34,8 +34,8 @@ func (h holdAt) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// TestCancelSentBeforeTheStartEnds: a cancel that reaches a node in the middle of
-// its start is refused. Its client may have registered with another node since.
+// TestCancelSentBeforeTheStartEnds: a cancel that reaches a node during its
+// start is refused. Its client may have registered with another node since.
 func TestCancelSentBeforeTheStartEnds(t *testing.T) {
 	t.Parallel()
 	opts := node.Options{Name: "n1", Cluster: natstest.Cluster, Listen: natstest.FreeAddress(t), DataDir: t.TempDir()}

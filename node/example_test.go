@@ -57,7 +57,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	// Registered at node-1; node-3 learns it with the next batch.
+	// Registered at node-1; node-3 receives it with the next batch.
 	for ctx.Err() == nil {
 		i, err := there.Instance(ctx, "ORDERS", "orders-1")
 		if err == nil {

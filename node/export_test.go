@@ -18,8 +18,8 @@ func (n *Node) Listed(app, id string) bool {
 	return ok
 }
 
-// ReadinessOf returns what a node of these parts says of itself; it is stopping
-// once ending is closed.
+// ReadinessOf returns the readiness of a node of these parts. The node is
+// stopping once ending is closed.
 func ReadinessOf(c *cluster.Cluster, ending chan struct{}) api.Readiness {
 	return status{&Node{cluster: c, ending: ending}}.Readiness()
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // TestQueuesShowOnMetrics stops a peer, lets work pile up for it, and brings it
-// back: the series of its three queues tell.
+// back. The series of its three queues show this.
 func TestQueuesShowOnMetrics(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
@@ -110,7 +110,7 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 			announce := haunt(t, server, "ghost")
 			announce("ready")
 			for _, n := range nodes {
-				eventually(t, n.Name()+" believes in the ghost", func() error {
+				eventually(t, n.Name()+" takes the ghost for a peer", func() error {
 					if got := scrape(t, n).value("registryd_cluster_peers", "status", "reachable"); got != 3 {
 						return fmt.Errorf("it reaches %v peers", got)
 					}
@@ -143,7 +143,7 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 				})
 			}
 			checkLaw(t, nodes[0], "n2", "n3", "ghost")
-			// Else each node would spend its whole drain on the ghost.
+			// Otherwise each node would spend its whole drain on the ghost.
 			announce("leaving")
 			for _, n := range nodes {
 				eventually(t, n.Name()+" knows that the ghost has left", func() error {
@@ -167,7 +167,8 @@ func TestAbsentPeerCostsTheOthersNothing(t *testing.T) {
 	}
 }
 
-// haunt returns what announces a node that is not there, in a state.
+// haunt returns a function that announces a node that does not exist, in a
+// state.
 func haunt(tb testing.TB, server *broker.Server, name string) func(state string) {
 	tb.Helper()
 	b := natstest.Node(tb, server, name)
@@ -219,8 +220,8 @@ func TestStartWithoutBroker(t *testing.T) {
 	}
 }
 
-// TestStartWithSilentBroker starts a node whose broker takes connections and
-// says nothing, as a stopped process does.
+// TestStartWithSilentBroker starts a node whose broker accepts connections and
+// is silent, as a suspended process is.
 func TestStartWithSilentBroker(t *testing.T) {
 	t.Parallel()
 	var config net.ListenConfig
@@ -235,8 +236,8 @@ func TestStartWithSilentBroker(t *testing.T) {
 	syncing(t, n, "syncing: not connected to a broker", "a")
 }
 
-// syncing checks what a node does that may know less than its peers: it takes
-// registers and the heartbeats of those, gives no lists, and does not tell an
+// syncing checks a node that may know less than its peers. It takes registers
+// and the heartbeats of those instances, gives no lists, and does not ask an
 // unknown instance to register again.
 func syncing(t *testing.T, n testNode, state, id string) {
 	t.Helper()
@@ -259,7 +260,7 @@ func syncing(t *testing.T, n testNode, state, id string) {
 	}
 }
 
-// TestBrokerRestart stops the broker and brings it back: what clients said
+// TestBrokerRestart stops the broker and starts it again. What clients sent
 // meanwhile arrives.
 func TestBrokerRestart(t *testing.T) {
 	t.Parallel()

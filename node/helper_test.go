@@ -248,9 +248,8 @@ func (m metrics) failures(peer string) float64 {
 	return all - m.value("registryd_batcher_sends_total", "peer", peer, "outcome", "answered")
 }
 
-// checkLaw holds the series of a node's pipelines against the law of
-// conservation: what was offered is acknowledged, merged, dropped, pending or
-// in flight.
+// checkLaw checks the law of conservation in the series of a node's pipelines:
+// each offered action is acknowledged, merged, dropped, pending or in flight.
 func checkLaw(tb testing.TB, n testNode, peers ...string) {
 	tb.Helper()
 	m := scrape(tb, n)

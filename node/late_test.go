@@ -16,9 +16,9 @@ import (
 	"github.com/registryd/registryd/node"
 )
 
-// TestBrokerThreeSecondsLate starts a node three seconds before its broker is
-// there, and another one when it comes. Neither ever answers with a list that is
-// shorter than what their peer knows, nor tells a live instance to register again.
+// TestBrokerThreeSecondsLate starts a node three seconds before its broker, and
+// another one together with the broker. Neither ever answers a list that is
+// shorter than their peer's, nor asks a live instance to register again.
 func TestBrokerThreeSecondsLate(t *testing.T) {
 	t.Parallel()
 	const instances = 50
@@ -67,8 +67,8 @@ func TestBrokerThreeSecondsLate(t *testing.T) {
 	}
 }
 
-// watchForLess asks a node for its list, and renews a live instance, again and
-// again until ctx ends.
+// watchForLess asks a node for its list, and renews a live instance, repeatedly
+// until ctx ends.
 func watchForLess(ctx context.Context, t *testing.T, o node.Options, ids []string) {
 	c, err := client.New(client.Options{URLs: []string{"http://" + o.Listen + "/eureka/"}, Timeout: patience})
 	if err != nil {

@@ -26,7 +26,8 @@ var update = flag.Bool("update", false, "write docs/metrics.md anew")
 
 const metricsDoc = "../docs/metrics.md"
 
-// description is how a Desc shows what it holds, which it offers nowhere else.
+// description matches the text of a Desc, which offers its content in no other
+// way.
 var description = regexp.MustCompile(`^Desc\{fqName: "(.*)", help: "(.*)", unit: ".*", constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
 
 // family is a metric as the program describes it.
@@ -82,8 +83,9 @@ func families(t *testing.T) (described []family, shown string) {
 	return described, shown
 }
 
-// TestMetrics holds every metric of a node to Prometheus's rules for names and
-// texts, and docs/metrics.md to what the program has. `make docs` writes it anew.
+// TestMetrics checks every metric of a node against Prometheus's rules for
+// names and texts, and docs/metrics.md against the program. `make docs` writes
+// it anew.
 func TestMetrics(t *testing.T) {
 	described, shown := families(t)
 	all := strings.Builder{}

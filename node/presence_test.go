@@ -88,8 +88,8 @@ func (n *newer) announce(tb testing.TB, version int) {
 	publishRaw(tb, n.server, n.Subjects().Presence(n.Node()), fmt.Sprintf("Registry-Version: %d", version), string(body))
 }
 
-// publishRaw publishes a message as any NATS client could: with the header lines
-// that are given, or without a header.
+// publishRaw publishes a message as any NATS client could: with the given
+// header lines, or without a header.
 func publishRaw(tb testing.TB, server *broker.Server, subject, header, body string) {
 	tb.Helper()
 	conn, err := (&net.Dialer{Timeout: patience}).DialContext(tb.Context(), "tcp", server.Address())
@@ -117,9 +117,8 @@ func publishRaw(tb testing.TB, server *broker.Server, subject, header, body stri
 	tb.Errorf("publish on %s: %v", subject, err)
 }
 
-// TestNodeOfAnotherVersion has a node announce itself that speaks a protocol
-// that is not known: it is no peer, nobody syncs from it, and it is refused what
-// it asks for.
+// TestNodeOfAnotherVersion announces a node of an unknown version of the
+// protocol. It is no peer, no node syncs from it, and its requests are refused.
 func TestNodeOfAnotherVersion(t *testing.T) {
 	t.Parallel()
 	const metric = "registryd_broker_received_messages_total"
@@ -158,13 +157,13 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 	if peers := n.Overview().Peers; len(peers) != 0 {
 		t.Errorf("peers: got %+v, want none", peers)
 	}
-	told := log.with(t, "level", "ERROR")
-	if len(told) != 1 || told[0]["peer"] != "newer" || told[0]["version"] != "2" || told[0]["want"] != "1" ||
-		!strings.Contains(fmt.Sprint(told[0]["msg"]), "run the same version on all nodes") {
-		t.Errorf("errors in the log: got %v, want one that names the node, both versions, and what to do", told)
+	errs := log.with(t, "level", "ERROR")
+	if len(errs) != 1 || errs[0]["peer"] != "newer" || errs[0]["version"] != "2" || errs[0]["want"] != "1" ||
+		!strings.Contains(fmt.Sprint(errs[0]["msg"]), "run the same version on all nodes") {
+		t.Errorf("errors in the log: got %v, want one that names the node, both versions, and what to do", errs)
 	}
 
-	// What it asks for is refused in words that say why, and counted.
+	// Its requests are refused with the reason, and counted.
 	subjects := other.Subjects()
 	for i, subject := range []string{subjects.Batch("n1", "newer"), subjects.Sync("n1", "newer")} {
 		_, err := other.Request(t.Context(), subject, broker.Header{Version: version}, []byte(`{"ask":"page"}`))
@@ -211,7 +210,7 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 	default:
 	}
 
-	// But for its version nothing is wrong with what it says.
+	// Apart from its version its presence is correct.
 	other.announce(t, broker.ProtocolVersion)
 	eventually(t, "it is a peer, now that it speaks the same version", func() error {
 		if got := scrape(t, n).value("registryd_cluster_peers", "status", "reachable"); got != 2 {
@@ -221,7 +220,7 @@ func TestNodeOfAnotherVersion(t *testing.T) {
 	})
 }
 
-// TestForeignPresence has somebody publish on a subject of presence who is no
+// TestForeignPresence publishes on a presence subject as a client that is no
 // node of any version.
 func TestForeignPresence(t *testing.T) {
 	t.Parallel()
@@ -242,7 +241,7 @@ func TestForeignPresence(t *testing.T) {
 	if got := m.value("registryd_broker_received_messages_total", "outcome", "version"); got != 0 {
 		t.Errorf("counted %v times as another version", got)
 	}
-	if told := log.with(t, "level", "ERROR"); len(told) != 0 {
-		t.Errorf("errors in the log: %v, want none", told)
+	if errs := log.with(t, "level", "ERROR"); len(errs) != 0 {
+		t.Errorf("errors in the log: %v, want none", errs)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// listing is what a node's list says, by instance.
+// listing is a node's list, by instance.
 type listing map[string]listed
 
 type listed struct {
@@ -41,8 +41,8 @@ func list(ctx context.Context, c *client.Client) (listing, error) {
 	return out, nil
 }
 
-// reader reads a node's list all the time, also while the node is not there, and
-// holds each one that is served against what it must be.
+// reader continually reads a node's list, also while the node is down, and
+// checks each list that is served.
 type reader struct {
 	address string
 	client  *client.Client
@@ -60,8 +60,8 @@ type reader struct {
 // maxFaults bounds how many wrong lists of a reader are shown.
 const maxFaults = 3
 
-// startReader reads the list of whoever listens at an address, until stop. check
-// is called from one goroutine.
+// startReader reads the list of the server at an address, until stop. check is
+// called from one goroutine.
 func startReader(tb testing.TB, address string, check func(listing) error) *reader {
 	tb.Helper()
 	c, err := client.New(client.Options{URLs: []string{"http://" + address + "/eureka/"}, Timeout: patience})

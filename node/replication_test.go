@@ -22,8 +22,8 @@ const (
 	batchSize = 250
 )
 
-// TestRegisterReachesAllNodes is the product in one test: a register at one node
-// is one task to each other node, which sends it on to nobody.
+// TestRegisterReachesAllNodes is the product in one test: a register at one
+// node is one task to each other node, which does not send it on.
 func TestRegisterReachesAllNodes(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
@@ -35,8 +35,9 @@ func TestRegisterReachesAllNodes(t *testing.T) {
 	allList(t, nodes, "a")
 	t.Logf("listed everywhere after %v", time.Since(answered))
 
-	// What is sent on is sent in order. So once n2 and n3 have sent something
-	// younger, they have sent all that they would have sent of "a".
+	// A node would send changes on in order. So once n2 and n3 have sent
+	// something younger, they have sent everything that they would have sent of
+	// "a".
 	register(t, nodes[1], "b")
 	register(t, nodes[2], "c")
 	tail.waitFor(t, "b", "n2>n1", "n2>n3")
@@ -69,7 +70,8 @@ func others(i int) []string {
 	return slices.Delete(all, i, i+1)
 }
 
-// TestActionsReplicate does at one node what clients do, and looks at another.
+// TestActionsReplicate performs the actions of clients at one node, and checks
+// another.
 func TestActionsReplicate(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
@@ -161,7 +163,7 @@ func TestBurstLeavesInFullBatches(t *testing.T) {
 		if len(times) != burst {
 			t.Errorf("to %s: got %d instances, want %d", to, len(times), burst)
 		}
-		again := resent(t, nodes[0], to) // a machine without time lets requests time out
+		again := resent(t, nodes[0], to) // on a busy machine requests time out
 		for id, n := range times {
 			if n != 1 && again == 0 {
 				t.Errorf("to %s: got %d tasks of %s, want 1", to, n, id)
@@ -237,8 +239,9 @@ func TestRegisterCancelRegister(t *testing.T) {
 	}
 }
 
-// TestFastRenewalHoldsNobodyBack has a client that renews five times per delay.
-// In Eureka it keeps resetting the clock of the whole queue (Netflix/eureka#1509).
+// TestFastRenewalHoldsNobodyBack runs a client that renews five times per
+// delay. In Eureka it keeps resetting the clock of the whole queue
+// (Netflix/eureka#1509).
 func TestFastRenewalHoldsNobodyBack(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
@@ -269,7 +272,7 @@ func TestFastRenewalHoldsNobodyBack(t *testing.T) {
 	register(t, nodes[0], "other")
 	before := lease.Stats().Heartbeats
 	allList(t, nodes, "eager", "other")
-	// The renewals went on meanwhile, and are on their way themselves.
+	// The renewals continued meanwhile, and are on their way themselves.
 	eventually(t, "two heartbeats of the client reach each peer", func() error {
 		beats := map[string]int{}
 		for _, task := range tail.of("eager") {

@@ -15,8 +15,8 @@ import (
 )
 
 // TestAllNodesRestartAtOnce stops all nodes and starts them together while no
-// client is there. Each serves everybody as soon as it serves anybody. Clients
-// that come back are known; the others expire by their leases.
+// client runs. Each node's first list is complete. Clients that come back are
+// known; the others expire by their leases.
 func TestAllNodesRestartAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, test := range brokers {
@@ -26,7 +26,7 @@ func TestAllNodesRestartAtOnce(t *testing.T) {
 			const shortest = 6 * time.Second // a lease of 1 s: its renewal interval and 5 s
 			f := newTrio(t, test.own)
 			for i := range f.opts {
-				f.opts[i].EvictionInterval = time.Hour // nobody expires before the restart
+				f.opts[i].EvictionInterval = time.Hour // no lease expires before the restart
 				f.opts[i].NoSelfPreservation = true
 			}
 			f.start(t)
@@ -121,9 +121,9 @@ func TestAllNodesRestartAtOnce(t *testing.T) {
 }
 
 // TestRestartFromOldSnapshots starts nodes together from snapshots of different
-// times, as after a crash of all. None lists less than its own snapshot holds, or
-// than all of them hold if it has heard the others while they started, and in the
-// end all list what the latest one does.
+// times, as after a crash of all. No node lists less than its own snapshot
+// holds, or, if it knew the others while they started, than all snapshots hold.
+// In the end all list what the latest snapshot does.
 func TestRestartFromOldSnapshots(t *testing.T) {
 	t.Parallel()
 	for _, test := range brokers {
@@ -188,11 +188,11 @@ func TestRestartFromOldSnapshots(t *testing.T) {
 				r.stop(t)
 			}
 			together := startedTogether(t, logs)
-			t.Logf("all have heard each other in time: %t", together)
+			t.Logf("all knew each other in time: %t", together)
 			for i, err := range short {
 				switch {
 				case err != "" && together:
-					t.Errorf("n%d has heard both others while all were starting, and served %s", i+1, err)
+					t.Errorf("n%d knew both others while all were starting, and served %s", i+1, err)
 				case err != "":
 					t.Logf("n%d started too early or too late for the others, and served %s", i+1, err)
 				}
@@ -201,8 +201,8 @@ func TestRestartFromOldSnapshots(t *testing.T) {
 	}
 }
 
-// startedTogether reports whether each of three nodes has heard the others within
-// the time for which a node that starts waits for them, by what it has logged.
+// startedTogether reports, by their logs, whether each of three nodes has heard
+// the others within the time for which a starting node waits for them.
 func startedTogether(tb testing.TB, logs []*lines) bool {
 	tb.Helper()
 	const wait = 200 * time.Millisecond // of 250 ms, which begin after the snapshot was loaded
@@ -230,10 +230,10 @@ func startedTogether(tb testing.TB, logs []*lines) bool {
 	return true
 }
 
-// TestRestartWhileClientsRegister stops all nodes and starts them together, while
-// clients send heartbeats, register anew, and come for the first time. Where
-// nodes that start take each other's snapshots for the truth, what one of them
-// was told meanwhile is lost (alibaba/nacos#15857).
+// TestRestartWhileClientsRegister stops all nodes and starts them together,
+// while clients send heartbeats, register again, and register for the first
+// time. If starting nodes trusted each other's snapshots blindly, changes that
+// one of them accepted meanwhile would be lost (alibaba/nacos#15857).
 func TestRestartWhileClientsRegister(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -249,8 +249,8 @@ func TestRestartWhileClientsRegister(t *testing.T) {
 			f := newTrio(t, test.own)
 			for i := range f.opts {
 				f.opts[i].EvictionInterval = 100 * time.Millisecond
-				f.opts[i].NoSelfPreservation = true // who has no lease is lost
-				f.opts[i].BatchDelay = delay        // so peers are told after they have synced
+				f.opts[i].NoSelfPreservation = true // a client without a lease is lost
+				f.opts[i].BatchDelay = delay        // so peers receive changes only after they have synced
 			}
 			f.start(t)
 			meet(t, f.nodes...)
@@ -272,7 +272,7 @@ func TestRestartWhileClientsRegister(t *testing.T) {
 				}
 			}
 			come(old, 0)
-			var there []string // whom every node lists before the restart
+			var there []string // listed by every node before the restart
 			for _, c := range clients {
 				there = append(there, c.id)
 			}
@@ -318,7 +318,7 @@ func TestRestartWhileClientsRegister(t *testing.T) {
 				before[i] = c.state().calls
 			}
 			for i, c := range clients {
-				eventually(t, c.id+" goes on", func() error {
+				eventually(t, c.id+" continues", func() error {
 					if got := c.state().calls - before[i]; got < 10 {
 						return fmt.Errorf("%d calls were accepted", got)
 					}

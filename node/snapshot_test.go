@@ -23,7 +23,7 @@ import (
 )
 
 // TestSkippedEntries starts a node with a snapshot of which one entry can't be
-// understood: it serves all others, and tells.
+// understood: it serves all others, and logs the loss.
 func TestSkippedEntries(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -58,13 +58,14 @@ func TestSkippedEntries(t *testing.T) {
 	if got := scrape(t, n).value("registryd_snapshot_skipped_entries_total"); got != 1 {
 		t.Errorf("entries skipped: got %v, want 1", got)
 	}
-	told := log.with(t, "component", "snapshot", "level", "WARN")
-	if len(told) != 1 || told[0]["entries"] != 1.0 || !strings.Contains(fmt.Sprint(told[0]["err"]), "ORDERS/b: registryd.age") {
-		t.Errorf("warnings: got %v, want one with 1 entry that names ORDERS/b", told)
+	warnings := log.with(t, "component", "snapshot", "level", "WARN")
+	if len(warnings) != 1 || warnings[0]["entries"] != 1.0 || !strings.Contains(fmt.Sprint(warnings[0]["err"]), "ORDERS/b: registryd.age") {
+		t.Errorf("warnings: got %v, want one with 1 entry that names ORDERS/b", warnings)
 	}
 }
 
-// TestLeftoversAreRemoved starts a node where one was killed while it wrote.
+// TestLeftoversAreRemoved starts a node in the directory of one that was killed
+// while it wrote.
 func TestLeftoversAreRemoved(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -77,16 +78,16 @@ func TestLeftoversAreRemoved(t *testing.T) {
 	n := start(t, node.Options{Name: "n1", DataDir: dir})
 	ready(t, n, "ready")
 	if _, err := os.Stat(leftover); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the leftover: got %v, want that it is gone", err)
+		t.Errorf("the leftover: got %v, want none", err)
 	}
 	if _, err := os.Stat(other); err != nil {
-		t.Errorf("what is not the node's: %v", err)
+		t.Errorf("the file that is not the node's: %v", err)
 	}
 }
 
-// lastPlace returns a directory so deep that there is room for the name of a
-// snapshot, and of one being written, but not of one that was set aside. That
-// stops root too.
+// lastPlace returns a directory so deep that the names of a snapshot, and of
+// one being written, are short enough, but not the name of one that was set
+// aside. That stops root too.
 func lastPlace(t *testing.T) string {
 	t.Helper()
 	const writing, aside = snapshot.File + ".tmp-4294967295", snapshot.File + ".unusable-20060102T150405.000000000Z"
@@ -109,8 +110,8 @@ func lastPlace(t *testing.T) string {
 	return dir
 }
 
-// TestUnusableSnapshotThatStays starts a node with a snapshot that is neither
-// usable nor can be set aside: it serves, tells, and doesn't write over it.
+// TestUnusableSnapshotThatStays starts a node with a snapshot that is unusable
+// and can't be set aside: the node serves, logs that, and doesn't overwrite it.
 func TestUnusableSnapshotThatStays(t *testing.T) {
 	t.Parallel()
 	const failed = `registryd_snapshot_writes_total`
@@ -123,10 +124,10 @@ func TestUnusableSnapshotThatStays(t *testing.T) {
 	opts := node.Options{Name: "n1", DataDir: dir, SnapshotInterval: 20 * time.Millisecond, Logger: log.logger()}
 	n := start(t, opts)
 	ready(t, n, "ready")
-	told := log.with(t, "component", "snapshot", "level", "ERROR")
-	if len(told) != 1 || told[0]["file"] != file || !strings.Contains(fmt.Sprint(told[0]["msg"]), "could not be moved, snapshots disabled") ||
-		!strings.Contains(fmt.Sprint(told[0]["err"]), "no header") || !strings.Contains(fmt.Sprint(told[0]["err"]), "too long") {
-		t.Errorf("errors in the log: got %v, want one that says what is wrong, with what file, and why it stays", told)
+	errs := log.with(t, "component", "snapshot", "level", "ERROR")
+	if len(errs) != 1 || errs[0]["file"] != file || !strings.Contains(fmt.Sprint(errs[0]["msg"]), "could not be moved, snapshots disabled") ||
+		!strings.Contains(fmt.Sprint(errs[0]["err"]), "no header") || !strings.Contains(fmt.Sprint(errs[0]["err"]), "too long") {
+		t.Errorf("errors in the log: got %v, want one that names the fault, the file, and why the file stays", errs)
 	}
 	register(t, n, "a")
 	eventually(t, "writes fail", func() error {
@@ -139,7 +140,7 @@ func TestUnusableSnapshotThatStays(t *testing.T) {
 		t.Errorf("the file: got %q, %v, want it as it was", body, err)
 	}
 
-	// Somebody takes it away.
+	// An operator removes it.
 	if err := os.Rename(file, filepath.Join(t.TempDir(), "looked-at")); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,7 @@ func TestUnusableSnapshotThatStays(t *testing.T) {
 	}
 }
 
-// TestDataDirectory starts nodes with directories that they can't have.
+// TestDataDirectory starts nodes with directories that they can't use.
 func TestDataDirectory(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -187,7 +188,7 @@ func TestDataDirectory(t *testing.T) {
 			if test.opts.Cluster == "" {
 				test.opts.Cluster = natstest.Cluster
 			}
-			// A broker that answers nobody must not delay the refusal.
+			// A broker that does not answer must not delay the refusal.
 			test.opts.Broker = broker.Access{URLs: []string{"nats://" + natstest.FreeAddress(t)}}
 			_, err := node.Start(t.Context(), test.opts)
 			if !errors.Is(err, test.want) || !strings.Contains(fmt.Sprint(err), test.text) {
@@ -197,7 +198,7 @@ func TestDataDirectory(t *testing.T) {
 	}
 }
 
-// TestWaitWhenEmpty refuses lists after a start with nothing, and only then.
+// TestWaitWhenEmpty refuses lists only after a start with nothing to serve.
 func TestWaitWhenEmpty(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
@@ -213,7 +214,7 @@ func TestWaitWhenEmpty(t *testing.T) {
 	first := start(t, opts)
 	ready(t, first, "waiting: nothing to serve, lists are refused")
 	reads(first, http.StatusForbidden)
-	// A client that is not known is sent to register, and is taken.
+	// An unknown client is asked to register, and its registration is taken.
 	if err := first.Heartbeat(t.Context(), "ORDERS", "a", "", eureka.NoTimestamp); !errors.Is(err, client.ErrNotFound) {
 		t.Errorf("heartbeat: got %v, want %v", err, client.ErrNotFound)
 	}

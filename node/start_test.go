@@ -17,13 +17,13 @@ import (
 	"github.com/registryd/registryd/node"
 )
 
-// checkFree fails unless nobody listens at an address.
+// checkFree fails if a server listens at an address.
 func checkFree(tb testing.TB, address string) {
 	tb.Helper()
 	var config net.ListenConfig
 	l, err := config.Listen(tb.Context(), "tcp", address)
 	if err != nil {
-		tb.Errorf("somebody still listens: %v", err)
+		tb.Errorf("a server still listens: %v", err)
 		return
 	}
 	if err := l.Close(); err != nil {
@@ -73,7 +73,7 @@ func TestEmbeddedBrokerIsShared(t *testing.T) {
 	register(t, nodes[1], "a")
 	allList(t, nodes, "a")
 
-	// The broker dies with its node; the others go on for their clients.
+	// The broker dies with its node; the others continue to serve their clients.
 	address := first.BrokerAddress()
 	if err := first.stop(); err != nil {
 		t.Error(err)
@@ -87,7 +87,7 @@ func TestEmbeddedBrokerIsShared(t *testing.T) {
 	}
 }
 
-// TestLateJoiner starts a node after everything has happened.
+// TestLateJoiner starts a node after all changes were made.
 func TestLateJoiner(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
@@ -130,7 +130,7 @@ func TestNameTaken(t *testing.T) {
 				}
 				checkFree(t, address)
 			}
-			// The first goes on.
+			// The first continues.
 			register(t, nodes[0], "a")
 			allList(t, nodes, "a")
 			ready(t, nodes[0], "ready")
@@ -138,7 +138,8 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
-// TestRestartUnderTheSameName has nobody answer for the name any more.
+// TestRestartUnderTheSameName restarts a node whose name no other node uses any
+// more.
 func TestRestartUnderTheSameName(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)
@@ -264,8 +265,8 @@ func TestClose(t *testing.T) {
 	checkFree(t, brokerAddress)
 }
 
-// TestCloseDrains closes a node right after a register: its peers have it all
-// the same, long before a batch would have been due.
+// TestCloseDrains closes a node right after a register. Its peers have the
+// instance nevertheless, long before a batch would have been due.
 func TestCloseDrains(t *testing.T) {
 	t.Parallel()
 	server := natstest.TCP(t)

@@ -22,7 +22,7 @@ type alone struct {
 	cluster *cluster.Cluster
 }
 
-var errAlone = errors.New("nobody is there")
+var errAlone = errors.New("no peer")
 
 func (a *alone) Request(context.Context, string, string, []byte) ([]byte, error) {
 	return nil, errAlone
@@ -42,14 +42,14 @@ func (a *alone) Link() membership.Link {
 	return membership.Link{Up: true}
 }
 
-// TestStopping: a node that is stopping isn't ready, but what clients may read
-// and write is what it was: a node that was suspended, or never synced, would
-// else take old writes from its sockets and serve parts of lists.
+// TestStopping: a stopping node isn't ready, but clients may read and write as
+// before. Otherwise a node that was suspended, or never synced, would take old
+// writes from its sockets and serve incomplete lists.
 func TestStopping(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		until    time.Duration // what the node has run for
-		still    time.Duration // and was suspended for after that
+		until    time.Duration // for how long the node has run
+		still    time.Duration // for how long it was suspended after that
 		running  string
 		readable bool
 		stale    bool

@@ -12,8 +12,8 @@ import (
 	"github.com/registryd/registryd/node"
 )
 
-// trio is three nodes with addresses and data directories of their own, that
-// are started and stopped all at once.
+// trio is three nodes with addresses and data directories of their own, which
+// are started and stopped together.
 type trio struct {
 	opts  []node.Options
 	nodes []testNode // while they run
@@ -85,8 +85,8 @@ func (f *trio) stop(tb testing.TB) {
 	}
 }
 
-// crash stops all nodes at the same time, and has them begin with what was in
-// their directories shortly before.
+// crash stops all nodes at the same time, and restores their directories as
+// they were shortly before.
 func (f *trio) crash(tb testing.TB) {
 	tb.Helper()
 	for i := range f.opts {
@@ -109,14 +109,14 @@ func (f *trio) read(tb testing.TB, check func(node int) func(listing) error) []*
 func (f *trio) agree(tb testing.TB, want listing) {
 	tb.Helper()
 	for _, n := range f.nodes {
-		eventually(tb, n.Name()+" lists what it should", func() error {
+		eventually(tb, n.Name()+" lists exactly the wanted instances", func() error {
 			got, err := list(tb.Context(), n.Client)
 			return errors.Join(err, missing(got, want), missing(want, got))
 		})
 	}
 }
 
-// missing says what a list lacks, or has otherwise.
+// missing describes what a list lacks, or holds with other content.
 func missing(got, want listing) error {
 	n, example := 0, ""
 	for id, w := range want {

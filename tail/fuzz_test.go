@@ -8,8 +8,8 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// FuzzMessages lets a Tailer see a request and a reply of others. Whatever they
-// hold, each task gets exactly one line that can be read, and the counts add up.
+// FuzzMessages gives a Tailer any request and reply. Whatever they hold, each
+// task gets exactly one line that can be read, and the counts add up.
 func FuzzMessages(f *testing.F) {
 	good := request("r", item(eureka.ActionRegister, "a", 502), item(eureka.ActionHeartbeat, "b\x1b[2J", 0))
 	answer := reply("r", 200, 409)

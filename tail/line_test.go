@@ -98,7 +98,7 @@ func TestTextIsSafe(t *testing.T) {
 	}
 }
 
-// TestJSONIsSafe prints the same for programs: a terminal may see it too.
+// TestJSONIsSafe prints the same for programs: a terminal may show it too.
 func TestJSONIsSafe(t *testing.T) {
 	req := request("r", item("Register", "a\x1b[2J\r\nb\u202e\u009b\x7f", 1))
 	out, counts := runText(t, Options{JSON: true}, req, reply("r", 200))

@@ -215,7 +215,7 @@ func (b *blocking) Write(p []byte) (int, error) {
 	return b.Writer.Write(p)
 }
 
-// TestBlockedOutputIsNoTimeout stops the output, as Ctrl-S does, for longer
+// TestBlockedOutputIsNoTimeout blocks the output, as Ctrl-S does, for longer
 // than the bound, while the replies arrive in time.
 func TestBlockedOutputIsNoTimeout(t *testing.T) {
 	for range 20 { // the order of a select is chance
@@ -321,7 +321,7 @@ func TestNotPaired(t *testing.T) {
 	}
 }
 
-// TestEarlyReplies: what is kept for a request that comes later is bounded.
+// TestEarlyReplies: the replies that are kept for later requests are bounded.
 func TestEarlyReplies(t *testing.T) {
 	one := request("r", item(eureka.ActionRegister, "a", 1))
 	others := func(n, size int) []Message {
@@ -369,7 +369,7 @@ func TestEarlyReplies(t *testing.T) {
 
 func TestForeign(t *testing.T) {
 	one := request("r", item(eureka.ActionRegister, "a", 1))
-	// What a stream over all subjects answers.
+	// The answer of a stream over all subjects.
 	stream := Message{Kind: Reply, Subject: "r", Body: []byte(`{"stream":"ALL","seq":17}`)}
 	var log buffer
 	opts := Options{Logger: slog.New(slog.NewJSONHandler(&log, nil))}
@@ -379,12 +379,12 @@ func TestForeign(t *testing.T) {
 	}
 	recs, counts := run(t, opts, messages...)
 	if got, want := summary(recs), "a 200 ok"; got != want {
-		t.Errorf("got %q, want %q: what isn't a reply settles nothing", got, want)
+		t.Errorf("got %q, want %q: a message that is no reply must settle nothing", got, want)
 	}
 	if want := (Counts{Batches: 1, Tasks: 1, Answered: 1, Foreign: 100}); counts != want {
 		t.Errorf("counts: got %+v, want %+v", counts, want)
 	}
-	var told []string
+	var counted []string
 	for text := range strings.Lines(log.String()) {
 		var entry struct {
 			Count  int    `json:"count"`
@@ -393,12 +393,12 @@ func TestForeign(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &entry); err != nil {
 			t.Fatal(err)
 		}
-		told = append(told, fmt.Sprint(entry.Count))
+		counted = append(counted, fmt.Sprint(entry.Count))
 		if len(entry.Sample) > sampleLen+len("\uFFFD") {
 			t.Errorf("a sample of %d bytes, want at most %d", len(entry.Sample), sampleLen)
 		}
 	}
-	if got, want := strings.Join(told, " "), "1 10 100"; got != want {
+	if got, want := strings.Join(counted, " "), "1 10 100"; got != want {
 		t.Errorf("logged counts: got %s, want %s", got, want)
 	}
 }

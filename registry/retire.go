@@ -122,6 +122,11 @@ func (r *Registry) retireDue(lease int64) (forgotten int, more bool) {
 // the time alone and not on when a node makes its eviction pass.
 func (r *Registry) Forget() int {
 	_, lease := r.clock()
+	r.mu.Lock()
+	if !r.exchanged && lease-r.startMs > r.maxLease.Milliseconds() {
+		r.resume(lease)
+	}
+	r.mu.Unlock()
 	forgotten := 0
 	for more := true; more; {
 		r.mu.Lock()
@@ -153,10 +158,10 @@ func (r *Registry) rlockRetired() {
 // its Age is the one that it had then. Call it before [Registry.Exchanged].
 //
 // The time away ages the lease of a live instance. It is nobody's time for a cancel
-// and for an eviction: until Exchanged the clock of these stands still, and at least
-// five minutes of their lives are left, for peers that start a little later. Else a
-// cluster that was down for longer than it remembers a cancel would list what was
-// cancelled, if one node had not heard of it.
+// and for an eviction: until Exchanged, or for [Options].MaxLease at most, the clock of
+// these stands still, and at least five minutes of their lives are left, for peers that
+// start a little later. Else a cluster that was down for longer than it remembers a
+// cancel would list what was cancelled, if one node had not heard of it.
 func (r *Registry) Restore(key Key, in Entry, away time.Duration) Outcome {
 	in.Age = min(max(in.Age, 0), maxAge)
 	if in.Record.Live && !in.Evicted {
@@ -175,12 +180,17 @@ func (r *Registry) Restore(key Key, in Entry, away time.Duration) Outcome {
 	return out
 }
 
-// Exchanged tells the registry that this node has exchanged what it knows with each
-// peer that is there: time passes again for what was restored.
+// Exchanged reports to the registry that this node has exchanged what it knows with
+// each peer that is there: time passes again for what was restored.
 func (r *Registry) Exchanged() {
 	_, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.resume(lease)
+}
+
+// resume is Exchanged under the lock.
+func (r *Registry) resume(lease int64) {
 	for _, e := range r.restored {
 		renewed := lease - e.age(lease).Milliseconds()
 		e.restored = 0

@@ -238,3 +238,23 @@ func TestRestore(t *testing.T) {
 		t.Errorf("evicted, a second after all was exchanged: age %v, want 1m41s", e.Age)
 	}
 }
+
+// A node that never meets its peers remembers what it restored for as long as the
+// longest lease, not until its end.
+func TestRestoredWithoutExchange(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	r, _ := newRegistry(t, c)
+	cancel := registry.Entry{Record: tombstone(6, start, 90*time.Second), Override: registry.Override{Version: 6, Status: eureka.StatusUnknown}}
+	r.Restore(registry.NewKey("ORDERS", "i-1"), cancel, time.Hour)
+	c.Add(registry.DefaultMaxLease)
+	if r.Forget(); r.Len() != 1 {
+		t.Error("forgotten within a day")
+	}
+	c.Add(time.Second)
+	r.Forget() // its time passes again
+	c.Add(2*90*time.Second + 5*time.Minute + time.Second)
+	if r.Forget(); r.Len() != 0 {
+		t.Error("remembered for more than a day")
+	}
+}

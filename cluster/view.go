@@ -121,7 +121,7 @@ func (c *Cluster) Started() <-chan struct{} { return c.started }
 
 // up returns for how long this node has known every change; 0: it may lack some.
 func (c *Cluster) up() time.Duration {
-	if v := c.view.Load(); v.state != membership.Ready || v.gate.Stale(c.now()) {
+	if v := c.view.Load(); v.state != membership.Ready || !v.presence.Synced || v.gate.Stale(c.now()) {
 		return 0
 	}
 	return c.reg.Up()

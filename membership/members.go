@@ -233,7 +233,7 @@ func (m *Members) State() State {
 func (m *Members) Presence(digest uint64, at Moment) Presence {
 	return Presence{
 		Node: m.opts.Node, Incarnation: m.opts.Incarnation, URL: m.opts.URL, Version: m.opts.Version,
-		Time: at.Wall.UnixMilli(), Digest: Digest(digest), State: m.State(), Synced: m.synced,
+		Time: at.Wall.UnixMilli(), Digest: Digest(digest), State: m.State(), Synced: m.synced && !m.partial,
 	}
 }
 

@@ -80,8 +80,9 @@ type Presence struct {
 	Time        int64     `json:"time"`        // the sender's clock, ms since 1970
 	Digest      Digest    `json:"digest"`
 	State       State     `json:"state"`
-	// Synced reports whether the node has got everything that a peer knows, or
-	// started when nobody else was there. Earlier versions do not send it.
+	// Synced reports whether the node has got everything that a peer knows, since
+	// its start and its last suspension, or nobody else was there. Earlier versions
+	// do not send it.
 	Synced bool `json:"synced,omitempty"`
 }
 

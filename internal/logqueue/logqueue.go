@@ -41,7 +41,8 @@ type Writer struct {
 
 	mu     sync.Mutex // guards what follows; no I/O is done under it
 	lines  [][]byte
-	bytes  int    // of lines, and of those that are being written
+	held   int    // how many: lines, and those that are being written
+	bytes  int    // of the lines held
 	lost   uint64 // dropped since the last report
 	sample string // the first of these
 	closed bool
@@ -54,8 +55,8 @@ var (
 
 // New returns a writer to out and starts the goroutine that writes. Close ends
 // it. When out takes lines again after some were dropped, that goroutine calls
-// report with their number and the beginning of the first of them; nil: nobody
-// is told. A report may write to the Writer.
+// report with their number and the beginning of the first of them; nil: there is
+// no report. A report may write to the Writer.
 func New(out io.Writer, report func(n uint64, sample string)) *Writer {
 	if report == nil {
 		report = func(uint64, string) {}
@@ -83,7 +84,7 @@ func (w *Writer) OnDrop(report func(n uint64, sample string)) {
 func (w *Writer) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || len(w.lines) >= maxLines || w.bytes+len(line) > maxBytes {
+	if w.closed || w.held >= maxLines || w.bytes+len(line) > maxBytes {
 		w.dropped.Inc()
 		if w.lost == 0 {
 			w.sample = string(line[:min(len(line), sampleBytes)])
@@ -92,6 +93,7 @@ func (w *Writer) Write(line []byte) (int, error) {
 		return len(line), nil
 	}
 	w.lines = append(w.lines, append([]byte(nil), line...))
+	w.held++
 	w.bytes += len(line)
 	w.signal()
 	return len(line), nil
@@ -127,10 +129,12 @@ func (w *Writer) run() {
 				}
 				break
 			}
-			for _, line := range lines {
+			for i, line := range lines {
 				// There is nobody to report an error of the log to.
 				_, _ = w.out.Write(line) //nolint:errcheck // See above.
+				lines[i] = nil           // held no longer
 				w.mu.Lock()
+				w.held--
 				w.bytes -= len(line)
 				w.mu.Unlock()
 			}

@@ -27,9 +27,9 @@ func TestNobodyReads(t *testing.T) {
 	for _, tc := range []struct {
 		name       string
 		line       int // bytes
-		lines, fit int // fit: the one that is being written beside those that wait
+		lines, fit int // fit: with the one that is being written
 	}{
-		{"bound of lines", 10, maxLines + 8, maxLines + 1},
+		{"bound of lines", 10, maxLines + 8, maxLines},
 		{"bound of bytes", maxBytes / 4, 7, 4},
 		{"a line over the bound", maxBytes + 1, 1, 0},
 	} {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -76,16 +77,24 @@ func (r *Repair) askPage(ctx context.Context, to string, req request) (page, err
 		return page{}, fmt.Errorf("sync %s: answer of peer %s: %w", req.Ask, to, err)
 	}
 	for i := range p.items {
-		entry, carried, err := registry.FromItem(&p.items[i])
-		if err != nil {
-			r.metrics.entries.WithLabelValues("malformed").Inc()
-			r.log.Debug("sync entry not understood", "peer", to, "err", err)
-			continue
-		}
-		r.reg.Join(registry.NewKey(p.items[i].AppName, p.items[i].ID), entry, carried)
+		r.metrics.entries.WithLabelValues(r.join(to, &p.items[i])).Inc()
 	}
-	r.metrics.entries.WithLabelValues("joined").Add(float64(len(p.items)))
 	return p, nil
+}
+
+// join joins an entry of a peer's answer, and returns the outcome for the metric.
+func (r *Repair) join(from string, item *eureka.Item) string {
+	key := registry.NewKey(item.AppName, item.ID)
+	entry, carried, err := registry.FromItem(item)
+	if err != nil {
+		r.log.Debug("sync entry not understood", "peer", from, "err", err)
+		return "malformed"
+	}
+	if out, _ := r.reg.Join(key, entry, carried); out == registry.Refused {
+		r.log.Debug("sync entry refused", "peer", from, "err", r.reg.Refuses(key, &entry))
+		return "refused"
+	}
+	return "joined"
 }
 
 // fetch asks for the entries, or the ages, of keys and joins them. If an answer

@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -67,5 +71,45 @@ func TestPeerInCircles(t *testing.T) {
 			t.Errorf("versions, next %v: %v after %d requests", next, err, to.asked)
 		}
 		cancel()
+	}
+}
+
+// one is the transport to a peer that answers every request with one page.
+type one struct {
+	nowhere
+	page string
+}
+
+func (o one) Sync(context.Context, string, []byte) ([]byte, error) { return []byte(o.page), nil }
+
+// Only what was joined counts as joined.
+func TestEntriesCountOnce(t *testing.T) {
+	reg, err := registry.New(registry.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, err := answering(t, "a").serve([]byte(`{"ask":"page"}`), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := strings.Replace(string(good), `"replicationList":[`, `"replicationList":[{"appName":"A","id":"no-state","action":"Cancel"},`, 1)
+	ahead := registry.Entry{Record: registry.Record{
+		Version: time.Now().Add(48 * time.Hour).UnixMilli(), Live: true, Base: eureka.StatusUp,
+	}}
+	item := ahead.Item(registry.NewKey("A", "refused"), 0)
+	item.Action = eureka.ActionHeartbeat
+	page = strings.Replace(page, `"replicationList":[`, `"replicationList":[`+string(eureka.AppendItem(nil, &item))+",", 1)
+	r, err := New(reg, one{page: page}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := r.askPage(t.Context(), "b", request{Ask: askPage})
+	if err != nil || len(p.items) != 3 || reg.Len() != 1 {
+		t.Fatalf("%d items, %d entries, %v; want 3 and 1", len(p.items), reg.Len(), err)
+	}
+	for _, outcome := range []string{"joined", "malformed", "refused"} {
+		if got := testutil.ToFloat64(r.metrics.entries.WithLabelValues(outcome)); got != 1 {
+			t.Errorf("%s: %v, want 1", outcome, got)
+		}
 	}
 }

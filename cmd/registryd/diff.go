@@ -202,6 +202,8 @@ func (n *asked) ask(ctx context.Context, client *http.Client) {
 	switch err := json.Unmarshal(body, &n.versions); {
 	case err != nil:
 		n.err = fmt.Errorf("%s/versions: %w", n.url(), err)
+	case n.versions.Node == "":
+		n.err = fmt.Errorf("%s/versions: not the answer of a registryd node", n.url())
 	case n.name != "" && n.versions.Node != n.name:
 		n.err = fmt.Errorf("%s is node %.80q", n.url(), n.versions.Node) // an address that means another machine here
 	default:

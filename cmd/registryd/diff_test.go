@@ -138,6 +138,13 @@ func TestDiffOfSomeNodes(t *testing.T) {
 			errNotAll,
 		},
 		{
+			"another program",
+			func(t *testing.T) []string { return []string{fakeNode(t, holds("a", 1)), fakeNode(t, &api.Versions{})} },
+			"",
+			[]string{"node http://", ": unreachable (", "not the answer of a registryd node", "1 nodes, 1 entries on the first, 0 differ"},
+			errNotAll,
+		},
+		{
 			"no answer that can be read",
 			func(t *testing.T) []string {
 				server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

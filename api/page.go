@@ -102,6 +102,7 @@ func pageOf(serviceURL string) string {
 // base answers at the base of Eureka's paths. Eureka has nothing there; a browser is
 // redirected to the page. The redirect is relative, for proxies that add a prefix.
 func (h *Handler) base(w http.ResponseWriter, r *http.Request) int {
+	w.Header().Set("Vary", "Accept")
 	if !strings.Contains(header(r.Header, "Accept"), "text/html") {
 		return empty(w, http.StatusNotFound)
 	}

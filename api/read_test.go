@@ -281,6 +281,8 @@ func TestVary(t *testing.T) {
 		{"GET", "/eureka/instances/none", jsonType, 404, one},
 		{"GET", "/eureka/status", xmlType, 200, one},
 		{"POST", "/eureka/peerreplication/batch", jsonType, 200, one},
+		{"GET", "/eureka/", "text/html", 302, one},
+		{"GET", "/eureka/v2", jsonType, 404, one},
 		{"GET", "/healthz", jsonType, 200, ""},
 		{"PUT", orders1, jsonType, 200, ""},
 	} {

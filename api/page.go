@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/plain"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -56,6 +57,7 @@ type pageInstance struct {
 func parsePage() (*template.Template, error) {
 	pages := template.New("").Funcs(template.FuncMap{
 		"pageOf": pageOf,
+		"plain":  plain.Text,
 		"seconds": func(s float64) string {
 			return time.Duration(s * float64(time.Second)).Round(time.Millisecond).String()
 		},
@@ -70,7 +72,8 @@ func parsePage() (*template.Template, error) {
 }
 
 // page answers with a page for people. html/template escapes the values of instances,
-// and drops links other than http, https and mailto.
+// and drops links other than http, https and mailto; plain shows what would move a
+// cursor or turn the direction of writing.
 func (h *Handler) page(w http.ResponseWriter) int {
 	apps, hash := h.reg.Summary(maxPageInstances)
 	data := pageData{

@@ -69,6 +69,7 @@ func TestPage(t *testing.T) {
 	const evil = `<script>alert(1)</script>`
 	n := newNode(t, api.Options{Node: twoPeers(), Gatherer: prometheus.NewRegistry()})
 	n.put(t, "ORDERS", "orders-1", `"statusPageUrl":"http://h:8080/info"`)
+	n.put(t, "ORDERS", `y\u202e\u001b[31m`, "")
 	n.put(t, "ORDERS", "x"+evil[:len(evil)-len("</script>")], `"statusPageUrl":"javascript:alert(1)"`)
 	n.want(t, 200, "PUT", orders1+"/status?value=OUT_OF_SERVICE", "")
 	w := n.want(t, 200, "GET", "/", "")
@@ -80,7 +81,7 @@ func TestPage(t *testing.T) {
 		"node-1", "prod &amp; &lt;test&gt;", "1.2.3", "node-2", "unreachable", "250ms",
 		`href="http://node-2:8761/"`, `href="http://node-3:8761/"`, "http://node-1:8761/eureka/apps/APP/INSTANCE/status",
 		"Not connected to a broker for 3s", "no answer", "26h5m",
-		"orders-1", `href="http://h:8080/info"`, "OUT_OF_SERVICE (override)", "OUT_OF_SERVICE_1_UP_1_", `href="/metrics"`,
+		"orders-1", `y\u202e\x1b[31m`, `href="http://h:8080/info"`, "OUT_OF_SERVICE (override)", "OUT_OF_SERVICE_1_UP_2_", `href="/metrics"`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
@@ -116,7 +117,7 @@ func TestPageBound(t *testing.T) {
 // TestLastN: Spring's page of the last registrations and cancels.
 func TestLastN(t *testing.T) {
 	n := newNode(t, api.Options{})
-	for _, id := range []string{"first", "<second>"} {
+	for _, id := range []string{"first", "<second>\x1b[2J"} {
 		n.reg.Register(&eureka.InstanceInfo{
 			InstanceID: &id, HostName: "h", App: "LAST", IPAddr: "192.0.2.1", Status: eureka.StatusUp,
 			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 1,
@@ -132,7 +133,7 @@ func TestLastN(t *testing.T) {
 	if !strings.Contains(cancelled, "Cancelled or evicted: 1") || !strings.Contains(cancelled, "<td>first</td>") {
 		t.Errorf("cancelled: %s", cancelled)
 	}
-	second, first := strings.Index(registered, "&lt;second&gt;"), strings.Index(registered, "<td>first</td>")
+	second, first := strings.Index(registered, `&lt;second&gt;\x1b[2J`), strings.Index(registered, "<td>first</td>")
 	if second < 0 || first < second {
 		t.Errorf("registered, want the second before the first, escaped: %s", registered)
 	}

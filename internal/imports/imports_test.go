@@ -42,7 +42,7 @@ var rooms = map[string][]string{
 	"repair":     {"registry", "eureka"},
 	"cluster":    {"registry", "eureka", "acceptor", "batcher", "membership", "repair"},
 	"snapshot":   {"registry", "eureka"},
-	"api":        {"registry", "eureka"},
+	"api":        {"registry", "eureka", "internal/plain"},
 	"tail":       {"eureka", "internal/plain"},
 	"client":     {"eureka"},
 	"node": {

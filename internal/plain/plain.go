@@ -1,4 +1,4 @@
-// Package plain makes text that others wrote fit for a terminal: one line, and
+// Package plain makes text that others wrote fit for a terminal or a page: one line, and
 // nothing that moves the cursor, hides text or turns the direction of writing.
 //
 //	ids, names, errors ──Text──▶ a line for people

@@ -170,6 +170,7 @@ type checker struct {
 	round    uint64
 	last     map[string]heard
 
+	ended             bool // its name is taken
 	opened, restarted int
 }
 
@@ -206,6 +207,15 @@ func (c *checker) run() {
 		if next := c.Next(c.at); next < 0 || next > membership.Interval {
 			c.failf("next tick in %v", next)
 		}
+	}
+	// No state lasts that refuses reads or writes, whatever has happened, and even
+	// if the catch-up under way never ends.
+	for c.at.Mono < c.began+2*membership.DefaultStartWait {
+		c.pass(time.Second)
+		c.do(c.Tick(c.at))
+	}
+	if state := c.State(); !c.ended && (state == membership.Syncing || state == membership.Paused) {
+		c.failf("is %v still, %v after its start or suspension", state, c.at.Mono-c.began)
 	}
 }
 
@@ -293,6 +303,8 @@ func (c *checker) do(events []membership.Event) {
 			for name, h := range c.last {
 				c.last[name] = heard{h.incarnation, c.at.Mono - membership.Silence} // its silence is forgiven
 			}
+		case membership.NameTaken:
+			c.ended = true
 		case membership.CatchUp:
 			if e.Round <= c.round {
 				c.failf("round %d after %d", e.Round, c.round)

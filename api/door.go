@@ -20,18 +20,16 @@ const drainStep = 10 * time.Millisecond
 // node served. The port is bound from the start, and a request may wait there: its
 // client may have gone to another node meanwhile.
 //
-// Each connection belongs to the term in which it was accepted. open begins a term
-// once the kernel's accept queue has been empty, and shut ends it. A request is
-// served if its connection is of the present term and the door is open. On all
-// other connections the door answers writes with 503, serves reads if there is a
-// handler, and closes the connection after the answer.
+// open opens it once the kernel's accept queue has been empty. A request is served
+// if its connection was accepted after that. On all other connections the door
+// answers writes with 503, serves reads if there is a handler, and closes the
+// connection after the answer.
 type door struct {
 	*boundedListener
 	raw net.Listener // below boundedListener
 
-	term    atomic.Uint64 // even: open
-	handler atomic.Pointer[http.Handler]
-	refused atomic.Uint64 // requests
+	handler atomic.Pointer[http.Handler] // nil: not open yet
+	refused atomic.Uint64                // requests
 
 	mu       sync.Mutex
 	next     *http.Handler // of the opening under way
@@ -42,26 +40,23 @@ type door struct {
 }
 
 func newDoor(l net.Listener, maxConnections int) *door {
-	d := &door{boundedListener: newBoundedListener(l, maxConnections), raw: l, ended: make(chan struct{})}
-	d.term.Store(1)
-	return d
+	return &door{boundedListener: newBoundedListener(l, maxConnections), raw: l, ended: make(chan struct{})}
 }
 
-// doorConn is a connection with the term in which it was accepted.
-type doorConn struct {
-	*placedConn
-	term uint64
-}
+// oldConn is a connection that was accepted before the door opened.
+type oldConn struct{ *placedConn }
 
 // Accept implements net.Listener. One goroutine calls it.
 func (d *door) Accept() (net.Conn, error) {
 	for {
 		c, err := d.accept()
 		vain := errors.Is(err, os.ErrDeadlineExceeded)
-		term, opening := d.accepted(vain)
+		old, opening := d.accepted(vain)
 		switch {
+		case err == nil && old:
+			return &oldConn{c}, nil
 		case err == nil:
-			return &doorConn{placedConn: c, term: term}, nil
+			return c, nil
 		case vain && opening:
 		default:
 			d.end.Do(func() { close(d.ended) })
@@ -70,29 +65,27 @@ func (d *door) Accept() (net.Conn, error) {
 	}
 }
 
-// accepted returns the term of a connection that was just accepted, and reports
-// whether the door was opening. It ends the opening if no connection waits: all
-// later ones came after the call of open. vain reports that Accept reached its
-// deadline.
-func (d *door) accepted(vain bool) (term uint64, opening bool) {
+// accepted reports whether a connection that was just accepted is old, and whether
+// the door was opening. It ends the opening if no connection waits: all later ones
+// came after the call of open. vain reports that Accept reached its deadline.
+func (d *door) accepted(vain bool) (old, opening bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	term = d.term.Load()
+	old = d.handler.Load() == nil
 	if d.opening == nil {
-		return term, false
+		return old, false
 	}
 	if acceptQueueEmpty(d.raw, vain && d.stepping) {
 		d.stepping = false
 		d.wakeAt(time.Time{})   //nolint:errcheck // A closed listener fails in Accept too.
 		d.handler.Store(d.next) // not before: who sees that reads are served may write
-		d.term.Add(1)
 		close(d.opening)
 		d.opening = nil
 	} else {
 		d.stepping = true
 		d.wakeAt(time.Now().Add(drainStep)) //nolint:errcheck // The same.
 	}
-	return term, true
+	return old, true
 }
 
 // wakeAt sets the time at which a waiting Accept looks at the queue again. It
@@ -108,12 +101,12 @@ func (d *door) wakeAt(at time.Time) error {
 // have been accepted as old. It fails when ctx or the listener ends first.
 func (d *door) open(ctx context.Context, h http.Handler) error {
 	d.mu.Lock()
-	if d.term.Load()%2 == 0 {
+	if d.handler.Load() != nil {
 		d.handler.Store(&h)
 	} else {
 		d.next = &h
 	}
-	if d.opening == nil && d.term.Load()%2 == 1 {
+	if d.opening == nil && d.handler.Load() == nil {
 		if err := d.wakeAt(time.Unix(1, 0)); err != nil {
 			d.mu.Unlock()
 			return fmt.Errorf("api: open: %w", err)
@@ -135,30 +128,21 @@ func (d *door) open(ctx context.Context, h http.Handler) error {
 	}
 }
 
-// shut makes all connections old. The next open begins a new term.
-func (d *door) shut() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.term.Load()%2 == 0 {
-		d.term.Add(1)
-	}
-}
-
-// termKey is the key of a connection's term in the contexts of its requests.
-type termKey struct{}
+// oldKey is the key of what marks the requests of old connections, in their contexts.
+type oldKey struct{}
 
 // connContext is the server's ConnContext.
 func (d *door) connContext(ctx context.Context, c net.Conn) context.Context {
-	if c, ok := c.(*doorConn); ok {
-		return context.WithValue(ctx, termKey{}, c.term)
+	if _, old := c.(*oldConn); old {
+		return context.WithValue(ctx, oldKey{}, true)
 	}
 	return ctx
 }
 
 // ServeHTTP implements http.Handler.
 func (d *door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	handler, now := d.handler.Load(), d.term.Load()
-	if term, ok := r.Context().Value(termKey{}).(uint64); ok && term == now && now%2 == 0 {
+	handler := d.handler.Load()
+	if r.Context().Value(oldKey{}) == nil {
 		(*handler).ServeHTTP(w, r)
 		return
 	}

@@ -145,10 +145,6 @@ func (s *Server) Open(ctx context.Context, h http.Handler) error {
 	return nil
 }
 
-// Shut refuses writes until Open is called again. The next Open does not trust the
-// connections that exist now. Requests under way are not affected.
-func (s *Server) Shut() { s.door.shut() }
-
 // Run serves until ctx is done. Then it takes no more requests, waits up to the
 // shutdown timeout for those under way, and returns nil. It returns an error if
 // serving fails or requests had to be cut off.

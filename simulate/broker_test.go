@@ -8,11 +8,11 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// broker is what is wrong with the nodes' connections; bit node in each.
+// broker holds the faults of the nodes' connections; a bit for each node.
 type broker struct {
 	down uint8 // it has none
-	deaf uint8 // it hears nothing, not even itself
-	mute uint8 // nobody hears it, not even itself
+	deaf uint8 // it receives nothing, not even its own presence
+	mute uint8 // its messages reach no node, itself included
 }
 
 func (b *broker) carries(from, to int) bool {
@@ -28,7 +28,7 @@ func (w *world) change(change func(*conditions)) {
 	w.now.Store(&c)
 }
 
-// unlink takes nodes' connections, and gives them back one after the other.
+// unlink cuts nodes' connections, and restores them one after the other.
 func (w *world) unlink(e *event) {
 	for i := range w.plan.nodes {
 		if e.nodes&(1<<i) == 0 || w.now.Load().down&(1<<i) != 0 {
@@ -54,7 +54,7 @@ func (w *world) linked(node int) {
 	w.links[node] = time.Now()
 }
 
-// linkedSince returns since when a process has its connection.
+// linkedSince returns when a process got its present connection.
 func (w *world) linkedSince(p *proc) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -109,14 +109,15 @@ func (w *world) deafen(e *event) {
 	})
 }
 
-// losesPage reports whether the answer to a sync request is lost by itself.
+// losesPage reports whether the answer to a sync request is lost, independent
+// of other faults.
 func (w *world) losesPage(l linkKind, from, to int) bool {
 	return l == syncAnswer && w.plan.pagesLost > 0 && w.since() < w.plan.faults &&
 		w.chance(l, from, to, 8) < w.plan.pagesLost
 }
 
-// forge has a node get a batch from a faulty peer: an instance that it knows, with a
-// version from the far future.
+// forge sends a node a batch of a faulty peer: an instance that the node knows,
+// with a version from the far future.
 func (w *world) forge(e *event) {
 	p, key := w.proc(e.node), w.clients[e.instance].key
 	if p == nil || !p.isUp() {

@@ -9,9 +9,9 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// floor is the least that must be left of an instance in the end: the greatest
-// parts that a client was answered for, and that did not crash with all who
-// knew them.
+// floor is the least that must remain of an instance in the end: the latest
+// parts that were acknowledged to a client and not lost in a crash with every
+// node that knew them.
 type floor struct {
 	record   registry.Record
 	override registry.Override
@@ -30,8 +30,8 @@ func (f *floor) raise(e *registry.Entry) {
 	}
 }
 
-// served takes what a process knows of an instance after a client's call, and
-// what it knew before.
+// served takes the state of an instance in a process before and after a
+// client's call.
 func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 	entry, _, ok := p.reg.Entry(key)
 	if !ok {
@@ -63,8 +63,8 @@ func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 	c.overriddenAt = time.Now()
 }
 
-// lower takes what is left after a crash. It returns an instance of which something
-// was lost, if there is one.
+// lower takes the state that remains after a crash. It returns an instance of
+// which a part was lost, if there is one.
 func (w *world) lower() (lost string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -108,16 +108,16 @@ func (w *world) client(key registry.Key) *client {
 	return nil
 }
 
-// disturb notes that a request was served that its client had given up.
+// disturb notes that a request was served although its client had given up.
 func (w *world) disturb(key registry.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.client(key).late = time.Now()
 }
 
-// evicted checks an eviction. A process that has just started, or gone on, knows
-// of no client whether it could renew; and no client that lives is to be evicted
-// while a peer within reach knows better.
+// evicted checks an eviction. A process that has just started or resumed can't
+// know whether clients could renew. A client that lives must not be evicted
+// while a peer within reach has a younger lease.
 func (w *world) evicted(p *proc, key registry.Key) {
 	w.logf("%s evicts %s", p.name, key)
 	since := p.born
@@ -143,12 +143,12 @@ func (w *world) evicted(p *proc, key registry.Key) {
 			continue
 		}
 		if e, evicted, ok := q.reg.Entry(key); ok && !evicted && e.Record.Live && e.Age < termOf(&e.Record)-silent {
-			w.violate("%s evicts %s, which lives (heard at %v); %s knows a lease renewed %v ago", p.name, key, heard.Sub(w.begun), q.name, e.Age)
+			w.violate("%s evicts %s, which lives (last renewal at %v); %s knows a lease renewed %v ago", p.name, key, heard.Sub(w.begun), q.name, e.Age)
 		}
 	}
 }
 
-// glance looks at the list of a process that goes on after a standstill that it
+// glance checks the list of a process that resumes after a suspension that it
 // must notice, if it serves one.
 func (w *world) glance(p *proc) {
 	if !p.reads() || p.leaving.Load() {
@@ -159,12 +159,12 @@ func (w *world) glance(p *proc) {
 		phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
 		w.mu.Unlock()
 		if p.present(c.key) && w.plan.exact && phase == cancelled && !lost && late.Before(changed) && time.Since(changed) > silent {
-			w.violate("%s was cancelled at %v and is listed by %s, which stood still", c.key, changed.Sub(w.begun), p.name)
+			w.violate("%s was cancelled at %v and is listed by %s, which was suspended", c.key, changed.Sub(w.begun), p.name)
 		}
 	}
 }
 
-// holding is what one process has of an instance.
+// holding is the state of an instance in one process.
 type holding struct {
 	proc    *proc
 	entry   registry.Entry
@@ -192,8 +192,9 @@ func (h *holding) versions() versions {
 	return versions{r.Version, r.Live, r.Hash, h.entry.Override}
 }
 
-// settle is how long before the end each process evicts for the last time. What
-// one has forgotten then and another has not is handed back: that takes a round.
+// settle is how long before the end each process evicts for the last time. An
+// entry that one process has forgotten then and another has not is handed back,
+// which takes a round.
 const settle = 15 * time.Second
 
 // up returns the processes; nil: not all are there.
@@ -210,7 +211,7 @@ func (w *world) up() []*proc {
 	return procs
 }
 
-// lastPass has each process evict once more, and then no more.
+// lastPass makes each process evict once more, and then no more.
 func (w *world) lastPass() {
 	for _, p := range w.up() {
 		p.stopTimers()
@@ -256,8 +257,8 @@ func (w *world) check() {
 	}
 }
 
-// near is how far leases may differ between nodes: the way of a message, and of
-// what was under way.
+// near is how far leases may differ between nodes: by the way of a message, and
+// by changes under way.
 const near = 30 * time.Second
 
 // checkEqual checks that all processes hold the same of an instance. Exempt are
@@ -313,7 +314,7 @@ func (h *holding) text() string {
 		r.Version, r.Live, r.Base, gen, o.Version, o.Set, o.Status, h.entry.Age, h.evicted)
 }
 
-// checkFloor checks that nothing was lost that somebody still knew.
+// checkFloor checks that no change is lost that some process still knew.
 func (w *world) checkFloor(c *client, all []holding) {
 	f := w.floors[c.key]
 	if f == nil || time.Since(f.renewed) > retirement(c.longest)-near { // all may have forgotten it
@@ -333,8 +334,8 @@ func (w *world) checkFloor(c *client, all []holding) {
 	}
 }
 
-// checkListed checks that what lives is listed, with its latest data, and that
-// nothing else is.
+// checkListed checks that living instances are listed, with their latest data,
+// and no others.
 func (w *world) checkListed(c *client, all []holding) {
 	w.mu.Lock()
 	phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
@@ -354,8 +355,8 @@ func (w *world) checkListed(c *client, all []holding) {
 			w.excuse(evictedApart)
 		case h.listed == nil:
 			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
-		case lost && !must: // it has not been heard since, so it could not be asked
-		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact): // its data may be older; no heartbeat tells
+		case lost && !must: // it did not renew since, so it could not be asked
+		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact): // its data may be older; no heartbeat shows that
 		case c.adjusted && c.retried && h.listed.LastDirtyTimestamp > c.dirty:
 			w.excuse(setBack)
 		case (c.frozen || c.adjusted) && unheard && h.listed.Metadata["gen"] != fmt.Sprint(c.gen):

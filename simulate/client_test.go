@@ -15,12 +15,12 @@ const clientTimeout = 5 * time.Second
 
 // Codes of a call that got no answer.
 const (
-	unreachable = 0 // nobody listens there
+	unreachable = 0 // no server listens there
 	timedOut    = 1
 )
 
-// call makes a client's request to a node. One that stands still has it in its
-// socket, and answers it when it goes on; the client doesn't wait for that.
+// call makes a client's request to a node. A suspended node has it in its
+// socket, and answers it when it resumes; the client doesn't wait for that.
 func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 	p := w.proc(node)
 	if p == nil || p.leaving.Load() {
@@ -45,7 +45,7 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 		case sent.Before(p.opens):
 			w.violate("%s applied a request of %s that was sent before it served", p.name, key)
 		case sent.Before(resumed):
-			w.violate("%s applied a request of %s that was sent before it went on", p.name, key)
+			w.violate("%s applied a request of %s that was sent before it resumed", p.name, key)
 		case code == 404 && !p.present(key):
 			w.refused(p, key)
 		}
@@ -72,7 +72,7 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 	}
 }
 
-// once is travel, but what is TCP comes once.
+// once is travel without repetition, as TCP delivers.
 func (w *world) once(l linkKind, node int, key registry.Key, deliver func()) {
 	c := w.now.Load()
 	from := int(key.ID[1])
@@ -86,10 +86,10 @@ func (w *world) once(l linkKind, node int, key registry.Key, deliver func()) {
 	deliver()
 }
 
-// serves reports whether the node has synced since it started, or stood still.
+// serves reports whether the node has synced since it started, or was suspended.
 func (p *proc) serves() bool { return p.cluster.MayEvict() }
 
-// reads reports whether the node serves lists, as api asks it.
+// reads reports whether the node serves lists, by the same question as api.
 func (p *proc) reads() bool {
 	select {
 	case <-p.cluster.Ready():
@@ -128,13 +128,13 @@ func (p *proc) renew(key registry.Key, lastDirty int64) int {
 	return p.answer(key, out)
 }
 
-// phase is what a client believes of itself.
+// phase is a client's state in its own view.
 type phase uint8
 
 const (
 	down phase = iota
 	running
-	cancelled // it was told so
+	cancelled // it was answered so
 )
 
 // client is an instance, over all its restarts, by the rules of Eureka's
@@ -164,15 +164,16 @@ type client struct {
 	// registered is when a registration was last served, registeredGen its data.
 	registered    time.Time
 	registeredGen string
-	// overridden is what the last override that an operator set says; "": there
-	// is none, or it is not sure which one is the last.
+	// overridden is the last override that an operator set; "": there is none, or
+	// it is unknown which one is the last.
 	overridden   eureka.Status
 	overriddenAt time.Time // when the last override, removal or cancel was served
 
 	restored time.Time // guarded by world.mu; when a node last loaded a snapshot with a cancel of it
-	// forgotten is true when nobody knows of its cancel any more, which was to be.
+	// forgotten is true when no node knows its cancel any more, which is
+	// expected.
 	forgotten bool // guarded by world.mu
-	lost      bool // what it was answered for last crashed with all who knew it
+	lost      bool // its last acknowledged change was lost in a crash with every node that knew it
 
 	asked   lease         // guarded by world.mu; what it asked for last
 	longest time.Duration // guarded by world.mu; the greatest term that it ever had
@@ -197,8 +198,8 @@ func newClient(w *world, id int) *client {
 	return c
 }
 
-// ask has the client ask for a lease of another length from now on, in one of n+1
-// cases.
+// ask makes the client ask for a lease of another length from now on, in one of
+// n+1 cases.
 func (c *client) ask(n int) {
 	if c.world.plan.mixed {
 		rng := rand.New(rand.NewPCG(c.world.plan.seed, 0x6c650000+uint64(c.id)<<8+uint64(c.gen)))
@@ -239,7 +240,7 @@ func (c *client) found() {
 	c.lost = false
 }
 
-// over says that it is time to change nothing any more.
+// over reports whether no more changes may be made.
 func (c *client) over() bool { return c.world.since() >= c.world.plan.faults }
 
 // run lives one life after the other.
@@ -268,7 +269,8 @@ func (c *client) run() {
 	}
 }
 
-// live registers, renews, and ends somehow; or goes on to the end of the run.
+// live registers, renews, and ends in some way, or continues to the end of the
+// run.
 func (c *client) live() {
 	c.gen++
 	c.adjust()
@@ -323,7 +325,7 @@ func (c *client) adjust() {
 	}
 }
 
-// move moves the timestamp on, if this client does that.
+// move advances the timestamp, if this client does that.
 func (c *client) move() {
 	if !c.frozen {
 		c.dirty = max(c.clock(), c.dirty+1)

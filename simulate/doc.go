@@ -2,7 +2,7 @@
 // code of its own but its tests: the real registry, cluster, consumer and
 // pipelines of three or four nodes, over an in-memory bus.
 //
-//	seed ──▶ plan (weather, partitions, crashes, standstills, operators)
+//	seed ──▶ plan (weather, partitions, crashes, suspensions, operators)
 //	          │
 //	clients ──▶ proc: registry ◀──▶ cluster, consumer ◀──bus──▶ the other procs
 //	          │

@@ -7,13 +7,13 @@ import (
 	"github.com/registryd/registryd/acceptor"
 )
 
-// extremes are what a seed decides beside the events of old, with a generator of
-// its own: a seed's events of old are what they were before there were extremes.
+// extremes are further decisions of a seed, from a generator of their own: they
+// leave the older events of a seed unchanged.
 type extremes struct {
 	mixed      bool          // clients ask for leases of all lengths, and change them
 	quiet      time.Duration // how long there are no faults before the promises must hold
 	batchDelay time.Duration
-	evictors   bool // nodes evict by Eureka's policy, not all that has expired at once
+	evictors   bool // nodes evict by Eureka's policy, not everything expired at once
 
 	absent      *event        // brokerLost from the start on
 	pagesLost   float64       // of answers to sync requests
@@ -21,7 +21,7 @@ type extremes struct {
 	payload     int           // what a message may have, in bytes
 	away        bool          // nodes are away for so long; many clients end before
 	slowDrain   bool          // a restart has much to send, and slow peers
-	ballast     int           // instances that nobody touches
+	ballast     int           // instances that no client touches
 	restarts    []event       // in calm
 	forged      bool          // versions from the far future came
 }
@@ -32,7 +32,7 @@ const (
 	outageTime = 8 * time.Minute  // a node that is away for longer may miss a cancel that all others have forgotten
 )
 
-// never is how often a kind comes that comes in an emphasis only.
+// never is the frequency of a kind that happens only in an emphasis.
 const never = 0
 
 // addExtremes draws the extremes of a plan. An emphasis has those that it names,
@@ -75,10 +75,10 @@ func (p *plan) addExtremes(much emphasis) {
 			lasts: p.between(3*time.Second, time.Minute), choice: p.rng.IntN(2),
 		})
 	}
-	for range max(2, much[suspension]) {
-		if some(suspension, 8) {
+	for range max(2, much[machineSuspended]) {
+		if some(machineSuspended, 8) {
 			p.add(event{
-				kind: suspension, at: p.sometime(), node: p.rng.IntN(p.nodes), lasts: p.between(time.Second, 2*time.Minute),
+				kind: machineSuspended, at: p.sometime(), node: p.rng.IntN(p.nodes), lasts: p.between(time.Second, 2*time.Minute),
 			})
 		}
 	}
@@ -129,7 +129,7 @@ func (p *plan) batchSize() int {
 	return 0
 }
 
-// addOutage has one node, or all, be away until tombstones may be forgotten.
+// addOutage keeps one node, or all, away until tombstones may be forgotten.
 func (p *plan) addOutage() {
 	away := outageTime + rand64(p.rng, 2*time.Minute)
 	at := p.between(30*time.Second, faultTime-time.Minute)
@@ -151,7 +151,7 @@ func (p *plan) addOutage() {
 	p.faults = max(p.faults, at+away+p.between(20*time.Second, 2*time.Minute))
 }
 
-// lease is what a client asks for when it registers.
+// lease is the lease that a client asks for when it registers.
 type lease struct{ interval, duration time.Duration }
 
 // usual is the duration that most clients ask for.
@@ -160,11 +160,12 @@ const usual = 90 * time.Second
 // term is how long a lease lasts after a renewal.
 func (l lease) term() time.Duration { return max(l.duration, l.interval+5*time.Second) }
 
-// retirement is how long after the last renewal nobody may know of an instance
-// any more whose lease was never longer.
+// retirement is how long after the last renewal every node may have forgotten
+// an instance whose lease was never longer.
 func retirement(longest time.Duration) time.Duration { return 2*longest + 5*time.Minute }
 
-// drawLease returns a lease: in half of all cases the usual one, with the interval.
+// drawLease returns a lease: in half of all cases the usual one, with the
+// interval.
 func drawLease(rng *rand.Rand, interval time.Duration) lease {
 	seconds := func(lo, hi int) time.Duration { return time.Duration(lo+rng.IntN(hi-lo+1)) * time.Second }
 	if rng.IntN(2) == 0 {

@@ -19,10 +19,11 @@ const (
 	maxNodes  = 4
 )
 
-// gone is after what silence a peer is given up.
+// gone is the silence after which a peer is given up.
 const gone = 5 * time.Minute
 
-// weather is how the network between nodes, and between clients and nodes, is.
+// weather is the state of the network between nodes, and between clients and
+// nodes.
 type weather struct {
 	loss  float64       // of messages, each way
 	slow  float64       // of messages that are delayed
@@ -34,12 +35,12 @@ type weather struct {
 type kind uint8
 
 const (
-	setWeather     kind = iota
-	partition           // the links in links are cut, each one way
-	crash               // a node dies, and starts again
-	allDown             // all nodes die together
-	standstill          // a process is stopped
-	overrideStatus      // an operator sets an override
+	setWeather       kind = iota
+	partition             // the links in links are cut, each one way
+	crash                 // a node dies, and starts again
+	allDown               // all nodes die together
+	processSuspended      // a process is suspended
+	overrideStatus        // an operator sets an override
 	deleteOverride
 	setMetadata
 	takeSnapshot
@@ -47,11 +48,11 @@ const (
 	quitting   // in an emphasis: clients cancel often, and stay away
 
 	// Events of extremes.
-	brokerLost // the nodes in nodes have no connection, each for its time in downs
-	deafness   // a node hears nothing, or is not heard
-	suspension // a machine is suspended: the monotonic clock stands still
-	forgery    // a faulty peer sends a version from the far future
-	restart    // a node is stopped in order, and starts again
+	brokerLost       // the nodes in nodes have no connection, each for its time in downs
+	deafness         // a node receives nothing, or reaches no other
+	machineSuspended // a machine is suspended: the monotonic clock stands still
+	forgery          // a faulty peer sends a version from the far future
+	restart          // a node is stopped in order, and starts again
 
 	// Of extremes; they are no events.
 	slowDrain
@@ -66,8 +67,8 @@ const (
 )
 
 var kindNames = [...]string{
-	"weather", "partition", "crash", "all down", "standstill", "override", "delete override", "metadata", "snapshot", "", "",
-	"broker lost", "deafness", "suspension", "forgery", "restart",
+	"weather", "partition", "crash", "all down", "process suspended", "override", "delete override", "metadata", "snapshot", "", "",
+	"broker lost", "deafness", "machine suspended", "forgery", "restart",
 }
 
 // event is one thing that the plan does to the cluster.
@@ -75,7 +76,7 @@ type event struct {
 	at    time.Duration
 	kind  kind
 	node  int
-	lasts time.Duration // partition, crash, standstill
+	lasts time.Duration // partition, crash, a suspended process
 	weather
 	links    uint16                  // partition: bit from*maxNodes+to
 	snapshot [maxNodes]time.Duration // crash: how old the snapshot is; below 0: there is none
@@ -104,7 +105,7 @@ func (e *event) String() string {
 		fmt.Fprintf(&b, " n%d for %v, snapshot %v old", e.node, e.lasts.Round(time.Millisecond), e.snapshot[e.node])
 	case allDown:
 		fmt.Fprintf(&b, " for %v, snapshots %v old", e.downs, e.snapshot)
-	case standstill, suspension, deafness, restart:
+	case processSuspended, machineSuspended, deafness, restart:
 		fmt.Fprintf(&b, " n%d for %v (%d)", e.node, e.lasts.Round(time.Millisecond), e.choice)
 	case brokerLost:
 		fmt.Fprintf(&b, " by %04b for %v", e.nodes, e.downs)
@@ -118,7 +119,7 @@ func (e *event) String() string {
 
 func link(from, to int) uint16 { return 1 << (from*maxNodes + to) }
 
-// plan is all that a seed decides beforehand.
+// plan holds all decisions of a seed before the run.
 type plan struct {
 	seed  uint64
 	rng   *rand.Rand
@@ -133,8 +134,8 @@ type plan struct {
 	extremes
 }
 
-// exactly is how far clocks may be off for the order of a client's own calls,
-// which are further apart, to be theirs.
+// exactly is how far clocks may be off without changing the order of a client's
+// own calls, which are further apart.
 const exactly = 100 * time.Millisecond
 
 // emphasis is how often each kind of event comes in five minutes, at most; nil:
@@ -182,8 +183,8 @@ func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
 	if rng.IntN(5) < much.of(allDown, 1) {
 		p.addAllDown()
 	}
-	for range times(much.of(standstill, 2)) {
-		p.addStandstill()
+	for range times(much.of(processSuspended, 2)) {
+		p.addSuspension()
 	}
 	for range 2 + times(much.of(overrideStatus, 7)) {
 		p.addCall(overrideStatus + kind(rng.IntN(3)))
@@ -283,9 +284,9 @@ func (p *plan) addAllDown() {
 	p.add(e)
 }
 
-func (p *plan) addStandstill() {
+func (p *plan) addSuspension() {
 	e := event{
-		kind: standstill, at: p.sometime(), node: p.rng.IntN(p.nodes),
+		kind: processSuspended, at: p.sometime(), node: p.rng.IntN(p.nodes),
 		lasts: [...]time.Duration{
 			p.between(0, 10*time.Second), p.between(5*time.Second, 60*time.Second), p.between(60*time.Second, 150*time.Second),
 		}[p.rng.IntN(3)],

@@ -17,8 +17,8 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// proc is one process: what a node is from one start to its end. It is the
-// cluster's transport.
+// proc is one process: a node from one start to its end. It is the cluster's
+// transport.
 type proc struct {
 	world *world
 	node  int
@@ -41,15 +41,15 @@ type proc struct {
 	answered  atomic.Int64               // when it last got an answer to a sync request, ns; at first its start
 	learned   map[registry.Key]time.Time // guarded by mu; when it got the record that it has
 	newest    [maxNodes]uuid.UUID        // guarded by mu; the newest incarnation of each node that it has had for the present one
-	slept     atomic.Int64               // for how long the monotonic clock has stood still, ns
-	suspended bool                       // guarded by mu; that clock stands still now
-	halted    time.Time                  // guarded by mu; when it was made to stand still
-	resumed   atomic.Int64               // when it last went on after a standstill that it must notice, ns
+	slept     atomic.Int64               // for how long the monotonic clock has stopped in all, ns
+	suspended bool                       // guarded by mu; that clock is stopped now
+	halted    time.Time                  // guarded by mu; when it was suspended
+	resumed   atomic.Int64               // when it last resumed after a suspension that it must notice, ns
 
 	mu    sync.Mutex
 	dead  bool          // guarded by mu
-	still chan struct{} // guarded by mu; nil: it runs. Closed when it goes on
-	inbox []func()      // guarded by mu; what came while it stood still
+	still chan struct{} // guarded by mu; nil: it runs. Closed when it resumes
+	inbox []func()      // guarded by mu; what arrived while it was suspended
 	// holdEvictions is still for the goroutine that evicts.
 	holdEvictions chan struct{} // guarded by mu
 }
@@ -132,8 +132,8 @@ func (w *world) start(node int, snap *disk) *proc {
 	return p
 }
 
-// queueLen is the length of an acceptorQueue: what little a run needs, since
-// there are many pipelines in it.
+// queueLen is the length of an acceptorQueue: short, since a run has many
+// pipelines.
 const queueLen = 64
 
 var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
@@ -165,7 +165,7 @@ func (p *proc) evict(ctx context.Context) {
 	w.forget()
 }
 
-// asking is a cluster that remembers what it was asked for.
+// asking is a cluster that records the questions of an eviction pass.
 type asking struct {
 	*cluster.Cluster
 	skip bool
@@ -179,7 +179,7 @@ func (a *asking) AskAges(ctx context.Context, keys []registry.Key) {
 	}
 }
 
-// kill ends the process as a crash does: nothing that it still does is heard.
+// kill ends the process as a crash does: none of its messages arrives any more.
 func (p *proc) kill() {
 	p.mu.Lock()
 	p.dead, p.inbox = true, nil
@@ -192,7 +192,7 @@ func (p *proc) kill() {
 	p.stop()
 }
 
-// bury waits for the end of all that the process started.
+// bury waits for the end of all goroutines of the process.
 func (p *proc) bury() {
 	<-p.done
 	p.timers.Wait()
@@ -204,7 +204,7 @@ func (p *proc) bury() {
 	}
 }
 
-// halt makes the process stand still.
+// halt suspends the process.
 func (p *proc) halt(suspended bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -253,7 +253,7 @@ func (p *proc) resume() {
 	}
 }
 
-// awake waits while the process stands still; false: it is dead.
+// awake waits while the process is suspended; false: it is dead.
 func (p *proc) awake() bool {
 	for {
 		p.mu.Lock()
@@ -279,7 +279,7 @@ func (p *proc) mayEvict() bool {
 	return !p.dead
 }
 
-// arrive hands the process what has come for it: now, or when it goes on.
+// arrive hands the process a message: now, or when it resumes.
 func (p *proc) arrive(f func()) {
 	p.mu.Lock()
 	switch {
@@ -294,7 +294,8 @@ func (p *proc) arrive(f func()) {
 	}
 }
 
-// knowsFor returns for how long it has had the record of an instance that it has.
+// knowsFor returns for how long the process has had its present record of an
+// instance.
 func (p *proc) knowsFor(key registry.Key) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

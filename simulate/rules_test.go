@@ -40,7 +40,7 @@ var ruleNames = [...]string{
 
 func (r rule) String() string { return ruleNames[r] }
 
-// broken is a broken rule, and the clusters in which that shows.
+// broken is a broken rule, and the clusters in which that is noticed.
 type broken struct {
 	rule    rule           // from outside,
 	planted string         // or in the code: its name,
@@ -61,7 +61,7 @@ func (b *broken) String() string {
 func (b *broken) plan(seed uint64) *plan { return newPlan(seed, max(b.skew, *skewFlag), b.much) }
 
 // brokenRules are all rules that are broken.
-// Where it takes a certain weather to notice one, there is more of that.
+// If only a certain weather shows a rule, there is more of that.
 func brokenRules() []broken {
 	return append(append(plantedRules(), faultRules()...), []broken{
 		{rule: evictionCancels, much: emphasis{partition: 12}, seeds: 60},
@@ -69,11 +69,11 @@ func brokenRules() []broken {
 		{rule: expiredTaken, seeds: 20},
 		{rule: noAsking, much: emphasis{cutToEvict: 3}, seeds: 100},
 		{rule: leaseAsTime, skew: time.Minute, much: emphasis{partition: 6}, seeds: 40},
-		{rule: workOffQueue, much: emphasis{partition: 3, standstill: 20, quitting: 1}, seeds: 40},
+		{rule: workOffQueue, much: emphasis{partition: 3, processSuspended: 20, quitting: 1}, seeds: 40},
 		{rule: openDoor, much: emphasis{crash: 10}, seeds: 20, as: `before it served`},
-		{rule: evictStalled, much: emphasis{standstill: 20}, seeds: 80},
+		{rule: evictStalled, much: emphasis{processSuspended: 20}, seeds: 80},
 		{rule: noPipeline, much: emphasis{partition: 15}, seeds: 80},
-		{rule: noAntiEntropy, much: emphasis{setWeather: 1, partition: 6, crash: 8, standstill: 5, quitting: 1}, seeds: 40},
+		{rule: noAntiEntropy, much: emphasis{setWeather: 1, partition: 6, crash: 8, processSuspended: 5, quitting: 1}, seeds: 40},
 	}...)
 }
 
@@ -140,7 +140,7 @@ func (b *broken) noted(t *testing.T) (seed uint64, violated string) {
 	return 0, ""
 }
 
-// onWire is what becomes of a message under a broken rule; nil: it is lost.
+// onWire returns a message as a broken rule changes it; nil: it is lost.
 func (w *world) onWire(l linkKind, from, to int, body []byte) []byte {
 	switch w.rule { //nolint:exhaustive // the other rules break something else
 	case noPipeline:

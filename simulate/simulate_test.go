@@ -35,7 +35,7 @@ func defaultSeeds() int {
 }
 
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(1500) // little lives long here: collect when there is much
+	debug.SetGCPercent(1500) // little lives long here: collect rarely
 	os.Exit(m.Run())
 }
 
@@ -102,7 +102,7 @@ func TestClustersHeal(t *testing.T) {
 		return
 	}
 	var next atomic.Int64
-	told := tally{excused: make(map[string][]uint64)}
+	total := tally{excused: make(map[string][]uint64)}
 	start := time.Now()
 	t.Run("seeds", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
@@ -111,7 +111,7 @@ func TestClustersHeal(t *testing.T) {
 				for n := next.Add(1); n <= int64(*seedsFlag); n = next.Add(1) {
 					seed := *firstFlag + uint64(n) - 1
 					w := runWorld(t, b.plan(seed), b.rule, false)
-					told.add(seed, w)
+					total.add(seed, w)
 					if len(w.violations) > 0 {
 						t.Errorf("seed %d (replay: go test ./simulate -run ClustersHeal -v -args -seed %d -skew %v -rule %q): %s",
 							seed, seed, *skewFlag, &b, shortened(w.violations))
@@ -120,7 +120,7 @@ func TestClustersHeal(t *testing.T) {
 			})
 		}
 	})
-	told.print(time.Since(start))
+	total.print(time.Since(start))
 }
 
 // shortened returns the first few of many.

@@ -63,21 +63,21 @@ func (w *world) restart(e *event) {
 			}
 		}
 		if lost := w.lower(); fair && lost != "" {
-			w.violate("%s lost what it knew of %s when it stopped in order", p.name, lost)
+			w.violate("%s lost its changes of %s when it stopped in order", p.name, lost)
 		}
 		p.bury()
 		w.startLater(e.node, snap, e.lasts)
 	})
 }
 
-// What a slow drain has to do: as many batches of one action as keep a pipeline busy
-// for almost as long as it may take.
+// The work of a slow drain: as many batches of one action as keep a pipeline
+// busy for almost as long as it may take.
 const (
 	drained    = 7 * batcher.DefaultInFlight
 	drainDelay = 700 * time.Millisecond // of each answer
 )
 
-// ballast returns an instance that nobody touches.
+// ballast returns an instance that no client touches.
 func ballast(id string, size int) *eureka.InstanceInfo {
 	return &eureka.InstanceInfo{
 		InstanceID: &id, HostName: "ballast", App: "BALLAST", IPAddr: "192.0.2.2",

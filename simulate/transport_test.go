@@ -47,14 +47,14 @@ func (p *proc) Sync(ctx context.Context, to string, body []byte) ([]byte, error)
 	})
 }
 
-// reply is what comes back.
+// reply is the answer to a request.
 type reply struct {
 	body []byte
 	err  error
 }
 
-// ask sends a request to the process that has a name when it arrives, and waits
-// for what comes back first.
+// ask sends a request to the process that has a name when the request arrives,
+// and waits for the first answer.
 func (p *proc) ask(
 	ctx context.Context, l linkKind, to string, body []byte, deliver func(*proc, []byte, func(reply)),
 ) ([]byte, error) {
@@ -121,7 +121,7 @@ func (p *proc) ask(
 	return r.body, r.err
 }
 
-// Changed implements registry.Sink. What a snapshot holds is no change.
+// Changed implements registry.Sink. An entry of a snapshot is no change.
 func (p *proc) Changed(ch registry.Change) {
 	if ch.Bits&registry.Registered != 0 {
 		p.mu.Lock()
@@ -133,7 +133,7 @@ func (p *proc) Changed(ch registry.Change) {
 	}
 }
 
-// Link implements cluster.Transport. A process that stands still does so here:
+// Link implements cluster.Transport. A suspended process waits here, because
 // Run calls it.
 func (p *proc) Link() membership.Link {
 	up := p.awake() && p.world.now.Load().down&(1<<p.node) == 0
@@ -148,7 +148,7 @@ func (p *proc) Announce(presence membership.Presence) error {
 	p.checkIncarnations()
 	for i := range p.world.plan.nodes {
 		p.world.travel(presenceLink, p.node, i, func() {
-			if q := p.world.proc(i); q != nil { // who has the name now
+			if q := p.world.proc(i); q != nil { // the process that has the name now
 				q.arrive(func() { q.cluster.HandlePresence(presence) })
 			}
 		})

@@ -13,17 +13,17 @@ const silent = 5 * time.Second
 
 // Reasons for which a cancelled instance may be listed until its lease ends.
 const (
-	// Of two actions through two nodes that have not heard of each other the
-	// later wins: here an override, and metadata above it, which alone would not.
+	// Of two actions through two nodes that don't know each other's, the later
+	// wins: here an override, and metadata above it, which alone would not.
 	operatorUnheard = "an operator changed an instance through a node that had not heard of its cancel, " +
 		"or of its latest data"
 	// No node has the tombstone any more, nor has its snapshot, and its time was
 	// over when the last one forgot it.
 	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
-	// A node that was told of a timestamp from the future takes it for the time at
-	// which it was told: a register that could not be made before is older.
+	// A node that received a timestamp from the future takes it for the time at
+	// which it received it: a register that could not be made before is older.
 	setBack = "a client whose clock was set back registered again after all nodes had been away"
-	// A lease is no part of the digest, so that nothing but the next renewal shows a
+	// A lease is no part of the digest, so that only the next renewal shows a
 	// node that it should not have evicted.
 	evictedApart = "a node that was cut off evicted an instance that has not renewed its lease since"
 )
@@ -31,8 +31,8 @@ const (
 // Times after the end of the faults.
 const (
 	mendTime = 20 * time.Second // until cancelled instances are gone for good
-	// recoverTime is until what lives is listed for good: a pipeline may wait for
-	// half a minute, and a client too.
+	// recoverTime is the time until living instances are listed for good: a
+	// pipeline may wait for half a minute, and a client too.
 	recoverTime = 65 * time.Second
 )
 
@@ -42,7 +42,7 @@ const (
 func (p *plan) meet() int { return 12 + int(4*p.batchDelay/time.Second) }
 
 // transit is how much younger than the truth a lease may look: an age does not
-// count its own way.
+// include its own way.
 const transit = 15 * time.Second
 
 // termOf is how long the lease of a record lasts after a renewal.
@@ -53,13 +53,14 @@ func termOf(r *registry.Record) time.Duration {
 	return lease{time.Duration(r.Info.LeaseInfo.RenewalIntervalInSecs) * time.Second, r.Duration}.term()
 }
 
-// forget notes what nobody knows any more and was old enough to be forgotten. It is
-// called after what may have made a node forget.
+// forget notes the instances that no node knows any more and that were old
+// enough to be forgotten. It is called after each event that may make a node
+// forget.
 func (w *world) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.clients {
-		// What a snapshot held of a cancel is kept for five minutes at least.
+		// A cancel from a snapshot is kept for five minutes at least.
 		if c == nil || time.Since(c.renewed) < retirement(c.longest) || time.Since(c.restored) < 5*time.Minute {
 			continue
 		}
@@ -84,7 +85,7 @@ func (w *world) forget() {
 	}
 }
 
-// fate is what is true of a client at one moment.
+// fate is the true state of a client at one moment.
 type fate struct {
 	phase                           phase
 	restored, known                 time.Time
@@ -110,7 +111,7 @@ func (c *client) fate() fate {
 	}
 }
 
-// since reports whether the client was heard since the faults ended.
+// since reports whether the client renewed since the faults ended.
 func (f *fate) since(w *world) bool { return f.heard.Sub(w.begun) > w.plan.faults+mendTime }
 
 // mustBeListed reports whether some node must know in the end that the client
@@ -136,12 +137,12 @@ func (c *client) leaseEnds(h *holding) time.Time {
 	return renewed.Add(termOf(&h.entry.Record))
 }
 
-// watch looks at all nodes each second, from the end of the faults on.
+// watch checks all nodes each second, from the end of the faults on.
 func (w *world) watch() {
-	told, differ, meet := make(map[string]bool), 0, w.plan.meet()
+	reported, differ, meet := make(map[string]bool), 0, w.plan.meet()
 	violate := func(kind string, c *client, p *proc, format string, args ...any) {
-		if key := fmt.Sprint(kind, c.id, p.name); !told[key] {
-			told[key] = true
+		if key := fmt.Sprint(kind, c.id, p.name); !reported[key] {
+			reported[key] = true
 			w.violate("%s %s", c.key, fmt.Sprintf(format, args...))
 		}
 	}
@@ -189,10 +190,10 @@ func (p *plan) queue() time.Duration {
 	return 0
 }
 
-// violation notes what a client at a node violates, each kind once.
+// violation notes a violation by a client at a node, each kind once.
 type violation func(kind string, c *client, p *proc, format string, args ...any)
 
-// watchAnywhere checks that what lives is listed somewhere.
+// watchAnywhere checks that a living instance is listed by some node.
 func (w *world) watchAnywhere(c *client, f *fate, calm time.Duration, violate violation) {
 	if f.phase != running || !w.plan.exact || f.lost || calm <= silent || !f.heard.After(f.changed) ||
 		time.Since(f.known) > f.term-f.margin || time.Since(f.heard) < silent || time.Since(f.late) < f.longest {
@@ -206,7 +207,8 @@ func (w *world) watchAnywhere(c *client, f *fate, calm time.Duration, violate vi
 	violate("nowhere", c, w.proc(0), "lives, was heard at %v and is listed nowhere", f.heard.Sub(w.begun))
 }
 
-// watchListed checks that a node lists what lives, and nothing that was cancelled.
+// watchListed checks that a node lists living instances, and none that was
+// cancelled.
 func (w *world) watchListed(c *client, f *fate, p *proc, calm time.Duration, violate violation) {
 	mend := mendTime + w.plan.batchDelay
 	switch listed := p.present(c.key); {
@@ -233,7 +235,7 @@ func (w *world) watchStart(c *client, p *proc, calm time.Duration, violate viola
 	}
 }
 
-// watchLease checks the age that a node has a lease of.
+// watchLease checks the age of a lease in a node.
 func (w *world) watchLease(c *client, f *fate, p *proc, calm time.Duration, violate violation) {
 	entry, evicted, ok := p.reg.Entry(c.key)
 	if !ok || evicted || !entry.Record.Live {
@@ -276,7 +278,7 @@ func (w *world) unequal() (p, q *proc) {
 	return nil, nil
 }
 
-// difference returns what two nodes hold that is not the same.
+// difference describes the entries in which two nodes differ.
 func (w *world) difference(p, q *proc) string {
 	text := ""
 	for _, c := range w.clients {

@@ -13,8 +13,8 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// linkKind is what travels: a batch, a sync request, each one's answer, and so
-// on. It is part of what decides a message's fate.
+// linkKind is the kind of a message: a batch, a sync request, each one's
+// answer, and so on. It is part of what decides a message's fate.
 type linkKind uint8
 
 const (
@@ -26,7 +26,7 @@ const (
 	askLink
 	clientLink
 	clientAnswer
-	ownLink // nothing travels: what a node leaves to chance
+	ownLink // no message: a random choice of a node
 )
 
 // world is one run of one seed.
@@ -34,7 +34,7 @@ type world struct {
 	plan  *plan
 	rule  rule
 	begun time.Time
-	log   io.Writer // nil: nobody reads it
+	log   io.Writer // nil: no log
 
 	now atomic.Pointer[conditions]
 
@@ -43,7 +43,7 @@ type world struct {
 	all        []*proc         // guarded by mu; every process there ever was
 	graves     sync.WaitGroup
 	violations []string            // guarded by mu
-	excuses    map[string]bool     // guarded by mu; what else was seen, for reasons that no registry can help
+	excuses    map[string]bool     // guarded by mu; what is excused, by its reason
 	cuts       []uint16            // guarded by mu; partitions in force
 	rough      time.Time           // guarded by mu; when the last fault was in force
 	storm      bool                // guarded by mu; isStormy at the last touch
@@ -61,7 +61,7 @@ type world struct {
 	floors  map[registry.Key]*floor // guarded by mu
 }
 
-// conditions are those of the network now.
+// conditions are the network's present conditions.
 type conditions struct {
 	weather
 	cut uint16
@@ -87,8 +87,8 @@ func (w *world) violate(format string, args ...any) {
 	w.violations = append(w.violations, text)
 }
 
-// excuse notes that something was not as it should be, for a reason that
-// docs/convergence.md names under what it can't promise.
+// excuse notes a deviation from the promises, for a reason that
+// docs/convergence.md names.
 func (w *world) excuse(reason string) {
 	w.logf("EXCUSED %s", reason)
 	w.mu.Lock()
@@ -108,8 +108,9 @@ func (w *world) clockOf(p *proc) func() time.Time {
 	return func() time.Time { return time.Now().Add(skew) }
 }
 
-// chance returns a number in [0, 1) that the seed, the link and the time decide,
-// so that a message's fate does not hang on the order of those before it.
+// chance returns a number in [0, 1) that the seed, the link and the time
+// decide, so that a message's fate does not depend on the order of earlier
+// messages.
 func (w *world) chance(l linkKind, from, to int, salt uint64) float64 {
 	x := w.plan.seed*0x9e3779b97f4a7c15 ^ uint64(w.since())*0xbf58476d1ce4e5b9 ^
 		(uint64(l)<<16|uint64(from)<<8|uint64(to))*0x94d049bb133111eb ^ salt*0xd6e8feb86659fd93
@@ -123,7 +124,7 @@ func (w *world) chance(l linkKind, from, to int, salt uint64) float64 {
 	return float64(x>>11) / (1 << 53)
 }
 
-// travel brings a message over a link, or doesn't, or later, or twice.
+// travel delivers a message over a link, or loses, delays or repeats it.
 func (w *world) travel(l linkKind, from, to int, deliver func()) {
 	c := w.now.Load()
 	if l < clientLink && (c.cut&link(from, to) != 0 || !c.carries(from, to)) ||
@@ -207,7 +208,7 @@ func (w *world) run() {
 	w.graves.Wait()
 }
 
-// touch notes that something was wrong until now, or goes wrong now.
+// touch notes that a fault was in force until now, or begins now.
 func (w *world) touch() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -271,12 +272,12 @@ func (w *world) do(e *event) {
 		w.crash(e.node, e.lasts, e.snapshot[e.node])
 		w.lower()
 	case allDown:
-		for i := range w.plan.nodes { // none of them saw another go
+		for i := range w.plan.nodes { // none of them noticed another's end
 			w.crash(i, e.downs[i], e.snapshot[i])
 		}
 		w.lower()
 	case takeSnapshot:
-		if p := w.proc(e.node); p != nil { // what one that stands still wrote last
+		if p := w.proc(e.node); p != nil { // the last snapshot of a suspended process
 			snap := p.snapshot()
 			w.mu.Lock()
 			w.snaps[e.node] = snap
@@ -288,9 +289,9 @@ func (w *world) do(e *event) {
 		w.deafen(e)
 	case forgery:
 		w.forge(e)
-	case standstill, suspension:
+	case processSuspended, machineSuspended:
 		p := w.proc(e.node)
-		if p == nil || !p.halt(e.kind == suspension) {
+		if p == nil || !p.halt(e.kind == machineSuspended) {
 			return
 		}
 		time.AfterFunc(e.lasts, func() {
@@ -352,7 +353,8 @@ func (w *world) startLater(node int, snap *disk, down time.Duration) {
 	})
 }
 
-// logger returns what a process logs to; nobody, unless the run is told.
+// logger returns the logger of a process. It discards everything, unless the
+// run has a log.
 func (w *world) logger(p *proc) *slog.Logger {
 	if w.log == nil {
 		return nil
@@ -360,7 +362,7 @@ func (w *world) logger(p *proc) *slog.Logger {
 	return slog.New(slog.NewTextHandler(logWriter{w, p.name}, nil))
 }
 
-// logWriter writes a process's log lines among what else happens.
+// logWriter writes a process's log lines into the run's log.
 type logWriter struct {
 	world *world
 	name  string

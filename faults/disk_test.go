@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// TestShortFullDisk fills the disk of a node's snapshots. The node goes on; killed
-// then, it begins with the snapshot from before; and with room it writes again.
+// TestShortFullDisk fills the disk of a node's snapshots. The node continues.
+// Killed then, it starts from the last complete snapshot. With room it writes
+// again.
 func TestShortFullDisk(t *testing.T) {
 	t.Parallel()
 	const written, failed = `registryd_snapshot_writes_total{outcome="ok"}`, `registryd_snapshot_writes_total{outcome="failed"}`

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// fault is one thing that goes wrong, and is mended.
+// fault is one fault, and its repair.
 type fault struct {
 	name string
 	do   func(l *lab, f *fleet)
 }
 
-// freezeTime is how long a process is stopped: more than the five seconds after
-// which it counts as started anew.
+// freezeTime is how long a process is suspended: more than the five seconds
+// after which it counts as just started.
 const freezeTime = 10 * time.Second
 
 // downTime is how long a killed process stays away.
@@ -27,7 +27,7 @@ func killNode(i int) fault {
 		n.setReady(false)
 		f.lose(n)
 		n.kill()
-		f.lose(n) // what it took on its last breath
+		f.lose(n) // the changes that it took just before
 		pause(downTime)
 		n.start()
 		f.firstList(n)
@@ -90,9 +90,9 @@ func partition() fault {
 	}}
 }
 
-// deaf drops what the brokers send to n2; they hear it.
+// deaf drops the packets from the brokers to n2; those from n2 arrive.
 func deaf() fault {
-	return fault{"one-way partition: n2 hears no broker", func(l *lab, _ *fleet) {
+	return fault{"one-way partition: from the brokers to n2", func(l *lab, _ *fleet) {
 		var brokers []*host
 		for _, s := range l.brokers {
 			s.host.cutTo(l.nodes[1].host)
@@ -104,9 +104,9 @@ func deaf() fault {
 	}}
 }
 
-// mute drops what n3 sends to the brokers; it hears them.
+// mute drops the packets from n3 to the brokers; those to n3 arrive.
 func mute() fault {
-	return fault{"one-way partition: no broker hears n3", func(l *lab, _ *fleet) {
+	return fault{"one-way partition: from n3 to the brokers", func(l *lab, _ *fleet) {
 		h := l.nodes[2].host
 		for _, s := range l.brokers {
 			h.cutTo(s.host)
@@ -119,7 +119,7 @@ func mute() fault {
 
 // brokersApart cuts one broker off the others; its nodes reach it.
 func brokersApart() fault {
-	return fault{"one-way partition: no other broker hears s1", func(l *lab, _ *fleet) {
+	return fault{"one-way partition: from s1 to the other brokers", func(l *lab, _ *fleet) {
 		l.brokers[0].host.cutTo(l.brokers[1].host, l.brokers[2].host)
 		pause(partitionTime)
 		l.mend(l.brokers[0].host)
@@ -149,7 +149,7 @@ func delay() fault {
 }
 
 // restartAll kills all three nodes at once and starts them together, while the
-// clients go on.
+// clients continue.
 func restartAll() fault {
 	return fault{"kill -9 of all three nodes, started together", func(l *lab, f *fleet) {
 		for _, n := range l.nodes {
@@ -204,7 +204,7 @@ func (l *lab) mend(hosts ...*host) {
 	l.t.Logf("the network mended, all nodes reached each other after %.1f s", time.Since(begin).Seconds())
 }
 
-// play does one fault after another, and after each the lists must become true.
+// play plays one fault after another. After each the lists must become true.
 func play(t *testing.T, l *lab, f *fleet, expired bool, faults ...fault) {
 	t.Helper()
 	for _, fault := range faults {
@@ -222,7 +222,7 @@ func play(t *testing.T, l *lab, f *fleet, expired bool, faults ...fault) {
 		f.registered.Load(), f.renewed.Load(), f.changed.Load(), f.notFound.Load(), f.failed.Load(), f.repeated.Load())
 }
 
-// TestShortForm is what CI runs: each process killed once, one stopped, a
+// TestShortForm is run by CI: each process killed once, one suspended, a
 // partition of each sort, loss and delay.
 func TestShortForm(t *testing.T) {
 	t.Parallel()
@@ -249,8 +249,8 @@ func TestShortEmbedded(t *testing.T) {
 	f.settleExpired("all faults of embedded brokers")
 }
 
-// TestFaults plays every fault, with more clients, and waits each time until
-// also the leases have ended of those who left without a word.
+// TestFaults plays every fault, with more clients. Each time it waits until the
+// leases of the clients that ended without a cancel have expired too.
 func TestFaults(t *testing.T) {
 	l := newLab(t, labOptions{Data: true})
 	f := startFleet(l, fleetOptions{Size: 300})

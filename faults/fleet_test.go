@@ -18,7 +18,7 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// The leases of a fleet: short, so that what ends without a word is seen to
+// The leases of a fleet: short, so that instances without a cancel are seen to
 // expire.
 const (
 	renewal  = 2 * time.Second
@@ -28,11 +28,11 @@ const (
 	// unsent is how long a change may be known to one node alone: more than the
 	// batching delay and a time-out.
 	unsent = 3 * time.Second
-	// clientTimeout is after what a client turns to the next node.
+	// clientTimeout is the time after which a client turns to the next node.
 	clientTimeout = 2 * time.Second
 )
 
-// kind is what an instance's client does beside its heartbeats.
+// kind is an instance's client's activity beside its heartbeats.
 type kind int
 
 const (
@@ -41,7 +41,7 @@ const (
 	metadata               // sets metadata
 	overrides              // sets and deletes the override of its status
 	cancels                // cancels and comes back
-	disappears             // ends without a word; another takes its place
+	disappears             // ends without a cancel; another takes its place
 	kinds
 )
 
@@ -53,7 +53,7 @@ const (
 	left
 )
 
-// fleet is a load of clients, and knows what the nodes must list.
+// fleet is a load of clients, and knows the instances that the nodes must list.
 type fleet struct {
 	lab  *lab
 	opts fleetOptions
@@ -68,7 +68,7 @@ type fleet struct {
 	registered, renewed, changed, notFound, failed, repeated atomic.Int64
 }
 
-// instance is one client and what is true of its instance.
+// instance is one client and the true state of its instance.
 type instance struct {
 	fleet *fleet
 	kind  kind
@@ -83,14 +83,14 @@ type instance struct {
 	state    state
 	since    time.Time // of state
 	revision int
-	// What one node took, when; until it has told the others it may be lost
-	// with the node.
+	// The change that one node took, and when. Until the node has sent it to the
+	// others, it may be lost with the node.
 	node string
 	at   time.Time
 	lost bool // was
 }
 
-// fleetOptions say what differs from clients of all kinds with short leases.
+// fleetOptions are the differences from clients of all kinds with short leases.
 type fleetOptions struct {
 	Size     int
 	Kinds    []kind // in turn
@@ -177,8 +177,8 @@ func (f *fleet) hold() { f.gate.Lock() }
 
 func (f *fleet) release() { f.gate.Unlock() }
 
-// loseAll marks what only the nodes knew: status overrides and metadata are not
-// in what a client registers.
+// loseAll marks the state that only the nodes knew: status overrides and
+// metadata are not in a client's registration.
 func (f *fleet) loseAll() {
 	for _, n := range f.lab.nodes {
 		n.setDoomed(true)
@@ -188,8 +188,8 @@ func (f *fleet) loseAll() {
 	}
 }
 
-// vanish ends a share of the clients without a word, every nth, and returns how
-// many.
+// vanish ends a share of the clients without a cancel, every nth, and returns
+// how many.
 func (f *fleet) vanish(nth int) int {
 	gone := 0
 	for k, i := range f.all() {
@@ -201,8 +201,9 @@ func (f *fleet) vanish(nth int) int {
 	return gone
 }
 
-// lose marks what a node took a moment ago, and what clients are still to read
-// that it took: it is about to be killed or stopped, and may have told nobody.
+// lose marks the changes that a node took a moment ago, including those whose
+// answers the clients have not read yet: the node is about to be killed or
+// stopped, and may not have sent them on.
 func (f *fleet) lose(n *node) {
 	n.setDoomed(true)
 	for _, i := range f.all() {
@@ -306,14 +307,14 @@ func (i *instance) call(ctx context.Context, call func(context.Context) error) e
 	return nil
 }
 
-// update changes what is true of the instance.
+// update changes the true state of the instance.
 func (i *instance) update(f func()) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	f()
 }
 
-// snapshot returns a copy of what is true of the instance.
+// snapshot returns a copy of the true state of the instance.
 func (i *instance) snapshot() instance {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -331,7 +332,8 @@ func (i *instance) register(ctx context.Context) error {
 	return err
 }
 
-// heartbeat renews the lease, and registers where the node doesn't know it.
+// heartbeat renews the lease, and registers if the node doesn't know the
+// instance.
 func (i *instance) heartbeat(ctx context.Context) {
 	now := i.snapshot()
 	i.op.Lock()
@@ -347,8 +349,8 @@ func (i *instance) heartbeat(ctx context.Context) {
 	case ctx.Err() == nil:
 		i.fleet.failed.Add(1)
 	}
-	// Clients move. Not those whose calls a node refuses or ignores when it has
-	// not heard of the one before.
+	// Clients move, except those whose calls a node refuses or ignores when it
+	// has not received the one before.
 	if i.kind != overrides && i.kind != metadata && rand.N(8) == 0 {
 		i.turn(rand.N(labSize))
 	}
@@ -359,7 +361,7 @@ func (i *instance) touch() {
 	i.update(func() { i.info.LastDirtyTimestamp = max(time.Now().UnixMilli(), i.info.LastDirtyTimestamp+1) })
 }
 
-// change makes the change that is the instance's habit.
+// change makes the instance's usual change.
 func (i *instance) change(ctx context.Context) {
 	i.fleet.changed.Add(1)
 	next := map[string]string{"revision": strconv.Itoa(i.revision + 1)}
@@ -401,8 +403,8 @@ func (i *instance) change(ctx context.Context) {
 	}
 }
 
-// apply brings the nodes what is true by the call that is the instance's habit.
-// A node that doesn't know the instance is told of it first.
+// apply sends the nodes the true state, by the instance's usual call. At a node
+// that doesn't know the instance it registers first.
 func (i *instance) apply(ctx context.Context) error {
 	now := i.snapshot()
 	var err error
@@ -421,8 +423,8 @@ func (i *instance) apply(ctx context.Context) error {
 	return err
 }
 
-// cancel ends the lease. Where the node doesn't know the instance another may,
-// and it expires there.
+// cancel ends the lease. If the node doesn't know the instance another may, and
+// it expires there.
 func (i *instance) cancel(ctx context.Context) error {
 	err := i.client.Cancel(ctx, i.info.App, i.id)
 	if errors.Is(err, client.ErrNotFound) {
@@ -432,7 +434,7 @@ func (i *instance) cancel(ctx context.Context) error {
 	return err
 }
 
-// again repeats what may have been lost with the node that took it.
+// again repeats the change that may have been lost with the node that took it.
 func (i *instance) again(ctx context.Context) {
 	if i.kind == metadata || i.kind == overrides {
 		i.fleet.repeated.Add(1)

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// TestNoGrowth breaks and mends the same things twenty times. The nodes that
-// live through it must not grow.
+// TestNoGrowth plays the same faults and repairs twenty times. The nodes that
+// run throughout must not grow.
 func TestNoGrowth(t *testing.T) {
 	const rounds, warm = 20, 3
 	l := newLab(t, labOptions{})
-	// Nobody new ever comes, so what the nodes have to remember stays the same.
+	// No new client ever comes, so the nodes' state stays the same.
 	f := startFleet(l, fleetOptions{Size: 120, Kinds: []kind{steady, registers, metadata, overrides, cancels}})
 	l.united()
 	survivors := l.nodes[:2]

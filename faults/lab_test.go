@@ -29,13 +29,13 @@ type lab struct {
 	brokers []*natsServer
 	nodes   []*node
 	byHost  map[string]*node // by host:port of the HTTP server
-	http    *http.Client     // of the fleet and of the looks from outside
+	http    *http.Client     // of the fleet and of the checks from outside
 
 	mu       sync.Mutex
 	violated int       // see violate
 	excused  int       // see violateUnlessSuspended
 	ticked   time.Time // by watchClock
-	paused   time.Time // when this process last went on after a stillness
+	paused   time.Time // when this process last resumed after a suspension
 }
 
 // natsServer is a stock nats-server.
@@ -98,7 +98,7 @@ func (l *lab) isDoomed(name string) bool {
 	return false
 }
 
-// labOptions say what differs from three brokers and three nodes without
+// labOptions are the differences from three brokers and three nodes without
 // snapshots.
 type labOptions struct {
 	Previous bool // nodes are those of the previous commit
@@ -270,7 +270,7 @@ func (l *lab) waitBrokers() {
 	}
 }
 
-// waitReady waits until the nodes say that they are ready, not degraded.
+// waitReady waits until the nodes report ready, not degraded.
 func (l *lab) waitReady(nodes ...*node) {
 	l.t.Helper()
 	for _, n := range nodes {

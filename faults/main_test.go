@@ -4,14 +4,15 @@
 //
 //	fleet of clients ──HTTP──▶ registryd n1 n2 n3 ──▶ nats-server s1 s2 s3
 //	       │                        ▲   each in a network namespace of its own,
-//	   what must be true            │   all on one bridge
+//	 the true state                 │   all on one bridge
 //	       └──── the same lists? ───┘   kill -9 · SIGSTOP · tc · a full disk
 //
-// The test binary builds what it runs, then starts itself again in new network,
-// mount and process namespaces. So nothing that it makes is seen by the machine
-// outside, and whatever way it ends the kernel takes all of it away.
+// The test binary builds the programs, then starts itself again in new network,
+// mount and process namespaces. So the machine outside sees nothing of it, and
+// however it ends, the kernel removes everything.
 //
-// It needs root, and iproute2's ip and tc. What is missing is named, and fails.
+// It needs root, and iproute2's ip and tc. It fails with the name of what is
+// missing.
 package faults_test
 
 import (
@@ -79,8 +80,8 @@ func outside() int {
 	return 0
 }
 
-// missing says all that is missing on this machine, as far as that can be told
-// from outside; enter tries the rest.
+// missing lists everything that is missing on this machine, as far as that
+// shows from outside; enter tries the rest.
 func missing() error {
 	var errs []error
 	lack := func(format string, args ...any) { errs = append(errs, fmt.Errorf("missing: "+format, args...)) }

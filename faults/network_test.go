@@ -90,7 +90,8 @@ func (n *network) host(name string) *host {
 	return h
 }
 
-// cutTo drops what h sends to another host, until heal. The other way stays open.
+// cutTo drops the packets from h to another host, until heal. The other way
+// stays open.
 func (h *host) cutTo(others ...*host) {
 	h.network.t.Helper()
 	for _, other := range others {
@@ -118,7 +119,7 @@ func (h *host) lose(percent int) {
 	}
 }
 
-// slow delays packets from and to h, until heal. It says how.
+// slow delays packets from and to h, until heal. It returns the method.
 func (h *host) slow() string {
 	h.network.t.Helper()
 	how := slowNetem
@@ -133,7 +134,7 @@ func (h *host) slow() string {
 	return how
 }
 
-// heal takes away what cutTo and lose did to the hosts.
+// heal undoes cutTo and lose on the hosts.
 func heal(hosts ...*host) {
 	for _, h := range hosts {
 		h.network.t.Helper()
@@ -142,7 +143,7 @@ func heal(hosts ...*host) {
 	}
 }
 
-// unslow takes away what slow did.
+// unslow undoes slow.
 func (h *host) unslow() {
 	h.network.t.Helper()
 	h.network.must("tc qdisc del dev %s root", h.port)

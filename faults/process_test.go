@@ -15,8 +15,8 @@ import (
 	"github.com/registryd/registryd/internal/await"
 )
 
-// patience ends every wait for what must come. It is far above what any of them
-// takes, also on a busy machine.
+// patience bounds every wait. It is far above what any of them takes, also on a
+// busy machine.
 const patience = 60 * time.Second
 
 // process is a program on a host, which is killed and started again.
@@ -116,12 +116,12 @@ func (p *process) tail(lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// eventually waits until check finds nothing wrong, and returns how long that
+// eventually waits until check returns no fault, and returns how long that
 // took.
 func eventually(t *testing.T, what string, check func() error) time.Duration {
 	t.Helper()
 	return await.Nil(t, patience, what, check)
 }
 
-// pause lets time pass: between two looks, and for as long as a fault lasts.
+// pause lets time pass: between two checks, and for as long as a fault lasts.
 func pause(d time.Duration) { <-time.After(d) }

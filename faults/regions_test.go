@@ -24,7 +24,7 @@ var regions = map[string][]string{
 	"west": {"west-1", "west-2"},
 }
 
-// homes says in which region each node of permissions.conf lives here.
+// homes is the region of each node of permissions.conf in this test.
 var homes = map[string]string{"node-a": "east", "node-b": "east", "node-c": "west"}
 
 // TestShortRegions runs the files of deploy/nats/regions as they are: two

@@ -20,8 +20,8 @@ import (
 const serveWithin = 2 * time.Second
 
 // TestWholeClusterRestart kills every node and every broker at once. From its
-// snapshot each node serves everybody soon after its start; nobody ever reads a
-// smaller list; and those whose clients don't come back expire.
+// snapshot each node serves all instances soon after its start; no client ever
+// reads a smaller list; and instances whose clients don't come back expire.
 func TestWholeClusterRestart(t *testing.T) {
 	const size, nth = 10_000, 50
 	l := newLab(t, labOptions{Data: true})
@@ -127,8 +127,8 @@ func (l *lab) listed(n *node) (int, error) {
 	return total, nil
 }
 
-// balancer gives each request to the next node that can be connected to. It
-// looks at no answer: what a node says goes to the client.
+// balancer sends each request to the next node that can be connected to. It
+// does not read the answers: they go to the client unchanged.
 type balancer struct {
 	lab  *lab
 	next atomic.Uint64
@@ -160,7 +160,7 @@ func (b *balancer) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 // TestNoStorm restarts one node under 5,000 clients whose every request a
-// balancer sends to another node. The node that knows nobody must not make them
+// balancer sends to another node. The node without entries must not make them
 // register again.
 func TestNoStorm(t *testing.T) {
 	const size = 5_000

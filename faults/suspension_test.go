@@ -24,9 +24,9 @@ func (l *lab) at(n *node) *client.Client {
 	return c
 }
 
-// TestOldRequestsOfAStoppedNode sends requests to a suspended node. The
-// clients give up and turn to another node, and go on there. What has waited in
-// the sockets of the first is older than that, and must undo nothing.
+// TestOldRequestsOfAStoppedNode sends requests to a suspended node. The clients
+// give up, turn to another node, and continue there. The requests that waited
+// in the sockets of the first are older than that, and must undo nothing.
 func TestOldRequestsOfAStoppedNode(t *testing.T) {
 	l := newLab(t, labOptions{})
 	ctx := t.Context()
@@ -90,7 +90,7 @@ func TestOldRequestsOfAStoppedNode(t *testing.T) {
 	}
 	for _, o := range old {
 		if err := o.call(ctx, l.at(stopped)); err == nil {
-			t.Errorf("%s at a stopped node: it was answered", o.name)
+			t.Errorf("%s at a suspended node: it was answered", o.name)
 		}
 		if err := o.call(ctx, l.at(other)); err != nil {
 			t.Errorf("%s at another node: %v", o.name, err)

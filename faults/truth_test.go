@@ -44,11 +44,11 @@ func (l *lab) list(n *node) (map[string]listed, error) {
 	return out, nil
 }
 
-// maxFaults is how many differences are told of one node.
+// maxFaults is how many differences of one node are reported.
 const maxFaults = 5
 
-// check compares one node's list with what is true, while the fleet is held. It
-// returns the instances that differ, and says how.
+// check compares one node's list with the true state, while the fleet is held.
+// It returns the instances that differ, and describes how.
 func (f *fleet) check(n *node) (wrong []*instance, err error) {
 	before := time.Now()
 	list, err := f.lab.list(n)
@@ -69,8 +69,8 @@ func (f *fleet) check(n *node) (wrong []*instance, err error) {
 		now := i.snapshot()
 		got, present := list[i.id]
 		delete(list, i.id)
-		// Who ended without a word is listed until the lease ends, and the
-		// lease is given time when its node starts.
+		// An instance whose client ended without a cancel is listed until its lease
+		// ends, and its lease is extended when its node starts.
 		last := now.since
 		if started.After(last) {
 			last = started
@@ -100,7 +100,7 @@ func (f *fleet) check(n *node) (wrong []*instance, err error) {
 	return wrong, errors.Join(errs...)
 }
 
-// settle waits until every node lists what is true, and returns how long that
+// settle waits until every node lists the true state, and returns how long that
 // took from the moment when nothing changed any more.
 func (f *fleet) settle(what string) time.Duration {
 	f.lab.t.Helper()
@@ -111,7 +111,7 @@ func (f *fleet) settleNodes(what string, nodes ...*node) time.Duration {
 	f.lab.t.Helper()
 	f.hold()
 	defer f.release()
-	return eventually(f.lab.t, "after "+what+" all nodes list what is true", func() error {
+	return eventually(f.lab.t, "after "+what+" all nodes list the true state", func() error {
 		errs := make([]error, len(nodes))
 		var looks sync.WaitGroup
 		for k, n := range nodes {
@@ -130,8 +130,8 @@ func (f *fleet) settleNodes(what string, nodes ...*node) time.Duration {
 	})
 }
 
-// firstList waits for the first list of a node that starts while its peers run. It
-// must not be smaller than what they know: everybody who has been there all along.
+// firstList waits for the first list of a node that starts while its peers run.
+// It must hold every instance that the peers have listed all along.
 func (f *fleet) firstList(n *node) {
 	f.lab.t.Helper()
 	var looks sync.WaitGroup
@@ -162,7 +162,7 @@ func (f *fleet) firstList(n *node) {
 	}
 	switch {
 	case all == 0:
-		f.lab.violateUnlessSuspended("%s started, and its peers list nobody to compare its first list with", n.name)
+		f.lab.violateUnlessSuspended("%s started, and its peers list no instance to compare its first list with", n.name)
 	case missing > 0:
 		f.lab.violateUnlessSuspended("%s started, and its first list lacks %d of %d instances that its peers listed all along", n.name, missing, all)
 	}
@@ -190,15 +190,15 @@ func (f *fleet) known(but *node) (map[string]bool, error) {
 	return all, nil
 }
 
-// found forgets what may have been lost, once the lists are right.
+// found forgets the possible losses, once the lists are right.
 func (f *fleet) found() {
 	for _, i := range f.all() {
 		i.update(func() { i.lost = i.lost && i.state != live })
 	}
 }
 
-// settleExpired also waits until everybody who has ended without a word can be
-// expired everywhere.
+// settleExpired also waits until every instance whose client ended without a
+// cancel can have expired everywhere.
 func (f *fleet) settleExpired(what string) {
 	f.lab.t.Helper()
 	var latest time.Time

@@ -13,7 +13,8 @@ import (
 )
 
 // TestShortRollingUpgrade replaces the nodes of the previous commit by those of
-// this one, one after another, under load. The two work together meanwhile.
+// this one, one after another, under load. Meanwhile the two versions work
+// together.
 func TestShortRollingUpgrade(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, labOptions{Previous: true})
@@ -28,15 +29,15 @@ func TestShortRollingUpgrade(t *testing.T) {
 		n.start()
 		f.firstList(n)
 		l.united()
-		pause(changeEvery) // both versions are told of changes, and tell each other
+		pause(changeEvery) // both versions receive changes, from clients and from each other
 		took := f.settle("the upgrade of " + n.name)
 		f.found()
 		t.Logf("%s upgraded, the lists were right after %.1f s", n.name, took.Seconds())
 	}
 }
 
-// TestShortUnknownVersion speaks to a node's subject as a peer of a version to
-// come would.
+// TestShortUnknownVersion sends requests to a node's subject, as a peer of a
+// future version would.
 func TestShortUnknownVersion(t *testing.T) {
 	t.Parallel()
 	l := newBareLab(t)

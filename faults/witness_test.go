@@ -17,7 +17,7 @@ type witness struct {
 
 type servedByKey struct{}
 
-// servedBy returns a context in which the witness notes which node answered.
+// servedBy returns a context in which the witness notes the node that answered.
 func servedBy(ctx context.Context, name *string) context.Context {
 	return context.WithValue(ctx, servedByKey{}, name)
 }
@@ -47,15 +47,15 @@ func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// A machine that gives no time to anybody for longer than stillness makes nodes
-// notice that they were suspended, and refuse what they otherwise take. For
-// afterStillness that is no fault.
+// If the machine runs no process for longer than stillness, nodes notice a
+// suspension, and refuse requests that they otherwise take. For afterStillness
+// that is no fault.
 const (
 	stillness      = 2 * time.Second
 	afterStillness = 10 * time.Second
 )
 
-// watchClock notes when this process got no time.
+// watchClock notes when this process was suspended.
 func (l *lab) watchClock(stop <-chan struct{}) {
 	const step = 100 * time.Millisecond
 	for {
@@ -77,7 +77,7 @@ func (l *lab) watchClock(stop <-chan struct{}) {
 
 const clock = "15:04:05.000"
 
-// maxViolations is how many are told.
+// maxViolations is how many are reported in full.
 const maxViolations = 20
 
 func (l *lab) violate(format string, args ...any) {
@@ -89,7 +89,7 @@ func (l *lab) violate(format string, args ...any) {
 	}
 }
 
-// violateUnlessSuspended is violate where the machine was not just suspended.
+// violateUnlessSuspended is violate, unless the machine was just suspended.
 func (l *lab) violateUnlessSuspended(format string, args ...any) {
 	l.mu.Lock()
 	still := time.Since(l.paused) < afterStillness || time.Since(l.ticked) > stillness
@@ -102,7 +102,7 @@ func (l *lab) violateUnlessSuspended(format string, args ...any) {
 	}
 }
 
-// tellViolations says how many there were, at the end.
+// tellViolations reports at the end how many there were.
 func (l *lab) tellViolations() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -11,10 +11,10 @@ import (
 // starts bounds a start without a broker, on a busy machine.
 const starts = 15 * time.Second
 
-// said wants a text in exactly one line of a process's log.
+// said waits for a text in a process's log, and wants it in exactly one line.
 func said(tb testing.TB, p *process, text string) {
 	tb.Helper()
-	eventually(tb, p.name+" says "+text, func() error { // its line may come later than what it tells over HTTP
+	eventually(tb, p.name+" says "+text, func() error { // its line may come later than its answer over HTTP
 		if len(p.err.with(text)) == 0 {
 			return errors.New("not yet")
 		}
@@ -54,7 +54,7 @@ func TestAbsentBroker(t *testing.T) {
 		n.state(t, 200, "ready")
 	}
 
-	// When it goes again, that is told again, once.
+	// When the broker is lost again, that is logged again, once.
 	s.kill(t)
 	for _, n := range nodes {
 		n.state(t, 200, "degraded: not connected to a broker")
@@ -69,7 +69,8 @@ func TestAbsentBroker(t *testing.T) {
 	})
 }
 
-// TestFrozenBroker stops a broker, so that its sockets are open and nobody reads.
+// TestFrozenBroker suspends a broker: its sockets are open, and nothing reads
+// from them.
 func TestFrozenBroker(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
@@ -101,8 +102,8 @@ func TestFrozenBroker(t *testing.T) {
 	said(t, nodes[0].process, "connection to broker lost")
 }
 
-// TestBrokerOfOneNode has the others use one node's embedded broker, which dies
-// with it.
+// TestBrokerOfOneNode makes the other nodes use one node's embedded broker,
+// which ends with that node.
 func TestBrokerOfOneNode(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)

@@ -53,8 +53,8 @@ func TestLargeInstances(t *testing.T) {
 	}
 }
 
-// TestGrownSlots lets instances grow while their slots wait: what is sent is
-// what they are when the batch is cut.
+// TestGrownSlots lets instances grow while their slots wait: a batch holds the
+// instances as they are when it is cut.
 func TestGrownSlots(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
@@ -71,7 +71,7 @@ func TestGrownSlots(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "n2 has all as they have grown", func() error {
+	eventually(t, "n2 has all instances in their final size", func() error {
 		got, err := nodes[1].listed(t.Context())
 		if err != nil {
 			return err
@@ -89,8 +89,8 @@ func TestGrownSlots(t *testing.T) {
 	}
 }
 
-// TestTooLarge refuses what no batch could hold, by the bound of the broker that
-// is there at present.
+// TestTooLarge refuses an instance that no batch could hold, by the bound of
+// the present broker.
 func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "max_payload: 65536\n")
@@ -119,15 +119,15 @@ func TestTooLarge(t *testing.T) {
 		return nil
 	})
 
-	// The bound of registrations holds whatever the broker takes.
+	// The bound of registrations holds for every broker.
 	if code, text := nodes[0].refusedWith(t, instance("larger", "1", 300_000)); code != http.StatusRequestEntityTooLarge || !strings.Contains(text, "body: larger than 262144 bytes") {
 		t.Errorf("300 KB: got %d %s, want 413 and the bound", code, text)
 	}
 }
 
 // TestShrunkMessages registers an instance while there is no broker, and then
-// starts one that takes less. It costs the others nothing, and is not tried for
-// ever.
+// starts a broker with a smaller bound. The other instances are not affected,
+// and the large one is not tried again and again.
 func TestShrunkMessages(t *testing.T) {
 	t.Parallel()
 	small := startNATS(t, "max_payload: 65536\n")
@@ -160,7 +160,7 @@ func TestShrunkMessages(t *testing.T) {
 		t.Errorf("the start-up sync of n3 was cut short: %q", got)
 	}
 
-	// The same server with more room: it arrives without anybody's help.
+	// With a larger bound the instance arrives without anybody's help.
 	small.kill(t)
 	small.args = small.args[:4] // Without the configuration file.
 	small.start(t)
@@ -172,7 +172,7 @@ func TestShrunkMessages(t *testing.T) {
 func TestConflictsOverTheBound(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
-	// n1 sends when both have been told everything. n2 only answers.
+	// n1 sends once both have all registrations. n2 only answers.
 	nodes := []*node{
 		startNode(t, "n1", "--nats", s.url(""), "--batch-delay", "12s"),
 		startNode(t, "n2", "--nats", s.url(""), "--batch-delay", "1m"),
@@ -189,7 +189,7 @@ func TestConflictsOverTheBound(t *testing.T) {
 			}
 		}
 	}
-	eventually(t, "n1 has what n2 was told", func() error {
+	eventually(t, "n1 has n2's copies", func() error {
 		got, err := nodes[0].listed(t.Context())
 		if err != nil {
 			return err

@@ -83,8 +83,8 @@ func (l *load) end() map[string]string {
 	return l.last
 }
 
-// TestKilledUnderLoad kills the NATS server under load, once after it has stood
-// still, and starts it again each time. What was changed is changed everywhere.
+// TestKilledUnderLoad kills the NATS server under load, once after it was
+// suspended, and starts it again each time. Every change arrives everywhere.
 func TestKilledUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")

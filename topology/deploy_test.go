@@ -27,9 +27,9 @@ func passwords() (map[string]string, []string) {
 	return all, env
 }
 
-// deployed starts a nats-server with a file of deploy/nats. Its flags move it to
-// a free port of 127.0.0.1, and edits, text and replacement in turn, what flags
-// can't.
+// deployed starts a nats-server with a file of deploy/nats. Flags move it to a
+// free port of 127.0.0.1. Edits, text and replacement in turn, change what
+// flags can't.
 func deployed(tb testing.TB, config string, env []string, edits ...string) *natsServer {
 	tb.Helper()
 	s := &natsServer{address: freeAddress(tb), env: env}
@@ -60,8 +60,8 @@ func deployed(tb testing.TB, config string, env []string, edits ...string) *nats
 	return s
 }
 
-// serverEnv is the environment of cluster.conf. clients signs what clients and the
-// servers for them show, servers what servers show each other.
+// serverEnv is the environment of cluster.conf. clients signs the certificates
+// for clients, servers those for routes.
 func serverEnv(tb testing.TB, clients, servers authority) []string {
 	tb.Helper()
 	_, env := passwords()
@@ -92,14 +92,14 @@ func deployedCluster(tb testing.TB, clients authority) []*natsServer {
 	return servers
 }
 
-// member starts a node as the deploy files name it.
+// member starts a node under its name in the deploy files.
 func member(tb testing.TB, id, url string, args ...string) *node {
 	tb.Helper()
 	return startNode(tb, id, append([]string{"--cluster", "default", "--nats", url}, args...)...)
 }
 
-// TestPermissions starts the server of deploy/nats. What the nodes and the tools
-// do is allowed, and nothing that another could do in their name.
+// TestPermissions starts the server of deploy/nats. Everything that the nodes
+// and the tools do is allowed, and nothing that another could do in their name.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	password, env := passwords()
@@ -143,7 +143,7 @@ func TestPermissions(t *testing.T) {
 		}
 	}
 
-	// Nobody has tried what it may not do.
+	// No client has tried an operation that is denied.
 	if got := s.err.with("Violation"); len(got) > 0 {
 		t.Errorf("the server has refused %q", got)
 	}
@@ -228,8 +228,8 @@ func TestPermissions(t *testing.T) {
 		})
 	}
 
-	// A node with another's credentials can't take a name that is taken, and with
-	// any other name it is heard by nobody.
+	// A node with another's credentials can't take a name that is in use, and
+	// with any other name it reaches no node.
 	forger := spawnNode(t, "node-b", "--cluster", "default", "--nats", s.url(login("node-a")))
 	forger.gone(t)
 	if code := forger.cmd.ProcessState.ExitCode(); code != 1 || len(forger.err.with("node name is taken")) == 0 {
@@ -239,7 +239,7 @@ func TestPermissions(t *testing.T) {
 	forger.register(t, "forged")
 	forger.state(t, 503, "syncing: broker refuses publish on registry.default.")
 	forger.atLeast(t, 1, "registryd_broker_errors_total")
-	eventually(t, "the log of node-d says what it may not do", func() error {
+	eventually(t, "the log of node-d names what is denied", func() error {
 		if got := forger.err.with("broker refuses a subject", "op=publish", "subject=registry.default.presence.node-d"); len(got) != 1 {
 			return fmt.Errorf("%d times", len(got))
 		}
@@ -295,8 +295,8 @@ func TestDeployedCluster(t *testing.T) {
 	}
 }
 
-// TestRogueRoute has strangers' servers join those of deploy/nats as routes. One
-// that gets in could speak as any node.
+// TestRogueRoute starts foreign servers that try to join those of deploy/nats
+// as routes. One that gets in could speak as any node.
 func TestRogueRoute(t *testing.T) {
 	t.Parallel()
 	_, env := passwords()
@@ -331,7 +331,7 @@ func TestRogueRoute(t *testing.T) {
 				before := created()
 				rogue := startNATS(t, fmt.Sprintf("cluster {\nname: %q\nlisten: %q\nroutes: [ %q ]\n%s}",
 					victim.name, freeAddress(t), "nats://"+victim.route, test.tls))
-				eventually(t, "it is seen whether the stranger's server gets in", func() error {
+				eventually(t, "the foreign server gets in, or is refused", func() error {
 					if test.in && created() == before {
 						return errors.New("it has no route")
 					}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestExternalNATS uses a stock nats-server in each way in which it can ask who
-// is there. A node with the wrong answer replicates nothing, and serves.
+// TestExternalNATS uses a stock nats-server with each way of authentication. A
+// node with wrong credentials replicates nothing, and serves.
 func TestExternalNATS(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -71,7 +71,7 @@ func TestExternalNATS(t *testing.T) {
 			out.state(t, 200, "degraded: not connected to a broker")
 			out.register(t, "b")
 			list(t, []*node{out}, "b")
-			eventually(t, "the log says why", func() error {
+			eventually(t, "the log names the reason", func() error {
 				if got := out.err.with("broker unreachable"); len(got) != 1 {
 					return fmt.Errorf("%d lines: %q", len(got), got)
 				}
@@ -90,8 +90,8 @@ func TestExternalCluster(t *testing.T) {
 	for _, s := range servers {
 		urls = append(urls, s.url(""))
 	}
-	// Each node names them all, and one of them first: nodes on different
-	// servers must hear each other too.
+	// Each node names all servers, and another one first: nodes on different
+	// servers must reach each other too.
 	var nodes []*node
 	for i, s := range servers {
 		nodes = append(nodes, startNode(t, fmt.Sprintf("n%d", i+1), "--nats", s.url("")+","+strings.Join(urls, ",")))
@@ -125,7 +125,7 @@ func TestExternalCluster(t *testing.T) {
 	list(t, nodes, want...)
 }
 
-// TestDiscoveredServers names one server of a cluster to the nodes. They learn of
+// TestDiscoveredServers names one server of a cluster to the nodes. They learn
 // the others from it, and use them, with their login, once it is gone.
 func TestDiscoveredServers(t *testing.T) {
 	t.Parallel()

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// stranger is a NATS client that is none of ours.
+// stranger is a foreign NATS client.
 func stranger(tb testing.TB, s *natsServer, user string, opts ...nats.Option) *nats.Conn {
 	tb.Helper()
 	nc, err := nats.Connect(s.url(user), append([]nats.Option{nats.Name("stranger")}, opts...)...)
@@ -22,8 +22,9 @@ func stranger(tb testing.TB, s *natsServer, user string, opts ...nats.Option) *n
 	return nc
 }
 
-// TestStreamOverEverything has a JetStream stream store all that we say: it
-// acknowledges our requests on the subjects where we wait for answers.
+// TestStreamOverEverything runs a JetStream stream that stores all our
+// messages: it acknowledges our requests on the subjects where we wait for
+// answers.
 func TestStreamOverEverything(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, fmt.Sprintf("jetstream { store_dir: %q }\n", t.TempDir()))
@@ -51,7 +52,7 @@ func TestStreamOverEverything(t *testing.T) {
 		}
 		n.settled(t)
 	}
-	// An acknowledgement is no delivery: what an absent node should get waits.
+	// An acknowledgement is no delivery: changes for an absent node wait.
 	nodes[2].kill(t)
 	nodes[0].register(t, "later")
 	list(t, nodes[:2], append(ids, "later")...)
@@ -60,7 +61,7 @@ func TestStreamOverEverything(t *testing.T) {
 	list(t, nodes, append(ids, "later")...)
 }
 
-// TestGarbage says all kinds of things on our subjects.
+// TestGarbage publishes all kinds of messages on our subjects.
 func TestGarbage(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
@@ -93,7 +94,7 @@ func TestGarbage(t *testing.T) {
 				if version != "" {
 					msg.Header.Set("Registry-Version", version)
 				}
-				if err := nc.PublishMsg(msg); err != nil { // Nobody can be told.
+				if err := nc.PublishMsg(msg); err != nil { // no reply is possible
 					t.Fatal(err)
 				}
 				if !answerable {
@@ -139,8 +140,8 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
-// TestTailedAndFrozen has somebody listen to everything: an absent peer then
-// shows as a time-out. A suspended tail holds nobody back.
+// TestTailedAndFrozen runs a tail over everything: an absent peer then shows as
+// a time-out. A suspended tail delays nobody.
 func TestTailedAndFrozen(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
@@ -201,8 +202,8 @@ func TestTwoClusters(t *testing.T) {
 	}
 }
 
-// TestNameTwice starts two nodes of one name: while the first can be heard, and
-// while nobody can.
+// TestNameTwice starts two nodes of one name: while the first is reachable, and
+// while it is not.
 func TestNameTwice(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "")
@@ -220,19 +221,19 @@ func TestNameTwice(t *testing.T) {
 	twin := startNode(t, "n1", "--nats", s.url(""), "--start-wait", "1s")
 	twin.state(t, 200, "degraded")
 	s.start(t)
-	// The later one stands back, and says so.
+	// The later one gives way, and logs that.
 	twin.state(t, http.StatusServiceUnavailable, "superseded")
 	first.state(t, http.StatusOK, "ready")
-	const told = "node name is used twice"
-	eventually(t, "the later one tells so", func() error {
-		if got := twin.err.with(told, first.base); len(got) != 1 {
+	const twice = "node name is used twice"
+	eventually(t, "the later one logs it", func() error {
+		if got := twin.err.with(twice, first.base); len(got) != 1 {
 			return fmt.Errorf("%d times", len(got))
 		}
 		return nil
 	})
-	// It falls silent at once, so that the first may not have heard it at all.
-	if got := first.err.with(told); len(got) > 1 {
-		t.Errorf("the first tells %d times of its twin, want once at most: %q", len(got), got)
+	// It falls silent at once, so the first may never have received its presence.
+	if got := first.err.with(twice); len(got) > 1 {
+		t.Errorf("the first logs its twin %d times, want at most once: %q", len(got), got)
 	}
 	first.register(t, "a")
 	other.register(t, "b")
@@ -259,7 +260,7 @@ func TestMembership(t *testing.T) {
 	meet(t, n1, n2, joined)
 	said(t, n1.process, `msg="peer joined" node=n1 component=cluster peer=n3`)
 	joined.register(t, "at-3")
-	if code := joined.term(t); code != 0 { // It drains what it was told.
+	if code := joined.term(t); code != 0 { // It drains its changes.
 		t.Errorf("n3 ended with %d, want 0", code)
 	}
 	for _, n := range nodes {
@@ -274,7 +275,7 @@ func TestMembership(t *testing.T) {
 		t.Errorf("unreachable after %v, want 5 s of silence, of which a second may have passed before", silent)
 	}
 	n1.register(t, "meanwhile")
-	n2.restart(t) // A new incarnation, which knows nothing.
+	n2.restart(t) // A new incarnation without any entries.
 	list(t, nodes, "at-3", "meanwhile")
 	n1.metric(t, 1, "registryd_cluster_peers", "status", "reachable")
 	said(t, n1.process, `msg="peer restarted" node=n1 component=cluster peer=n2`)
@@ -290,7 +291,7 @@ func TestMembership(t *testing.T) {
 	n2.state(t, 200, "ready")
 	list(t, nodes, "at-3")
 
-	// Somebody whose clock is an hour behind.
+	// A node whose clock is an hour behind.
 	nc := stranger(t, s, "")
 	announce := func(behind time.Duration, state string) {
 		body := fmt.Sprintf(`{"node":"slow","incarnation":"01890a5d-ac96-774b-bcce-b302099a8057","url":"http://192.0.2.9:8761/eureka/",`+
@@ -301,7 +302,7 @@ func TestMembership(t *testing.T) {
 		}
 	}
 	for _, n := range nodes {
-		eventually(t, n.id+" says that the clock is off", func() error {
+		eventually(t, n.id+" logs that the clock is off", func() error {
 			announce(time.Hour, "ready")
 			if got := n.err.with("peer's clock differs"); len(got) != 1 || !strings.Contains(got[0], "peer=slow skew=1h0m0") {
 				return fmt.Errorf("%q", got)
@@ -311,7 +312,7 @@ func TestMembership(t *testing.T) {
 		n.atLeast(t, 3590, "registryd_cluster_clock_skew_seconds", "peer", "slow")
 	}
 	for _, n := range nodes {
-		eventually(t, n.id+" says that the clock is right again", func() error {
+		eventually(t, n.id+" logs that the clock is right again", func() error {
 			announce(0, "ready")
 			if got := n.err.with("peer's clock agrees again", "peer=slow"); len(got) != 1 {
 				return fmt.Errorf("%d times", len(got))

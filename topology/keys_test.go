@@ -55,7 +55,7 @@ func (k key) seed(tb testing.TB) string {
 	return string(seed)
 }
 
-// seedFile is what --nats-nkey takes.
+// seedFile is the file for --nats-nkey.
 func (k key) seedFile(tb testing.TB) string { tb.Helper(); return file(tb, "seed.nk", k.seed(tb)) }
 
 // sign makes a NATS JWT about subject, with claims of its kind.
@@ -90,7 +90,7 @@ func (k key) accountJWT(tb testing.TB, account key, payload int) string {
 	}})
 }
 
-// credsFile is what --nats-creds takes: a user of the account.
+// credsFile is the file for --nats-creds: a user of the account.
 func (k key) credsFile(tb testing.TB) string {
 	tb.Helper()
 	u := newKey(tb, user)

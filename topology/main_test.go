@@ -4,8 +4,8 @@
 //	TestMain ──builds──▶ registryd, nats-server (of the version in go.mod)
 //	test ──starts──▶ processes ──▶ kill -9, stop, restart ──▶ what clients see, /readyz, /metrics, the log
 //
-// What each shape survives is told, with the test that shows it, in
-// docs/topologies.md.
+// docs/topologies.md lists what each shape survives, with the test that shows
+// it.
 package topology_test
 
 import (
@@ -22,8 +22,8 @@ import (
 	"testing"
 	"time"
 
-	// What is built into registryd, so that the go command runs these tests again
-	// when it changes.
+	// The packages of registryd, so that the go command runs these tests again
+	// when they change.
 	_ "github.com/registryd/registryd/dev"
 	_ "github.com/registryd/registryd/node"
 	_ "github.com/registryd/registryd/tail"
@@ -38,7 +38,7 @@ const patience = 60 * time.Second
 // they compute, so that there may be more of them than processors.
 const sideBySide = 6
 
-// programs are the paths of what TestMain has built.
+// programs are the paths of the programs that TestMain has built.
 var programs struct{ registryd, nats string }
 
 func TestMain(m *testing.M) {

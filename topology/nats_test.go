@@ -21,8 +21,8 @@ type natsServer struct {
 	config  string // path of its configuration file, if startNATS made it
 }
 
-// startNATS starts a nats-server on a free port of 127.0.0.1. config is what its
-// configuration file holds beside that; "" is none.
+// startNATS starts a nats-server on a free port of 127.0.0.1. config is the
+// rest of its configuration file; "" is none.
 func startNATS(tb testing.TB, config string, args ...string) *natsServer {
 	tb.Helper()
 	s := &natsServer{address: freeAddress(tb)}
@@ -56,7 +56,7 @@ func (s *natsServer) start(tb testing.TB) {
 	})
 }
 
-// reload has the server read another configuration.
+// reload makes the server read another configuration.
 func (s *natsServer) reload(tb testing.TB, config string) {
 	tb.Helper()
 	before := len(s.err.with("Reloaded server configuration"))

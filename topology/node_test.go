@@ -278,13 +278,13 @@ func startTail(tb testing.TB, args ...string) *process {
 	return p
 }
 
-// listening waits until a tail shows what each of these nodes sends to each
-// other: until then what it asks for is on its way from server to server.
+// listening waits until a tail shows the messages of each of these nodes to
+// each other: until then its subscription is on its way from server to server.
 func listening(tb testing.TB, tail *process, nodes ...*node) {
 	tb.Helper()
 	for _, from := range nodes {
 		id := "probe-" + from.id
-		eventually(tb, "tail shows what "+from.id+" sends", func() error {
+		eventually(tb, "tail shows the messages of "+from.id, func() error {
 			from.register(tb, id)
 			shown := map[string]bool{}
 			for _, t := range tasks(tb, tail, id) {
@@ -314,7 +314,7 @@ func listening(tb testing.TB, tail *process, nodes ...*node) {
 	}
 }
 
-// tasks returns what a tail has printed of these instances.
+// tasks returns the lines that a tail has printed about these instances.
 func tasks(tb testing.TB, tail *process, ids ...string) []task {
 	tb.Helper()
 	var out []task

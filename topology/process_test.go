@@ -20,7 +20,7 @@ import (
 
 const (
 	exitTime = 30 * time.Second // from a signal until the process is gone
-	maxLines = 4000             // kept of what a process says
+	maxLines = 4000             // kept of a process's output
 	maxShown = 30               // of them, when its test has failed
 )
 
@@ -33,8 +33,8 @@ type process struct {
 	done chan struct{}
 }
 
-// spawn starts a program. Of its environment only what the test says begins
-// with REGISTRYD_.
+// spawn starts a program. Of the variables with the prefix REGISTRYD_ it gets
+// only those of the test.
 func spawn(tb testing.TB, name string, env []string, program string, args ...string) *process {
 	tb.Helper()
 	p := &process{name: name, out: &lines{}, err: &lines{}, done: make(chan struct{})}
@@ -48,7 +48,7 @@ func spawn(tb testing.TB, name string, env []string, program string, args ...str
 	}
 	go func() {
 		defer close(p.done)
-		_ = p.cmd.Wait() //nolint:errcheck // Its state tells.
+		_ = p.cmd.Wait() //nolint:errcheck // Its state shows that.
 	}()
 	tb.Cleanup(func() {
 		p.kill(tb)
@@ -67,7 +67,7 @@ func (p *process) signal(tb testing.TB, sig syscall.Signal) {
 	}
 }
 
-// kill is kill -9: the process gets no chance to say anything.
+// kill is kill -9: the process can't say goodbye.
 func (p *process) kill(tb testing.TB) { tb.Helper(); p.signal(tb, syscall.SIGKILL); p.gone(tb) }
 
 // term asks the process to stop, and returns its exit code.
@@ -78,7 +78,8 @@ func (p *process) term(tb testing.TB) int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// freeze and thaw are SIGSTOP and SIGCONT: the sockets stay open, nobody reads.
+// freeze and thaw are SIGSTOP and SIGCONT: the sockets stay open, and nothing
+// reads from them.
 func (p *process) freeze(tb testing.TB) { tb.Helper(); p.signal(tb, syscall.SIGSTOP) }
 func (p *process) thaw(tb testing.TB)   { tb.Helper(); p.signal(tb, syscall.SIGCONT) }
 
@@ -104,7 +105,7 @@ func (p *process) ended() error {
 	}
 }
 
-// lines holds what a process has said, the last lines of it.
+// lines holds the last lines of a process's output.
 type lines struct {
 	mu   sync.Mutex
 	all  []string
@@ -165,7 +166,8 @@ var ports = portRange{taken: map[int]bool{}}
 
 const firstPort, lastPort = 20_000, 32_000
 
-// freePort returns a port where nobody listens, and which no other test gets.
+// freePort returns a port where no server listens, and which no other test
+// gets.
 func freePort(tb testing.TB) int {
 	tb.Helper()
 	ports.mu.Lock()

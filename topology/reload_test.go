@@ -8,8 +8,8 @@ import (
 )
 
 // TestPayloadReload lowers the broker's max_payload by a reload while 300
-// instances wait for a peer. The server says nothing of it: the next large batch
-// ends the connection, and the one after that knows the bound.
+// instances wait for a peer. The server does not announce it: the next large
+// batch ends the connection, and the one after that knows the bound.
 func TestPayloadReload(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "max_payload: 1048576\n")
@@ -43,8 +43,8 @@ func TestPayloadReload(t *testing.T) {
 	list(t, []*node{late}, ids...)
 }
 
-// TestAccountPayload has an account with a bound of its own, of which the server
-// tells after CONNECT.
+// TestAccountPayload uses an account with a bound of its own, which the server
+// sends after CONNECT.
 func TestAccountPayload(t *testing.T) {
 	t.Parallel()
 	operator, account := newKey(t, operator), newKey(t, account)
@@ -74,8 +74,8 @@ func TestAccountPayload(t *testing.T) {
 	}
 }
 
-// TestPermissionReload takes from a node what it needs, by a reload of the
-// server's configuration, and gives it back.
+// TestPermissionReload removes a needed permission of a node, by a reload of
+// the server's configuration, and restores it.
 func TestPermissionReload(t *testing.T) {
 	t.Parallel()
 	config := func(denied string) string {
@@ -110,7 +110,7 @@ func TestPermissionReload(t *testing.T) {
 		}
 		list(t, nodes, want...)
 		if got := a.now(t, "registryd_broker_denied_subjects"); got != 0 {
-			t.Errorf("%s: %v subjects denied still", test.denied, got)
+			t.Errorf("%s: %v subjects still denied", test.denied, got)
 		}
 	}
 	for subject, lines := range map[string]int{"registry.test.peer.a.batch.*": 1, "registry.test.presence.a": 1, "registry.test.presence.*": 1} {

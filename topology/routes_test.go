@@ -50,7 +50,7 @@ func plain(nodes ...routed) []*node {
 	return out
 }
 
-// within calls do, and wants it done soon.
+// within calls do, and wants it to end within a bound.
 func within(tb testing.TB, bound time.Duration, what string, do func() error) {
 	tb.Helper()
 	began := time.Now()
@@ -75,7 +75,7 @@ func TestRoutes(t *testing.T) {
 	for _, n := range nodes {
 		n.state(t, 200, "ready")
 	}
-	// From one broker everything is seen, whoever sends it to whom.
+	// From one broker all messages are seen, of every node to every other.
 	tail := startTail(t, "--nats", "nats://registryd:"+secret+"@"+nodes[0].broker)
 	listening(t, tail, plain(nodes...)...)
 	want := []string{"at-1", "at-2", "at-3"}
@@ -86,7 +86,7 @@ func TestRoutes(t *testing.T) {
 	seen(t, tail, "at-1", "n1>n2", "n1>n3")
 	seen(t, tail, "at-2", "n2>n1", "n2>n3")
 
-	// Who shows another secret gets no route, and serves what it has.
+	// A node with another secret gets no route, and serves what it has.
 	theirs := spawnRouted(t, "stranger", freeAddress(t), []string{nodesRoute(nodes[0])}, file(t, "other", "guessed"), "--start-wait", "3s")
 	theirs.serves(t)
 	theirs.state(t, 200, "degraded: no route to another broker")
@@ -115,7 +115,7 @@ func TestRoutes(t *testing.T) {
 	last.state(t, 200, "degraded: no route to another broker")
 	list(t, []*node{last.node}, want...)
 	if got := last.err.with("no route to another broker, retrying"); len(got) != 1 {
-		t.Errorf("the log says %d times that there is no route, want once: %q", len(got), got)
+		t.Errorf("the log reports %d times that there is no route, want once: %q", len(got), got)
 	}
 
 	nodes[0].restart(t)
@@ -159,7 +159,7 @@ func TestFirstOfRoutes(t *testing.T) {
 		nodes = append(nodes, n.node)
 		want = append(want, fmt.Sprintf("at-%d", i+1))
 		n.register(t, want[i])
-		// It has synced what was registered before it was there.
+		// It has synced the instances that were registered before it started.
 		list(t, nodes, want...)
 	}
 	for _, n := range nodes {

@@ -47,7 +47,7 @@ func (h *Handler) refuseBrowser(w http.ResponseWriter, r *http.Request, op opera
 		return 0
 	}
 	h.metrics.refusedBrowser[why].Inc()
-	if h.refusedBrowsers.due() {
+	if h.refusedBrowsers.Due(sampleInterval) {
 		h.log.Warn("request of a browser refused", "reason", why, "host", r.Host, "origin", header(r.Header, "Origin"),
 			"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
 	}

@@ -12,11 +12,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/sample"
 	"github.com/registryd/registryd/registry"
 )
 
 // maxScrapes is how many requests for /metrics are answered at a time. Others get 503.
 const maxScrapes = 16
+
+// sampleInterval is the least time between two log lines about one kind of refusal.
+// All refusals are counted.
+const sampleInterval = time.Minute
 
 // Handler serves the HTTP of one node. Any goroutine may use it; it starts none.
 type Handler struct {
@@ -34,7 +39,7 @@ type Handler struct {
 	hosts       hostNames     // under which browsers may ask
 	origins     http.CrossOriginProtection
 
-	strayed, refusedLists, refusedBrowsers sample
+	strayed, refusedLists, refusedBrowsers sample.Sample
 	template                               *template.Template
 }
 

@@ -50,7 +50,7 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) i
 // the next server.
 func (h *Handler) refuseSending(w http.ResponseWriter) int {
 	h.metrics.refusedLists.Inc()
-	if h.refusedLists.due() {
+	if h.refusedLists.Due(sampleInterval) {
 		h.log.Warn("too many bytes of lists are being sent, list refused",
 			"sending", h.sending.used.Load(), "max", h.sending.max)
 	}

@@ -116,7 +116,7 @@ func (h *Handler) base(w http.ResponseWriter, r *http.Request) int {
 // stray answers a client whose service URL lacks the base of Eureka's paths, and logs
 // a warning. Writes get no body, see the package comment.
 func (h *Handler) stray(w http.ResponseWriter, r *http.Request) int {
-	if h.strayed.due() {
+	if h.strayed.Due(sampleInterval) {
 		h.log.Warn("not a path of Eureka's, clients need a service URL that ends with /eureka/",
 			"method", r.Method, "path", r.URL.Path, "remote", r.RemoteAddr)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/internal/sample"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
 	"github.com/registryd/registryd/repair"
@@ -26,6 +27,8 @@ const (
 	inboxLen = 1024
 	// startPatience bounds how long Started waits for a node that is connected.
 	startPatience = 5 * time.Second
+	// sampleEvery is the least time between two log lines about one kind of event.
+	sampleEvery = 10 * time.Second
 )
 
 // Cluster is this node's view of its peers, and the pipelines to them. It is the
@@ -58,7 +61,7 @@ type Cluster struct {
 	leaving   bool
 	exchanged bool
 	sync      catchUp
-	refused   sample
+	refused   sample.Sample
 }
 
 var _ registry.Sink = (*Cluster)(nil)

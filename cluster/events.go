@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/repair"
@@ -60,7 +59,7 @@ func (c *Cluster) actOnPeer(e *membership.Event) {
 	switch {
 	case e.Kind == membership.Refused:
 		c.metrics.refusedPeers.Inc()
-		if c.refused.due() {
+		if c.refused.Due(sampleEvery) {
 			log.Warn("peer refused, too many peers", "peers", len(c.peers))
 		}
 		return
@@ -178,19 +177,4 @@ func (c *Cluster) sources() (sources []repair.Source, one bool) {
 		sources = append(sources, repair.Source{Name: p.Node, Digest: uint64(p.Digest)})
 	}
 	return sources, from.One
-}
-
-// sampleEvery is the least time between two log lines about one kind of event.
-const sampleEvery = 10 * time.Second
-
-// sample decides which of many similar events are logged. Run owns it.
-type sample struct{ next time.Time }
-
-func (s *sample) due() bool {
-	now := time.Now()
-	if now.Before(s.next) {
-		return false
-	}
-	s.next = now.Add(sampleEvery)
-	return true
 }

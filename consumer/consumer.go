@@ -6,11 +6,13 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/sample"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -242,20 +244,14 @@ const sampleInterval = 10 * time.Second
 
 // sampler bounds the log lines that a faulty peer can cause.
 type sampler struct {
-	mu     sync.Mutex
-	last   time.Time // of the last line; zero: none yet
-	faults int       // since then
+	lines  sample.Sample
+	faults atomic.Int64 // since the last line
 }
 
 // add counts faults, and returns how many a log line should report now; 0: no line.
 func (s *sampler) add(faults int) (report int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults += faults
-	now := time.Now()
-	if faults == 0 || !s.last.IsZero() && now.Sub(s.last) < sampleInterval {
+	if s.faults.Add(int64(faults)); faults == 0 || !s.lines.Due(sampleInterval) {
 		return 0
 	}
-	report, s.last, s.faults = s.faults, now, 0
-	return report
+	return int(s.faults.Swap(0))
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/registryd/registryd/internal/sample"
 )
 
 // Source is a peer that can be pulled from.
@@ -20,7 +22,7 @@ type CatchUp struct {
 	whole  place             // how far sources that know everything have been pulled
 	by     string            // the only source of whole so far; "" if there were several
 	parts  map[string]*place // how far each other source has been pulled
-	warned sample
+	warned sample.Sample
 }
 
 // place is how far a pull has come.
@@ -87,7 +89,7 @@ func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func
 			r.evictOutlived(r.reg.Outlived(), up)
 		}
 		return true
-	case ctx.Err() == nil && c.warned.due():
+	case ctx.Err() == nil && c.warned.Due(sampleEvery):
 		r.log.Warn("sync interrupted, retrying", "peer", from, "entries", p.entries, "err", err)
 	}
 	return false

@@ -3,11 +3,11 @@ package repair
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/registryd/registryd/internal/sample"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -61,7 +61,7 @@ type Repair struct {
 
 	requests chan Request
 	ended    chan struct{} // closed when Serve answers no more
-	omitted  sample
+	omitted  sample.Sample
 }
 
 // New returns the sync protocol of a node that holds reg. It starts no goroutine.
@@ -83,12 +83,3 @@ func (r *Repair) room() int { return r.transport.MaxPayload() * 3 / 4 }
 
 // sampleEvery is the least time between two log lines about one kind of event.
 const sampleEvery = 10 * time.Second
-
-// sample decides which of many similar events are logged.
-type sample struct{ next atomic.Int64 }
-
-// due reports whether the event is to be logged. Any goroutine may call it.
-func (s *sample) due() bool {
-	now, next := time.Now().UnixNano(), s.next.Load()
-	return now >= next && s.next.CompareAndSwap(next, now+sampleEvery.Nanoseconds())
-}

@@ -266,7 +266,7 @@ func (r *Repair) item(key registry.Key, ask string, takesEvicted bool) ([]byte, 
 // omit counts an entry that is larger than any message, and logs a sample.
 func (r *Repair) omit(key registry.Key, size int) {
 	r.metrics.entries.WithLabelValues("omitted").Inc()
-	if r.omitted.due() {
+	if r.omitted.Due(sampleEvery) {
 		r.log.Warn("entry omitted from a sync answer, larger than a message",
 			"app", key.App, "instance", key.ID, "bytes", size, "bound", r.transport.MaxPayload())
 	}

@@ -38,11 +38,11 @@ var rooms = map[string][]string{
 	"batcher":    {"acceptor"},
 	"membership": nil,
 	"broker":     nil,
-	"consumer":   {"registry", "eureka"},
-	"repair":     {"registry", "eureka"},
-	"cluster":    {"registry", "eureka", "acceptor", "batcher", "membership", "repair"},
+	"consumer":   {"registry", "eureka", "internal/sample"},
+	"repair":     {"registry", "eureka", "internal/sample"},
+	"cluster":    {"registry", "eureka", "acceptor", "batcher", "membership", "repair", "internal/sample"},
 	"snapshot":   {"registry", "eureka"},
-	"api":        {"registry", "eureka", "internal/plain"},
+	"api":        {"registry", "eureka", "internal/plain", "internal/sample"},
 	"tail":       {"eureka", "internal/plain"},
 	"client":     {"eureka"},
 	"node": {
@@ -66,6 +66,7 @@ var rooms = map[string][]string{
 	"internal/plain":    nil,
 	"internal/planted":  nil,
 	"internal/race":     nil,
+	"internal/sample":   nil,
 	"internal/script":   nil,
 }
 

@@ -67,22 +67,22 @@ func checkLaw(t *testing.T, a *pipe) {
 	}
 }
 
-// recorder keeps what OnDrop is told, as "key=slot reason".
+// recorder keeps the calls of OnDrop, as "key=slot reason".
 type recorder struct {
-	mu   sync.Mutex
-	told []string
+	mu    sync.Mutex
+	calls []string
 }
 
 func (r *recorder) OnDrop(key string, slot trace, reason acceptor.Reason) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told = append(r.told, fmt.Sprintf("%s=%s %s", key, slot, reason))
+	r.calls = append(r.calls, fmt.Sprintf("%s=%s %s", key, slot, reason))
 }
 
 func (r *recorder) all() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.told)
+	return slices.Clone(r.calls)
 }
 
 // taking is a Take under way.
@@ -200,7 +200,7 @@ func TestRenderDrops(t *testing.T) {
 			}
 			want := []string{"heartbeat-old=h expired", "gone=r evicted", "odd=r other"}
 			if got := dropped.all(); !slices.Equal(got, want) {
-				t.Errorf("OnDrop was told %q, want %q", got, want)
+				t.Errorf("OnDrop received %q, want %q", got, want)
 			}
 		})
 	})

@@ -78,7 +78,7 @@ func TestDrain(t *testing.T) {
 			t.Errorf("Take after the end = %v, want ErrClosed", tk.err)
 		}
 		if got, want := dropped.all(), []string{"late=3 shutdown"}; !slices.Equal(got, want) {
-			t.Errorf("OnDrop was told %q, want %q", got, want)
+			t.Errorf("OnDrop received %q, want %q", got, want)
 		}
 		if s := a.Stats(); s.Offered != 3 || s.Acknowledged != 2 ||
 			s.Dropped[acceptor.Shutdown] != 1 || s.Unaccounted() != 0 {
@@ -168,7 +168,7 @@ func TestEnd(t *testing.T) {
 				slices.Sort(got)
 				slices.Sort(want)
 				if !slices.Equal(got, want) {
-					t.Errorf("OnDrop was told %q, want %q", got, want)
+					t.Errorf("OnDrop received %q, want %q", got, want)
 				}
 			})
 		})
@@ -199,7 +199,7 @@ func TestEndDropsWhatWaitsAnywhere(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		first := takeNow(t, a, 1, 0)
 		second := take(t, a, 1, 0)
-		synctest.Wait() // The goroutine stands still, rendering b.
+		synctest.Wait() // The goroutine waits, rendering b.
 		a.Offer("d", "3")
 		a.Offer("e", "4")
 		a.Offer("e", "5")
@@ -216,7 +216,7 @@ func TestEndDropsWhatWaitsAnywhere(t *testing.T) {
 		got := dropped.all()
 		slices.Sort(got)
 		if want := []string{"a=0 peer_gone", "c=2 peer_gone", "d=3 peer_gone", "e=45 peer_gone"}; !slices.Equal(got, want) {
-			t.Errorf("OnDrop was told %q, want %q", got, want)
+			t.Errorf("OnDrop received %q, want %q", got, want)
 		}
 		if s := a.Stats(); s.Dropped[acceptor.PeerGone] != 4 || s.Acknowledged != 1 || s.Merged != 1 || s.Unaccounted() != 0 {
 			t.Errorf("stats = %+v, want 4 dropped, 1 acknowledged, 1 merged", s)
@@ -235,7 +235,7 @@ func TestCloseBeforeRun(t *testing.T) {
 		t.Errorf("stats = %+v, want two dropped as peer_gone", s)
 	}
 	if got, want := dropped.all(), []string{"a=1 peer_gone", "b=2 peer_gone"}; !slices.Equal(got, want) {
-		t.Errorf("OnDrop was told %q, want %q", got, want)
+		t.Errorf("OnDrop received %q, want %q", got, want)
 	}
 	if err := a.Run(t.Context()); !errors.Is(err, acceptor.ErrClosed) {
 		t.Errorf("Run after Close = %v, want ErrClosed", err)

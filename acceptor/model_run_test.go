@@ -118,7 +118,7 @@ func runModel(t *testing.T, seed uint64) {
 			g.shut()
 			m.stalled = true
 			offer()
-			m.hand, m.ring = m.ring, nil // The goroutine stands still with that one.
+			m.hand, m.ring = m.ring, nil // The goroutine waits with that one.
 		case m.stalled:
 			goOn()
 		}
@@ -154,7 +154,7 @@ func runModel(t *testing.T, seed uint64) {
 			flying = append(flying, tk.batch)
 			tk = nil
 		}
-		if !m.stalled { // A goroutine that stands still answers nobody.
+		if !m.stalled { // A goroutine that waits does not answer.
 			got, want := a.Stats(), m.stats()
 			if !reflect.DeepEqual(got, want) {
 				fail("stats\n got %+v\nwant %+v", got, want)
@@ -163,8 +163,8 @@ func runModel(t *testing.T, seed uint64) {
 				fail("%d actions are unaccounted for", got.Unaccounted())
 			}
 		}
-		if told := dropped.all(); !slices.Equal(told, m.told) {
-			fail("OnDrop was told\n     %q\nwant %q", told, m.told)
+		if got := dropped.all(); !slices.Equal(got, m.drops) {
+			fail("OnDrop received\n     %q\nwant %q", got, m.drops)
 		}
 	}
 

@@ -58,7 +58,7 @@ func joined(x, y slot) slot {
 }
 
 // model is the acceptor once more, with plain slices that are searched from end
-// to end. It has no goroutines: it goes on when it is told to.
+// to end. It has no goroutines: it moves only when a test says so.
 type model struct {
 	now      time.Duration
 	mode     acceptor.Mode
@@ -76,7 +76,7 @@ type model struct {
 
 	accepted, acknowledged, merged, retried int
 	dropped                                 map[acceptor.Reason]int
-	told                                    []string // what OnDrop must have heard
+	drops                                   []string // the calls that OnDrop must have received
 
 	asked    bool // a Take waits
 	n, bytes int
@@ -98,7 +98,7 @@ func renderModel(key string, wait time.Duration) (bytes int, drop acceptor.Reaso
 
 func (m *model) drop(s slot, r acceptor.Reason) {
 	m.dropped[r]++
-	m.told = append(m.told, fmt.Sprintf("%s=%s %s", s.key, s.trace(), r))
+	m.drops = append(m.drops, fmt.Sprintf("%s=%s %s", s.key, s.trace(), r))
 }
 
 func (m *model) offer(key string) {

@@ -57,7 +57,7 @@ func TestBatchConflict(t *testing.T) {
 	}
 }
 
-// TestBatchesHeld: beyond the bound a peer is told to wait.
+// TestBatchesHeld: beyond the bound a peer is asked to wait.
 func TestBatchesHeld(t *testing.T) {
 	in, out := make(chan struct{}), make(chan struct{})
 	n := newNode(t, api.Options{MaxBatches: 1, Node: &fakeNode{now: ready, apply: func(eureka.ReplicationList) eureka.ReplicationListResponse {

@@ -55,7 +55,7 @@ func TestBodyBound(t *testing.T) {
 		if c.code == 413 && w.Body.String() != "body: larger than 1024 bytes" {
 			t.Errorf("%s: body %q", c.name, w.Body)
 		}
-		// The same with the size not told in advance.
+		// The same without the size in advance.
 		n = newNode(t, api.Options{MaxBody: bound})
 		r := httptest.NewRequestWithContext(t.Context(), "POST", "/eureka/apps/ORDERS", strings.NewReader(pad(c.size)))
 		r.ContentLength = -1

@@ -73,7 +73,7 @@ func TestForms(t *testing.T) {
 			}
 			compact := strings.Contains(w.Body.String(), "leaseInfo")
 			if compact == form.Compact && len(ids) > 0 {
-				t.Errorf("%s: leases told: %v", name, compact)
+				t.Errorf("%s: leases shown: %v", name, compact)
 			}
 		}
 	}

@@ -53,7 +53,7 @@ func serve(t *testing.T, h http.Handler, opts api.ServerOptions) *running {
 // reply is what a server answered.
 type reply struct {
 	code   int
-	length int64 // as told
+	length int64 // as announced
 	body   string
 }
 
@@ -106,7 +106,7 @@ func TestServer(t *testing.T) {
 	get := do(t, "GET", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
 	head := do(t, "HEAD", s.url+"/eureka/apps/", "", "Accept", jsonType, "Accept-Encoding", "identity")
 	if head.code != 200 || head.body != "" || head.length != get.length || head.length != int64(len(get.body)) {
-		t.Errorf("HEAD: status %d, %d bytes told, body %q; GET told %d and sent %d", head.code, head.length, head.body, get.length, len(get.body))
+		t.Errorf("HEAD: status %d, %d bytes announced, body %q; GET announced %d and sent %d", head.code, head.length, head.body, get.length, len(get.body))
 	}
 	if a := do(t, "HEAD", s.url+"/eureka/apps/NONE", ""); a.code != 404 || a.body != "" {
 		t.Errorf("HEAD of none: status %d, body %q", a.code, a.body)

@@ -20,7 +20,7 @@ const (
 	DefaultMaxRequests    = 1024
 
 	// Pending bounds what has come for one subscription and is not handled yet; beyond it NATS drops, which is counted
-	// as SlowConsumer. Handlers only enqueue, so it is for the moment in which the process stands still.
+	// as SlowConsumer. Handlers only enqueue, so the bound only matters while the process is suspended.
 	PendingMessages = 8192
 	PendingBytes    = 64 << 20
 )

@@ -105,7 +105,7 @@ func TestBrokerRestart(t *testing.T) {
 		t.Errorf("states %+v, %+v of one connection, want up, and equal", before, a.State())
 	}
 
-	// A request that waits when the broker goes is told so at once, not after its time-out.
+	// A request that waits when the broker is lost fails at once, not after its time-out.
 	waiting := make(chan error, 1)
 	go func() {
 		_, err := ask(within(t, patience), a, "b", "hold")

@@ -37,7 +37,7 @@ func TestPublishSubscribe(t *testing.T) {
 	if err := a.Publish(a.Subjects().Presence("a"), nil); err != nil {
 		t.Fatal(err)
 	}
-	// A second subscription hears it, so the first one would have by then.
+	// A second subscription receives it, so the first one would have by then.
 	other := make(chan broker.Message, 1)
 	if _, err := b.Subscribe("other", func(m broker.Message) { other <- m }); err != nil {
 		t.Fatal(err)

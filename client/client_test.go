@@ -17,7 +17,7 @@ import (
 	"github.com/registryd/registryd/eureka"
 )
 
-// TestFailover lets the servers a, b, c and d answer as told, "" not at all.
+// TestFailover lets the servers a, b, c and d answer as given, "" not at all.
 func TestFailover(t *testing.T) {
 	for _, tt := range []struct {
 		name    string

@@ -30,7 +30,7 @@ func (i *InstanceInfo) Check(pathApp string) error {
 	case i.DataCenterInfo.Name == "" && i.DataCenterInfo.Metadata == nil:
 		return errors.New("Missing dataCenterInfo")
 	case i.DataCenterInfo.Name == "":
-		return errors.New("Missing dataCenterInfo Name") // told apart by the decoder
+		return errors.New("Missing dataCenterInfo Name") // distinguished by the decoder
 	}
 	if i.DataCenterInfo.Name == Amazon && i.DataCenterInfo.Metadata[amazonID] == "" {
 		m := maps.Clone(i.DataCenterInfo.Metadata)

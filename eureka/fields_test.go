@@ -88,7 +88,7 @@ func TestEveryField(t *testing.T) {
 			form := Form{Format: f, Compact: true}
 			differs := !bytes.Equal(form.AppendInstance(nil, plain), form.AppendInstance(nil, changed))
 			if differs != slices.Contains(compact, path) {
-				t.Errorf("%s in compact form of format %d: told %t", path, f, differs)
+				t.Errorf("%s in compact form of format %d: reported %t", path, f, differs)
 			}
 		}
 	})

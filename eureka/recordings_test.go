@@ -107,8 +107,8 @@ func find(t testing.TB, all []exchange, name string) exchange {
 	return exchange{}
 }
 
-// element is an XML element: attributes and, but for the order of children,
-// everything that its reader sees.
+// element is an XML element: attributes and everything that its reader sees,
+// except the order of children.
 type element struct {
 	Name     string
 	Attr     []string

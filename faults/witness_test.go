@@ -47,12 +47,12 @@ func (w *witness) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// If the machine runs no process for longer than stillness, nodes notice a
-// suspension, and refuse requests that they otherwise take. For afterStillness
-// that is no fault.
+// If the machine runs no process for longer than suspension, nodes notice that,
+// and refuse requests that they otherwise take. For afterSuspension that is no
+// fault.
 const (
-	stillness      = 2 * time.Second
-	afterStillness = 10 * time.Second
+	suspension      = 2 * time.Second
+	afterSuspension = 10 * time.Second
 )
 
 // watchClock notes when this process was suspended.
@@ -66,7 +66,7 @@ func (l *lab) watchClock(stop <-chan struct{}) {
 		}
 		l.mu.Lock()
 		now := time.Now()
-		if still := now.Sub(l.ticked); still > stillness {
+		if still := now.Sub(l.ticked); still > suspension {
 			l.t.Logf("%s this machine was suspended for %v", now.Format(clock), still)
 			l.paused = now
 		}
@@ -92,7 +92,7 @@ func (l *lab) violate(format string, args ...any) {
 // violateUnlessSuspended is violate, unless the machine was just suspended.
 func (l *lab) violateUnlessSuspended(format string, args ...any) {
 	l.mu.Lock()
-	still := time.Since(l.paused) < afterStillness || time.Since(l.ticked) > stillness
+	still := time.Since(l.paused) < afterSuspension || time.Since(l.ticked) > suspension
 	if still {
 		l.excused++
 	}

@@ -173,7 +173,7 @@ func (r *Registry) Leases() Leases {
 // silent reports whether the client of e seems to be gone: its lease has expired, or
 // it has left out two renewals. The latter shows an outage of many clients before
 // their first lease expires. It says nothing of a client whose lease is much longer
-// than its interval: such a client has told us that it renews at other times.
+// than its interval: such a client claims to renew at other times.
 func (r *Registry) silent(e *entry, lease int64) bool {
 	if r.expired(e, lease) {
 		return true

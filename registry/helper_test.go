@@ -26,7 +26,8 @@ var (
 // start is when the fake clocks start, ms since 1970.
 const start int64 = 1_700_000_000_000
 
-// clock is the time of a test: it moves when told to, also backwards.
+// clock is the time of a test. It moves only when the test says so, also
+// backwards.
 type clock struct{ ms atomic.Int64 }
 
 func newClock() *clock {
@@ -130,8 +131,8 @@ func client(i *eureka.InstanceInfo) *eureka.InstanceInfo {
 	return &c
 }
 
-// visible returns all of an instance that a reader sees, but for the time of
-// the last renewal.
+// visible returns everything of an instance that a reader sees, except the time
+// of the last renewal.
 func visible(i *eureka.InstanceInfo) *eureka.InstanceInfo {
 	c := *i
 	c.LeaseInfo.LastRenewalTimestamp = 0

@@ -210,7 +210,7 @@ func TestVersionsFromReplicas(t *testing.T) {
 func TestFirstRegisterOfReplicaWithOverride(t *testing.T) {
 	t.Parallel()
 	var got []string
-	for n := range 2 { // Two nodes, one hears of it later.
+	for n := range 2 { // Two nodes, one receives it later.
 		c := newClock()
 		c.Add(time.Duration(n) * time.Minute)
 		r, _ := newRegistry(t, c)
@@ -227,7 +227,7 @@ func TestFirstRegisterOfReplicaWithOverride(t *testing.T) {
 		got = append(got, part(e))
 	}
 	if got[0] != got[1] {
-		t.Errorf("two nodes told the same differ:\n%s\n%s", got[0], got[1])
+		t.Errorf("two nodes that received the same differ:\n%s\n%s", got[0], got[1])
 	}
 }
 

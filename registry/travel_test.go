@@ -211,7 +211,7 @@ func TestLongestLeaseRetires(t *testing.T) {
 	}
 }
 
-// A lease of an age that no peer would believe is told as one of the greatest.
+// A lease of an age that no peer would believe is sent as one of the greatest.
 func TestOldestAgeTravels(t *testing.T) {
 	t.Parallel()
 	c := newClock()

@@ -103,7 +103,7 @@ func (w *world) deafen(e *event) {
 	}
 	set(true)
 	time.AfterFunc(e.lasts, func() {
-		w.logf("n%d hears and is heard again", e.node)
+		w.logf("n%d is connected both ways again", e.node)
 		set(false)
 		w.touch()
 	})

@@ -50,7 +50,7 @@ const (
 	// Events of extremes.
 	brokerLost       // the nodes in nodes have no connection, each for its time in downs
 	deafness         // a node receives nothing, or reaches no other
-	machineSuspended // a machine is suspended: the monotonic clock stands still
+	machineSuspended // a machine is suspended: the monotonic clock stops
 	forgery          // a faulty peer sends a version from the far future
 	restart          // a node is stopped in order, and starts again
 

@@ -52,7 +52,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), stops...)
 	defer stop()
-	// Whoever reads standard error may stand still. Nothing here waits for it.
+	// The reader of standard error may be suspended. Nothing here waits for it.
 	stderr := logqueue.New(os.Stderr, nil)
 	code := run(ctx, os.Args[1:], os.Stdout, stderr)
 	stderr.Close()

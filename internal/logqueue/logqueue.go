@@ -1,4 +1,4 @@
-// Package logqueue keeps a log whose reader stands still from stopping the
+// Package logqueue prevents a log whose reader is suspended from stopping the
 // program.
 //
 //	slog handler ──Write──▶ queue, bounded in lines and bytes ──one goroutine──▶ stderr

@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// reader is a log's reader that stands still until it is let go.
+// reader is a log's reader that is suspended until it is released.
 type reader struct {
 	gate chan struct{} // closed: it reads
 	got  bytes.Buffer  // read once the bubble rests

@@ -54,7 +54,7 @@ func apply(root string, edits []Edit) (map[string]string, error) {
 	return out, errors.Join(faults...)
 }
 
-// folder is a package's folder, its tests included but for those of another
+// folder is a package's folder, with its tests, except those of another
 // package.
 type folder struct {
 	name  string // of the package

@@ -112,3 +112,31 @@ func TestAgesAreAskedOfWhoWasSilent(t *testing.T) {
 		}
 	})
 }
+
+// A node that was cut off evicts an instance. Its peers have heard of a renewal that
+// none of them took, so that none sends it.
+func TestNodesThatMeetAskForWhatTheyEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, n := three(t)
+		key := registry.NewKey("DEMO", "d-1")
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		time.Sleep(2 * time.Second)
+		n[2].vanish()
+		time.Sleep(60 * time.Second)
+		for _, node := range n[:2] {
+			renewed, _, _ := node.reg.Entry(key)
+			renewed.Age = 0
+			node.reg.Join(key, renewed, 0)
+		}
+		time.Sleep(60 * time.Second)
+		if evicted := n[2].reg.Evict(); evicted != 1 {
+			t.Fatalf("n3 evicts %d while it is cut off, want 1", evicted)
+		}
+		n[2].comeBack()
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if got := n[2].status("DEMO", "d-1"); got != eureka.StatusUp {
+			t.Errorf("n3 sees the instance as %q after it has met its peers, want UP", got)
+		}
+	})
+}

@@ -78,6 +78,22 @@ func (r *Registry) Expired(late time.Duration) []Key {
 	return out
 }
 
+// Evicted returns the instances that this node has evicted and remembers: a peer that
+// it has not met for a while may have taken their renewals since.
+func (r *Registry) Evicted() []Key {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var out []Key
+	for _, a := range r.apps {
+		for _, e := range a.entries {
+			if e.evicted {
+				out = append(out, e.key())
+			}
+		}
+	}
+	return out
+}
+
 // EvictExpired evicts those of the keys whose leases are expired now: a lease
 // may have been renewed since [Registry.Expired] found it. It returns how many
 // it evicted.

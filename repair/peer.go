@@ -199,7 +199,22 @@ func (p *Peer) round(ctx context.Context) error {
 			}
 		}
 	}
-	return errors.Join(failed, p.reconcile(ctx))
+	asked := p.askEvicted(ctx)
+	err := p.reconcile(ctx)
+	if asked != nil {
+		p.forced.Store(true) // the peer's next presence asks for a round again
+	}
+	return errors.Join(failed, asked, err)
+}
+
+// askEvicted asks for the leases of what this node has evicted, in a forced round.
+// Leases are no part of the digest: of two nodes that meet one may know of renewals
+// that it has no reason to send.
+func (p *Peer) askEvicted(ctx context.Context) error {
+	if !p.forced.Load() {
+		return nil
+	}
+	return p.repair.fetch(ctx, p.name, p.repair.reg.Evicted(), askAges)
 }
 
 // reconcile compares with the peer if the digests differ.

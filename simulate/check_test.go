@@ -16,6 +16,7 @@ type floor struct {
 	record   registry.Record
 	override registry.Override
 	renewed  time.Time
+	longest  time.Duration // the greatest term that the lease ever had
 }
 
 func (f *floor) raise(e *registry.Entry) {
@@ -28,6 +29,7 @@ func (f *floor) raise(e *registry.Entry) {
 	if at := time.Now().Add(-e.Age); at.After(f.renewed) {
 		f.renewed = at
 	}
+	f.longest = max(f.longest, e.Longest, termOf(&e.Record))
 }
 
 // served takes the state of an instance in a process before and after a
@@ -39,6 +41,9 @@ func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if before.Record.Version == 0 {
+		w.expire(key, p)
+	}
 	f := w.floors[key]
 	if f == nil {
 		f = new(floor)
@@ -341,7 +346,7 @@ func (w *world) checkListed(c *client, all []holding) {
 	phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
 	unheard := c.unheard.After(c.registered)
 	w.mu.Unlock()
-	f, must := c.fate(), c.mustBeListed()
+	must := c.mustBeListed()
 	for i := range all {
 		h := &all[i]
 		switch {
@@ -351,8 +356,6 @@ func (w *world) checkListed(c *client, all []holding) {
 			w.violate("%s is dead since %v and listed at %s: %s", c.key, changed.Sub(w.begun), h.proc.name, h.text())
 		case phase != running:
 		case h.listed == nil && !must:
-		case h.listed == nil && h.evicted && !f.since(w):
-			w.excuse(evictedApart)
 		case h.listed == nil:
 			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
 		case lost && !must: // it did not renew since, so it could not be asked

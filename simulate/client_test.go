@@ -26,15 +26,15 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 	if p == nil || p.leaving.Load() {
 		return unreachable
 	}
-	codes, sent := make(chan int, 2), time.Now()
-	var over atomic.Bool // the client has given up
+	codes, came := make(chan int, 2), time.Time{} // when it came to the node
+	var over atomic.Bool                          // the client has given up
 	var served func()
 	served = func() {
 		if wait := time.Until(p.opens); wait > 0 && w.rule == openDoor {
 			time.AfterFunc(wait, func() { p.arrive(served) })
 			return
 		}
-		if sent.Before(p.opens) && w.rule != openDoor || !p.cluster.MayWrite() && w.rule != workOffQueue { // as api does
+		if came.Before(p.opens) && w.rule != openDoor || !p.cluster.MayWrite() && w.rule != workOffQueue { // as api does
 			w.once(clientAnswer, node, key, func() { codes <- 503 })
 			return
 		}
@@ -42,10 +42,10 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 		code := do(p)
 		w.served(p, key, before)
 		switch resumed := time.Unix(0, p.resumed.Load()); {
-		case sent.Before(p.opens):
-			w.violate("%s applied a request of %s that was sent before it served", p.name, key)
-		case sent.Before(resumed):
-			w.violate("%s applied a request of %s that was sent before it resumed", p.name, key)
+		case came.Before(p.opens):
+			w.violate("%s applied a request of %s that came before it served", p.name, key)
+		case came.Before(resumed):
+			w.violate("%s applied a request of %s that came before it resumed", p.name, key)
 		case code == 404 && !p.present(key):
 			w.refused(p, key)
 		}
@@ -55,7 +55,10 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 		}
 		w.once(clientAnswer, node, key, func() { codes <- code })
 	}
-	w.once(clientLink, node, key, func() { p.arrive(served) })
+	w.once(clientLink, node, key, func() {
+		came = time.Now()
+		p.arrive(served)
+	})
 	select {
 	case code := <-codes:
 		return code

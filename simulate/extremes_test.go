@@ -61,7 +61,7 @@ func (p *plan) addExtremes(much emphasis) {
 	if some(outage, 12) {
 		p.addOutage()
 	}
-	for range 2 {
+	for range max(2, much[brokerLost]) {
 		if some(brokerLost, 5) {
 			p.addBrokerLost(p.between(time.Second, p.faults))
 		}

@@ -70,11 +70,11 @@ func (w *world) restart(e *event) {
 	})
 }
 
-// The work of a slow drain: as many batches of one action as keep a pipeline
-// busy for almost as long as it may take.
+// What a slow drain has to do: as many batches of one action as keep a pipeline busy
+// for almost as long as it may take, with what clients have done just before.
 const (
-	drained    = 7 * batcher.DefaultInFlight
-	drainDelay = 700 * time.Millisecond // of each answer
+	drained    = 22 * batcher.DefaultInFlight
+	drainDelay = 200 * time.Millisecond // of each answer
 )
 
 // ballast returns an instance that no client touches.

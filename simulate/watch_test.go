@@ -23,9 +23,6 @@ const (
 	// A node that received a timestamp from the future takes it for the time at
 	// which it received it: a register that could not be made before is older.
 	setBack = "a client whose clock was set back registered again after all nodes had been away"
-	// A lease is no part of the digest, so that only the next renewal shows a
-	// node that it should not have evicted.
-	evictedApart = "a node that was cut off evicted an instance that has not renewed its lease since"
 )
 
 // Times after the end of the faults.
@@ -60,28 +57,43 @@ func (w *world) forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.clients {
-		// A cancel from a snapshot is kept for five minutes at least.
-		if c == nil || time.Since(c.renewed) < retirement(c.longest) || time.Since(c.restored) < 5*time.Minute {
+		if c == nil {
 			continue
 		}
-		known, cancel := false, false
-		for i := range w.plan.nodes {
-			var entry registry.Entry
-			var ok bool
-			if p := w.procs[i]; p != nil {
-				entry, _, ok = p.reg.Entry(c.key)
-			} else {
-				entry, ok = w.snaps[i].entry(c.key)
-			}
-			known, cancel = known || ok, cancel || ok && !entry.Record.Live
-		}
-		if !known {
-			delete(w.floors, c.key)
-			c.overridden = ""
-		}
-		if !cancel && c.phase == cancelled && time.Since(c.changed) > retirement(c.longest) {
+		w.expire(c.key, nil)
+		// A cancel from a snapshot is kept for five minutes at least.
+		if c.phase == cancelled && time.Since(c.changed) > retirement(c.longest) && time.Since(c.restored) > 5*time.Minute &&
+			!w.isKnown(c.key, nil, func(e *registry.Entry) bool { return !e.Record.Live }) {
 			c.forgotten = true
 		}
+	}
+}
+
+// isKnown reports whether a process, beside one, or the snapshot of a node that is
+// down, has an instance as it should be. w.mu is held.
+func (w *world) isKnown(key registry.Key, beside *proc, should func(*registry.Entry) bool) bool {
+	for i := range w.plan.nodes {
+		var entry registry.Entry
+		var ok bool
+		if p := w.procs[i]; p == nil {
+			entry, ok = w.snaps[i].entry(key)
+		} else if p != beside {
+			entry, _, ok = p.reg.Entry(key)
+		}
+		if ok && should(&entry) {
+			return true
+		}
+	}
+	return false
+}
+
+// expire takes the floor from under an instance that nobody beside one process knows,
+// and everybody was to forget. w.mu is held.
+func (w *world) expire(key registry.Key, beside *proc) {
+	if f := w.floors[key]; f != nil && time.Since(f.renewed) > retirement(f.longest) &&
+		!w.isKnown(key, beside, func(*registry.Entry) bool { return true }) {
+		delete(w.floors, key)
+		w.client(key).overridden = ""
 	}
 }
 

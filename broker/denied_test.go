@@ -156,6 +156,7 @@ func TestDeniedPublishIsProbed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		//nolint:usetesting // A clean-up outlives the test's context.
 		if err := w.Close(context.Background()); err != nil {
 			t.Error(err)
 		}

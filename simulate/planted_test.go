@@ -145,8 +145,10 @@ func faultRules() []broken {
 		},
 		{
 			planted: noGraceNoAsking, seeds: 40, as: `evicts`,
-			edits: []planted.Edit{{In: "repair", Func: "Repair.AskAges",
-				Before: fmt.Sprintf("if isPlanted(%q) { return }", noGraceNoAsking)}},
+			edits: []planted.Edit{{
+				In: "repair", Func: "Repair.AskAges",
+				Before: fmt.Sprintf("if isPlanted(%q) { return }", noGraceNoAsking),
+			}},
 		},
 		{
 			planted: cutOffIsAlone, much: emphasis{brokerLost: 1}, seeds: 40, as: `first list|answers 404`,
@@ -175,7 +177,8 @@ func faultRules() []broken {
 		{
 			planted: lastLease, much: emphasis{mixedLeases: 1, outage: 1, partition: 6, quitting: 1}, seeds: 80,
 			as: `was cancelled|is dead|is unknown|went back|lost an override`,
-			edits: []planted.Edit{condition("registry", "entry.dueAt", "return retiresAt(e.renewed.Load(), e.longest)", `
+			edits: []planted.Edit{
+				condition("registry", "entry.dueAt", "return retiresAt(e.renewed.Load(), e.longest)", `
 				if isPlanted(%q) { return retiresAt(e.renewed.Load(), e.record.term()) }
 				return retiresAt(e.renewed.Load(), e.longest)`, lastLease),
 			},
@@ -192,8 +195,10 @@ func faultRules() []broken {
 		},
 		{
 			planted: noVersionBound, much: emphasis{forgery: 10}, seeds: 20, as: `from the far future`,
-			edits: []planted.Edit{{In: "registry", Func: "outOfBounds",
-				Before: fmt.Sprintf("if isPlanted(%q) { return nil }", noVersionBound)}},
+			edits: []planted.Edit{{
+				In: "registry", Func: "outOfBounds",
+				Before: fmt.Sprintf("if isPlanted(%q) { return nil }", noVersionBound),
+			}},
 		},
 		{
 			planted: staleDrain, much: emphasis{slowDrain: 1}, seeds: 20, as: `stopped in order`,
@@ -219,8 +224,10 @@ func faultRules() []broken {
 		},
 		{
 			planted: olderReplaces, much: emphasis{setWeather: 1, crash: 15}, seeds: 40, as: `older incarnation`,
-			edits: []planted.Edit{{In: "membership", Func: "peer.refuses",
-				Before: fmt.Sprintf("if isPlanted(%q) { return \"\" }", olderReplaces)}},
+			edits: []planted.Edit{{
+				In: "membership", Func: "peer.refuses",
+				Before: fmt.Sprintf("if isPlanted(%q) { return \"\" }", olderReplaces),
+			}},
 		},
 		{
 			planted: passesRetire, much: emphasis{partition: 1, quitting: 1, quietLong: 1}, seeds: 40, as: `the digests`,

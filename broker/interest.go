@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -27,8 +26,8 @@ func (l *link) add(i interest) error {
 		return ErrClosed
 	}
 	if l.attached != nil {
-		// A connection that is ending is no fault: the next one gets the interest.
-		if err := i.attach(l.attached); err != nil && !errors.Is(err, nats.ErrConnectionClosed) {
+		// A connection that has ended is no fault: the next one gets the interest.
+		if err := i.attach(l.attached); err != nil && !l.attached.IsClosed() {
 			return err
 		}
 	}

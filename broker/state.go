@@ -14,8 +14,8 @@ type State struct {
 	// up with the same Since has stood all the time between: a reconnect changes Since.
 	Since time.Time
 
-	// Rounds is how many times all servers had failed before this connection was made; 0 while there is none. Above 0
-	// the broker may just have come back, and others may still be on their way to it.
+	// Rounds is how many times in a row all servers had failed, or a connection had ended, before this one was made; 0
+	// while there is none. Above 0 the broker may just have come back, and others may still be on their way to it.
 	Rounds int
 
 	// Clients is how many connections the server has taken since its start, this one included; 0 where it does not

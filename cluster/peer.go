@@ -135,7 +135,7 @@ func (c *Cluster) MaxTask() int { return c.transport.MaxPayload() * 3 / 4 }
 func (p *peer) offer(key registry.Key, bits registry.Bits) { p.acceptor.Offer(key, bits) }
 
 // abandon ends the pipeline of a peer that is leaving when this node is too:
-// there is nobody to drain it to.
+// there is no peer to drain it to.
 func (p *peer) abandon() { p.pipeline.Close(acceptor.Shutdown) }
 
 // dropped takes every slot that leaves the pipeline unsent. A lost state change

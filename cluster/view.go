@@ -35,7 +35,7 @@ func (c *Cluster) publish(at membership.Moment) {
 func (c *Cluster) MayRead() bool { return c.view.Load().gate.MayRead(c.now()) }
 
 // MayWrite reports whether this node may take what clients and peers send: it
-// has caught up since it was last suspended, and nobody has its name. A node
+// has caught up since it was last suspended, and no other node has its name. A node
 // that is starting may. It allocates nothing; any goroutine may call it.
 func (c *Cluster) MayWrite() bool { return c.view.Load().gate.MayWrite(c.now()) }
 

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// catchUp is the state of the wish to know what the peers know. Members owns it.
+// catchUp is the state of this node's catch-up with its peers. Members owns it.
 type catchUp struct {
-	want     bool          // there is one
-	partial  bool          // the node serves without having got everything
-	running  bool          // the caller is at it
-	done     bool          // it is over, well or not: the door may open
+	want     bool          // a catch-up is wanted
+	partial  bool          // the node serves without everything
+	running  bool          // a try is under way
+	done     bool          // it is over, complete or not: the node may serve
 	tried    bool          // since it was wanted
 	round    uint64        // of the last CatchUp
 	retryAt  time.Duration // not before
@@ -18,7 +18,7 @@ type catchUp struct {
 	pulled   int           // entries, in all rounds since the start
 }
 
-// restart wants a catch-up anew. What is under way no longer counts.
+// restart asks for a new catch-up. A try under way no longer counts.
 func (c *catchUp) restart() {
 	*c = catchUp{want: true, round: c.round, pulled: c.pulled}
 }
@@ -34,8 +34,8 @@ func (m *Members) Progress(round uint64, entries int, at Moment) {
 	}
 }
 
-// Synced takes the end of a catch-up. ok reports whether everything was got that
-// its sources know. One of an earlier round has no effect.
+// Synced takes the end of a catch-up. ok reports whether all entries of its
+// sources were received. One of an earlier round has no effect.
 func (m *Members) Synced(round uint64, ok bool, at Moment) []Event {
 	var out []Event
 	if m.enter(at, &out) {
@@ -52,7 +52,7 @@ func (m *Members) Synced(round uint64, ok bool, at Moment) []Event {
 	return m.leave(at, out)
 }
 
-// complete ends the wish: this node has everything that is to be had.
+// complete ends the catch-up: this node has everything that its peers have.
 func (m *Members) complete() {
 	m.want, m.partial, m.done, m.synced = false, false, true, true
 }
@@ -65,8 +65,8 @@ func (m *Members) retry() time.Duration {
 	return Retry
 }
 
-// advance goes on with the start, or with what follows a suspension, as far as
-// it can.
+// advance continues the start, or the catch-up after a suspension, as far as
+// possible.
 func (m *Members) advance(at Moment, out *[]Event) {
 	if m.want && !m.running && at.Mono >= m.retryAt {
 		switch s := m.Sources(); {
@@ -112,15 +112,15 @@ func (m *Members) deadline(at Moment) time.Duration {
 	case !m.tried:
 		return m.goneOn + wait
 	case m.echoed && len(m.Sources().Peers) > 0:
-		return patience // it is they who can't answer
+		return patience // the peers can't answer
 	default:
 		return max(m.goneOn+wait, patience)
 	}
 }
 
-// overdue reports whether the node gives up: it has waited for long enough, or
-// there is nobody to wait for, and it can't tell whether it is alone. A try under
-// way may take long with many peers that do not answer; it continues.
+// overdue reports whether the node gives up. It has waited for long enough, or
+// there is no peer to wait for and it can't know whether it is alone. A try
+// under way continues: it may take long with many peers that do not answer.
 func (m *Members) overdue(at Moment) bool {
 	return at.Mono >= m.deadline(at) || !m.running && m.reachable() == 0 && m.waited(at)
 }
@@ -143,14 +143,13 @@ func (m *Members) missing() string {
 	}
 }
 
-// proven reports whether this node can speak and hear, and has done so for long
-// enough to have heard everybody who is there.
+// proven reports whether this node has sent and received for long enough to
+// know every node that there is.
 func (m *Members) proven(at Moment) bool {
 	return m.link.Up && m.echoed && at.Mono >= m.answered
 }
 
-// waited reports whether there is nobody to wait for any more, besides those who
-// are there.
+// waited reports whether no further peers need to be waited for.
 func (m *Members) waited(at Moment) bool {
 	if !m.proven(at) || m.link.Late && at.Mono < m.session+LateBrokers {
 		return false
@@ -158,8 +157,8 @@ func (m *Members) waited(at Moment) bool {
 	return m.opened || m.reachable() >= m.opts.Expect || at.Mono >= m.goneOn+m.opts.StartWait
 }
 
-// alone reports whether nobody else is there. A peer that fell silent may be cut
-// off; brokers that have not met may hide one.
+// alone reports whether there is no other node. A silent peer may be cut off,
+// and brokers that have not met may hide one.
 func (m *Members) alone(at Moment) bool {
 	if !m.waited(at) || m.link.Late || m.opts.Expect > 0 {
 		return false
@@ -172,7 +171,7 @@ func (m *Members) alone(at Moment) bool {
 	return true
 }
 
-// mayOpen reports whether nothing but the catch-up was in the way.
+// mayOpen reports whether only the catch-up prevented this node from serving.
 func (m *Members) mayOpen(at Moment) bool {
 	if m.paused && at.Mono < m.goneOn+LateComers {
 		return false
@@ -180,7 +179,7 @@ func (m *Members) mayOpen(at Moment) bool {
 	return m.opened || m.partial || m.proven(at) && at.Mono >= m.quiet() || at.Mono >= m.goneOn+m.opts.StartWait
 }
 
-// open opens the door, unless it is open.
+// open makes the node serve, unless it does already.
 func (m *Members) open(at Moment, out *[]Event) {
 	m.done = false
 	if m.opened && !m.paused {

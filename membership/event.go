@@ -13,58 +13,58 @@ type Kind uint8
 const (
 	// Announce asks for this node's presence to be published.
 	Announce Kind = iota + 1
-	// Ask asks for the question who is there to be published.
+	// Ask asks for the question which nodes there are to be published.
 	Ask
 	// CatchUp begins a catch-up; the one before, if any, no longer counts. Round.
 	CatchUp
-	// Opened says that this node serves: after its start, or after a suspension.
+	// Opened: this node serves, after its start or after a suspension.
 	Opened
-	// Incomplete says that it gives up waiting and will serve what it has. It
-	// catches up as soon as it can. Text, Elapsed since the start or the suspension.
+	// Incomplete: this node gives up waiting and will serve what it has. It
+	// catches up as soon as it can. Text, Elapsed since the start or the
+	// suspension.
 	Incomplete
-	// Suspended says that this process was suspended. Elapsed.
+	// Suspended: this process was suspended. Elapsed.
 	Suspended
-	// Degraded says that the text of [Members.Degraded] has changed since this
-	// node opened. Text; empty: it is whole again.
+	// Degraded: the text of [Members.Degraded] has changed since this node
+	// opened. Text; empty: the node is no longer degraded.
 	Degraded
-	// NameTaken says that another node of this name is there, and that this one,
-	// which is starting, must end. Presence.
+	// NameTaken: another node of this name exists, and this one, which is
+	// starting, must end. Presence.
 	NameTaken
-	// Superseding says that an older node of this name is there: this one stands
-	// back. Presence. Unsuperseded says that it is there no more. Elapsed.
+	// Superseding: an older node of this name exists, and this one gives way.
+	// Presence. Unsuperseded: that node is gone. Elapsed.
 	Superseding
 	Unsuperseded
-	// Twin says that a node of this name is there that must give way. It is
-	// repeated only after the twin has been silent. Presence.
+	// Twin: a node of this name exists that must give way. It is repeated only
+	// after the twin has been silent. Presence.
 	Twin
 
 	// Peer and Presence are set in all that follow.
 
-	// Joined says that a peer is there that was unknown.
+	// Joined: a peer that was unknown.
 	Joined
-	// Restarted says that a peer is there with another incarnation: it may have
-	// forgotten everything.
+	// Restarted: a peer with another incarnation. It may have forgotten
+	// everything.
 	Restarted
-	// Back says that a peer is heard that was Unreachable. Elapsed since it was
-	// last heard.
+	// Back: a presence of a peer that was Unreachable. Elapsed since the one
+	// before.
 	Back
 	// Heard follows each presence of a peer that counts: its digest is the latest.
 	Heard
-	// Goodbye says that a peer said goodbye.
+	// Goodbye: a peer has said goodbye.
 	Goodbye
-	// FellSilent says that a peer is silent for over 5 s. Elapsed.
+	// FellSilent: a peer is silent for over 5 s. Elapsed.
 	FellSilent
-	// Gone says that a peer is forgotten: its pipeline is to be closed. Elapsed.
+	// Gone: a peer is forgotten, and its pipeline must be closed. Elapsed.
 	Gone
-	// Skewed says that a peer's clock is off by more than MaxSkew, Unskewed that
-	// it is right again. Skew.
+	// Skewed: a peer's clock is off by more than MaxSkew. Unskewed: it is right
+	// again. Skew.
 	Skewed
 	Unskewed
-	// Refused says that a node is no peer, since MaxPeers are there. It comes with
-	// each of its presences.
+	// Refused: a node is no peer, because there are MaxPeers already. It comes
+	// with each of its presences.
 	Refused
-	// Ignored says that a presence does not count: it comes from an incarnation
-	// that is over. Text.
+	// Ignored: a presence does not count, because its incarnation is over. Text.
 	Ignored
 )
 

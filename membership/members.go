@@ -17,7 +17,7 @@ type Members struct {
 	ticked bool   // there was one
 
 	link     Link
-	session  time.Duration // when this connection was first seen, or the node went on
+	session  time.Duration // when this connection was first seen, or the node resumed
 	echoed   bool          // this node's presence came back in this session
 	echo     time.Duration // when that was last
 	answered time.Duration // when all who were asked in this session have answered, if echoed
@@ -27,7 +27,7 @@ type Members struct {
 	paused     bool          // it was suspended, and has not caught up since
 	leaving    bool          // it says goodbye
 	taken      bool          // another node has its name: it ends
-	synced     bool          // it has had everything that was to be had
+	synced     bool          // it has received everything that its peers had
 	goneOn     time.Duration // the start, or the end of the last suspension
 	emptyUntil time.Duration // lists stay closed until then
 	degraded   string        // as the last event said
@@ -65,7 +65,7 @@ func (m *Members) SetLink(l Link, at Moment) []Event {
 	return m.leave(at, out)
 }
 
-// newSession begins the proof anew that this node can speak and hear.
+// newSession restarts the proof that this node can send and receive.
 func (m *Members) newSession(at Moment) {
 	m.session, m.echo, m.echoed = at.Mono, at.Mono, false
 	m.announce = at.Mono
@@ -83,7 +83,7 @@ func (m *Members) Tick(at Moment) []Event {
 	return m.leave(at, out)
 }
 
-// Asked answers a node that asks who is there.
+// Asked answers a node that asks which nodes there are.
 func (m *Members) Asked(at Moment) []Event {
 	var out []Event
 	if !m.enter(at, &out) && m.State() != Superseded {
@@ -110,8 +110,8 @@ func (m *Members) Hear(p Presence, at Moment) []Event {
 	return m.leave(at, out)
 }
 
-// Leave begins the node's stop. It may be called once more, to no effect. A node
-// that is leaving never counts as suspended: what it can still send is sent.
+// Leave begins the node's stop. A second call has no effect. A leaving node
+// never counts as suspended: it sends what it still can.
 func (m *Members) Leave(Moment) []Event {
 	quiet := m.leaving || m.taken || m.superseded
 	m.leaving = true
@@ -140,7 +140,8 @@ func (m *Members) suspended(at Moment) time.Duration {
 	return at.suspended(m.tick)
 }
 
-// pause makes the node count as just started. Its peers' silence was its own.
+// pause makes the node count as just started. The silence of its peers was its
+// own.
 func (m *Members) pause(elapsed time.Duration, at Moment, out *[]Event) {
 	*out = append(*out, Event{Kind: Suspended, Elapsed: elapsed})
 	m.tick, m.paused, m.goneOn = at, true, at.Mono
@@ -152,7 +153,7 @@ func (m *Members) pause(elapsed time.Duration, at Moment, out *[]Event) {
 	}
 }
 
-// leave ends an input: it does what has become due.
+// leave ends an input: it does everything that is due.
 func (m *Members) leave(at Moment, out []Event) []Event {
 	if m.taken {
 		return out
@@ -177,8 +178,8 @@ func (m *Members) leave(at Moment, out []Event) []Event {
 	return out
 }
 
-// eager reports whether this node says every AskAgain that it is there: it wants
-// to know who is there, and its connection is new.
+// eager reports whether this node announces itself every AskAgain: it wants to
+// know its peers, and its connection is new.
 func (m *Members) eager(at Moment) bool {
 	settled := m.opened && !m.paused && !m.want
 	return m.link.Up && !settled && at.Mono-m.session < time.Second
@@ -229,7 +230,7 @@ func (m *Members) State() State {
 	}
 }
 
-// Presence returns what this node says of itself.
+// Presence returns this node's presence.
 func (m *Members) Presence(digest uint64, at Moment) Presence {
 	return Presence{
 		Node: m.opts.Node, Incarnation: m.opts.Incarnation, URL: m.opts.URL, Version: m.opts.Version,
@@ -237,8 +238,8 @@ func (m *Members) Presence(digest uint64, at Moment) Presence {
 	}
 }
 
-// Degraded returns why this node serves less than it should, in words for
-// /readyz; empty if it is whole.
+// Degraded returns the reasons why this node serves less than it should, in
+// words for /readyz; empty if there are none.
 func (m *Members) Degraded(at Moment) string {
 	var why []string
 	if !m.link.Up {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Status is what this node believes of a peer.
+// Status is a peer's state in this node's view.
 type Status string
 
 // The statuses of a peer. Its pipeline keeps trying in all of them.
@@ -16,7 +16,7 @@ const (
 	Left        Status = "left"        // said goodbye
 )
 
-// Peer is another node, as this one last heard it.
+// Peer is another node, by its last presence.
 type Peer struct {
 	Presence Presence
 	Status   Status
@@ -26,16 +26,16 @@ type Peer struct {
 
 type peer struct {
 	Peer
-	fresh    bool          // heard since this node started or went on
+	fresh    bool          // heard since this node started or resumed
 	old      sighting      // of an older incarnation
 	skewed   bool          // Skewed was reported
 	far      bool          // its clock is off
 	farSince time.Duration // since when, if far
 }
 
-// replaceable is how long an incarnation must have been silent before another one
-// takes its place: it would have spoken once. A second node of a name that starts
-// by mistake, and ends, so changes nothing.
+// replaceable is how long an incarnation must have been silent before another
+// one takes its place: a running one would have announced itself once. So a
+// second node of the name that starts by mistake, and ends, changes nothing.
 const replaceable = Interval * 3 / 2
 
 // hearPeer takes the presence of another node.
@@ -88,8 +88,8 @@ func (p *peer) refuses(said *Presence, at Moment) string {
 	}
 }
 
-// hearGoodbye takes a presence while this node is leaving: a peer that leaves too
-// needs nothing any more.
+// hearGoodbye takes a presence while this node is leaving. A peer that leaves
+// too needs no more changes.
 func (m *Members) hearGoodbye(p Presence, out *[]Event) {
 	known := m.peers[p.Node]
 	if known == nil || p.State != Leaving || p.Incarnation != known.Presence.Incarnation || known.Status == Left {
@@ -147,7 +147,7 @@ func (p *peer) measure(at Moment, out *[]Event) {
 	*out = append(*out, event)
 }
 
-// forgive has the peer's silence count from now: it was ours.
+// forgive restarts the count of the peer's silence: it was ours.
 func (p *peer) forgive(at Moment) {
 	p.fresh, p.far = false, false
 	if p.Status != Left {
@@ -178,7 +178,7 @@ func (m *Members) sorted() []*peer {
 	return all
 }
 
-// reachable returns how many peers are there.
+// reachable returns the number of reachable peers.
 func (m *Members) reachable() int {
 	n := 0
 	for _, p := range m.peers {

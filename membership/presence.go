@@ -70,8 +70,7 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return err
 }
 
-// Presence is what a node publishes of itself once a second, and when it is
-// asked.
+// Presence is published by a node once a second, and when it is asked.
 type Presence struct {
 	Node        string    `json:"node"`
 	Incarnation uuid.UUID `json:"incarnation"` // UUIDv7, new at every start
@@ -102,7 +101,8 @@ func (p *Presence) Check() error {
 // sent returns the sender's time.
 func (p *Presence) sent() time.Time { return time.UnixMilli(p.Time) }
 
-// whole reports whether the node has everything that there is to be had.
+// whole reports whether the node is ready and has everything that its peers
+// had.
 func (p *Presence) whole() bool { return p.State == Ready && p.Synced }
 
 // older reports whether incarnation a started before b, by their nodes' clocks.

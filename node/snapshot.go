@@ -23,7 +23,7 @@ type snapshots struct {
 	last    prometheus.Gauge
 	skipped prometheus.Counter
 
-	// Owned by the start, then by whoever writes.
+	// Owned by the start, then by the goroutine that writes.
 	wrote   int  // entries in the last one
 	failing bool // the last one failed
 	inWay   bool // an unusable file is in the way, and could not be set aside

@@ -118,7 +118,7 @@ func (t *transport) Link() membership.Link {
 	l := membership.Link{Up: state.Up, Since: state.Since}
 	l.Late = t.alone.Load() || t.external && t.mayComeBack(state)
 	switch denied := t.broker.Denied(); {
-	case len(denied) > 0: // it may receive nothing, or reach nobody
+	case len(denied) > 0: // it may receive nothing, or reach no node
 		l.Trouble = "broker refuses " + denied[0].Op + " on " + denied[0].Subject
 	case t.alone.Load():
 		l.Trouble = "no route to another broker"

@@ -148,7 +148,8 @@ func (w *world) evicted(p *proc, key registry.Key) {
 			continue
 		}
 		if e, evicted, ok := q.reg.Entry(key); ok && !evicted && e.Record.Live && e.Age < termOf(&e.Record)-silent {
-			w.violate("%s evicts %s, which lives (last renewal at %v); %s knows a lease renewed %v ago", p.name, key, heard.Sub(w.begun), q.name, e.Age)
+			w.violate("%s evicts %s, which lives (last renewal at %v); %s knows a lease renewed %v ago",
+				p.name, key, heard.Sub(w.begun), q.name, e.Age)
 		}
 	}
 }
@@ -163,7 +164,8 @@ func (w *world) glance(p *proc) {
 		w.mu.Lock()
 		phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
 		w.mu.Unlock()
-		if p.present(c.key) && w.plan.exact && phase == cancelled && !lost && late.Before(changed) && time.Since(changed) > silent {
+		if p.present(c.key) && w.plan.exact && phase == cancelled && !lost && late.Before(changed) &&
+			time.Since(changed) > silent {
 			w.violate("%s was cancelled at %v and is listed by %s, which was suspended", c.key, changed.Sub(w.begun), p.name)
 		}
 	}
@@ -331,10 +333,12 @@ func (w *world) checkFloor(c *client, all []holding) {
 			continue // see checkEqual
 		}
 		if f.record.After(&h.entry.Record) {
-			w.violate("%s went back at %s: v %d live %t was stored, it holds %s", c.key, h.proc.name, f.record.Version, f.record.Live, h.text())
+			w.violate("%s went back at %s: v %d live %t was stored, it holds %s",
+				c.key, h.proc.name, f.record.Version, f.record.Live, h.text())
 		}
 		if f.override.After(&h.entry.Override) {
-			w.violate("%s lost an override at %s: v %d set %t %s was stored, it holds %s", c.key, h.proc.name, f.override.Version, f.override.Set, f.override.Status, h.text())
+			w.violate("%s lost an override at %s: v %d set %t %s was stored, it holds %s",
+				c.key, h.proc.name, f.override.Version, f.override.Set, f.override.Status, h.text())
 		}
 	}
 }
@@ -359,18 +363,23 @@ func (w *world) checkListed(c *client, all []holding) {
 		case h.listed == nil:
 			w.violate("%s lives and is not listed at %s: %s", c.key, h.proc.name, h.text())
 		case lost && !must: // it did not renew since, so it could not be asked
-		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact): // its data may be older; no heartbeat shows that
+		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact):
+			// Its data may be older; no heartbeat shows that.
 		case c.adjusted && c.retried && h.listed.LastDirtyTimestamp > c.dirty:
 			w.excuse(setBack)
 		case (c.frozen || c.adjusted) && unheard && h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
 			w.excuse(operatorUnheard)
 		case h.listed.LastDirtyTimestamp != c.dirty || h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
-			w.violate("%s has gen %d dirty %d; %s lists gen %s dirty %d", c.key, c.gen, c.dirty, h.proc.name, h.listed.Metadata["gen"], h.listed.LastDirtyTimestamp)
+			w.violate("%s has gen %d dirty %d; %s lists gen %s dirty %d",
+				c.key, c.gen, c.dirty, h.proc.name, h.listed.Metadata["gen"], h.listed.LastDirtyTimestamp)
 		}
-		if phase == running && h.listed != nil && w.plan.exact && c.overridden != "" && h.listed.OverriddenStatus != c.overridden {
-			w.violate("%s was overridden with %s at %v; %s lists %s: %s", c.key, c.overridden, c.overriddenAt.Sub(w.begun), h.proc.name, h.listed.OverriddenStatus, h.text())
+		if phase == running && h.listed != nil && w.plan.exact && c.overridden != "" &&
+			h.listed.OverriddenStatus != c.overridden {
+			w.violate("%s was overridden with %s at %v; %s lists %s: %s",
+				c.key, c.overridden, c.overriddenAt.Sub(w.begun), h.proc.name, h.listed.OverriddenStatus, h.text())
 		}
-		if phase == running && h.listed != nil && all[0].listed != nil && (h.listed.Status != all[0].listed.Status || h.listed.OverriddenStatus != all[0].listed.OverriddenStatus) {
+		if phase == running && h.listed != nil && all[0].listed != nil &&
+			(h.listed.Status != all[0].listed.Status || h.listed.OverriddenStatus != all[0].listed.OverriddenStatus) {
 			w.violate("%s is %s (%s) at %s, %s (%s) at %s", c.key, h.listed.Status, h.listed.OverriddenStatus, h.proc.name,
 				all[0].listed.Status, all[0].listed.OverriddenStatus, all[0].proc.name)
 		}

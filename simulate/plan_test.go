@@ -67,7 +67,8 @@ const (
 )
 
 var kindNames = [...]string{
-	"weather", "partition", "crash", "all down", "process suspended", "override", "delete override", "metadata", "snapshot", "", "",
+	"weather", "partition", "crash", "all down", "process suspended",
+	"override", "delete override", "metadata", "snapshot", "", "",
 	"broker lost", "deafness", "machine suspended", "forgery", "restart",
 }
 
@@ -91,7 +92,8 @@ func (e *event) String() string {
 	fmt.Fprintf(&b, "%-10v %s", e.at.Round(time.Millisecond), kindNames[e.kind])
 	switch e.kind {
 	case setWeather:
-		fmt.Fprintf(&b, " loss %.2f, %.2f up to %v late, %.2f twice", e.loss, e.slow, e.delay.Round(time.Millisecond), e.twice)
+		fmt.Fprintf(&b, " loss %.2f, %.2f up to %v late, %.2f twice",
+			e.loss, e.slow, e.delay.Round(time.Millisecond), e.twice)
 	case partition:
 		for from := range maxNodes {
 			for to := range maxNodes {
@@ -157,7 +159,10 @@ func (p *plan) end() time.Duration { return p.faults + p.quiet }
 // newPlan makes the plan of a seed; no node's clock is off by more than skew.
 func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
 	rng := rand.New(rand.NewPCG(seed, 0x706c616e))
-	p := &plan{seed: seed, rng: rng, nodes: 3 + rng.IntN(2), exact: skew <= exactly, preserves: -1, faults: faultTime, quits: much[quitting] > 0}
+	p := &plan{
+		seed: seed, rng: rng, nodes: 3 + rng.IntN(2), exact: skew <= exactly,
+		preserves: -1, faults: faultTime, quits: much[quitting] > 0,
+	}
 	if much == nil && rng.IntN(10) == 0 {
 		p.faults = longTime
 	}

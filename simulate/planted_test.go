@@ -162,7 +162,8 @@ func faultRules() []broken {
 				"if !isPlanted(%q) { m.progress = at.Mono }", pageEndsStart)},
 		},
 		{
-			planted: monotonicAlone, much: emphasis{machineSuspended: 20, quitting: 1}, seeds: 40, as: `before it resumed|which was suspended`,
+			planted: monotonicAlone, much: emphasis{machineSuspended: 20, quitting: 1}, seeds: 40,
+			as: `before it resumed|which was suspended`,
 			edits: []planted.Edit{condition("membership", "Moment.suspended", "wall-mono > Suspension",
 				"wall-mono > Suspension && !isPlanted(%q)", monotonicAlone)},
 		},

@@ -35,16 +35,18 @@ type proc struct {
 	stop       context.CancelFunc
 	done       chan struct{} // Run has returned
 
-	opens     time.Time                  // when it serves clients; what they sent before is not applied
-	leaving   atomic.Bool                // it takes no more requests of clients
-	restored  bool                       // from a snapshot with instances
-	answered  atomic.Int64               // when it last got an answer to a sync request, ns; at first its start
-	learned   map[registry.Key]time.Time // guarded by mu; when it got the record that it has
-	newest    [maxNodes]uuid.UUID        // guarded by mu; the newest incarnation of each node that it has had for the present one
-	slept     atomic.Int64               // for how long the monotonic clock has stopped in all, ns
-	suspended bool                       // guarded by mu; that clock is stopped now
-	halted    time.Time                  // guarded by mu; when it was suspended
-	resumed   atomic.Int64               // when it last resumed after a suspension that it must notice, ns
+	opens    time.Time                  // when it serves clients; what they sent before is not applied
+	leaving  atomic.Bool                // it takes no more requests of clients
+	restored bool                       // from a snapshot with instances
+	answered atomic.Int64               // when it last got an answer to a sync request, ns; at first its start
+	learned  map[registry.Key]time.Time // guarded by mu; when it got the record that it has
+	// newest is the newest incarnation of each node that it has taken for the present
+	// one.
+	newest    [maxNodes]uuid.UUID // guarded by mu
+	slept     atomic.Int64        // for how long the monotonic clock has stopped in all, ns
+	suspended bool                // guarded by mu; that clock is stopped now
+	halted    time.Time           // guarded by mu; when it was suspended
+	resumed   atomic.Int64        // when it last resumed after a suspension that it must notice, ns
 
 	mu    sync.Mutex
 	dead  bool          // guarded by mu

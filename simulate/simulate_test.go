@@ -79,8 +79,10 @@ func (y *tally) add(seed uint64, w *world) {
 }
 
 func (y *tally) print(elapsed time.Duration) {
-	fmt.Printf("simulate: %d seeds from %d, %d failed, %.1f seeds/s, %v a seed on %d cores\n", y.done, *firstFlag, y.failed,
-		float64(y.done)/elapsed.Seconds(), (elapsed / time.Duration(max(1, y.done))).Round(10*time.Microsecond), runtime.GOMAXPROCS(0))
+	fmt.Printf("simulate: %d seeds from %d, %d failed, %.1f seeds/s, %v a seed on %d cores\n",
+		y.done, *firstFlag, y.failed,
+		float64(y.done)/elapsed.Seconds(), (elapsed / time.Duration(max(1, y.done))).Round(10*time.Microsecond),
+		runtime.GOMAXPROCS(0))
 	for _, reason := range slices.Sorted(maps.Keys(y.excused)) {
 		seeds := y.excused[reason]
 		slices.Sort(seeds)

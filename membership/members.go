@@ -254,6 +254,9 @@ func (m *Members) Degraded(at Moment) string {
 	if n := m.reachable(); n < m.opts.Expect {
 		why = append(why, fmt.Sprintf("%d of %d peers", n, m.opts.Expect))
 	}
+	if !m.opened && m.link.Up && m.link.Late && m.link.Trouble == "" {
+		why = append(why, "waiting for other nodes")
+	}
 	switch {
 	case m.partial && m.synced:
 		why = append(why, "sync after suspension incomplete")

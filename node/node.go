@@ -293,6 +293,8 @@ type httpServer struct {
 func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
 	server, err := api.NewServer(listener, api.ServerOptions{
 		IdleTimeout: n.opts.IdleTimeout, Logger: n.log, Metrics: n.metrics,
+		// The rest of the time is for what the pipelines have to send.
+		ShutdownTimeout: max(1, min(api.DefaultShutdownTimeout, n.opts.ShutdownTimeout/3)),
 	})
 	if err != nil {
 		return httpServer{}, fmt.Errorf("%w: %w", ErrOptions, err)

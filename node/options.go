@@ -105,7 +105,8 @@ type Options struct {
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's
 	// 180 s.
 	DeltaRetention time.Duration
-	// ShutdownTimeout bounds Close as a whole. Default DefaultShutdownTimeout.
+	// ShutdownTimeout bounds Close as a whole; HTTP requests under way have at most a
+	// third of it, and 5 s. Default DefaultShutdownTimeout.
 	ShutdownTimeout time.Duration
 
 	// DataDir is the directory of the snapshot. With it a node serves at once the

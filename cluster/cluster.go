@@ -255,6 +255,18 @@ func (c *Cluster) drain() <-chan struct{} {
 	return drained
 }
 
+// Abandon ends the drain at once: what has not been sent is dropped, counted and
+// logged. It is for an owner whose time is over after it ended Run's context. Any
+// goroutine may call it.
+func (c *Cluster) Abandon() {
+	c.deliver(func(*membership.Members, membership.Moment) []membership.Event {
+		for _, p := range c.peers {
+			p.abandon()
+		}
+		return nil
+	})
+}
+
 // speak publishes presences and questions when they are due, until ctx ends. A
 // broker that blocks delays nothing else.
 func (c *Cluster) speak(ctx context.Context) {

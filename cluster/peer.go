@@ -134,8 +134,8 @@ func (c *Cluster) MaxTask() int { return c.transport.MaxPayload() * 3 / 4 }
 // offer puts a change into the acceptorQueue.
 func (p *peer) offer(key registry.Key, bits registry.Bits) { p.acceptor.Offer(key, bits) }
 
-// abandon ends the pipeline of a peer that is leaving when this node is too:
-// there is no peer to drain it to.
+// abandon ends the pipeline without a drain: the peer is leaving too, or there is no
+// time left.
 func (p *peer) abandon() { p.pipeline.Close(acceptor.Shutdown) }
 
 // dropped takes every slot that leaves the pipeline unsent. A lost state change

@@ -349,7 +349,8 @@ func (n *Node) startCluster() {
 		case err := <-done:
 			return err
 		case <-ctx.Done():
-			return fmt.Errorf("pipelines not drained: %w", context.Cause(ctx))
+			n.cluster.Abandon()
+			return errors.Join(fmt.Errorf("pipelines not drained: %w", context.Cause(ctx)), <-done)
 		}
 	})
 }

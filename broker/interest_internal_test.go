@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -33,7 +32,7 @@ func TestConnectionEndsDuringSubscribe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer b.Close(context.Background()) //nolint:errcheck // Other tests close brokers.
+	defer b.Close(t.Context()) //nolint:errcheck // Other tests close brokers.
 	d := &dying{attached: make(chan *nats.Conn, 1)}
 	if err := b.link.add(d); err != nil {
 		t.Fatalf("add: %v", err)

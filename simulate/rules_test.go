@@ -73,8 +73,10 @@ func brokenRules() []broken {
 		{rule: openDoor, much: emphasis{crash: 10}, seeds: 20, as: `before it served`},
 		{rule: evictStalled, much: emphasis{processSuspended: 20}, seeds: 80},
 		{rule: noPipeline, much: emphasis{partition: 15}, seeds: 80},
-		{rule: noAntiEntropy, much: emphasis{setWeather: 1, partition: 6, crash: 8, processSuspended: 5, quitting: 1},
-			seeds: 40},
+		{
+			rule: noAntiEntropy, much: emphasis{setWeather: 1, partition: 6, crash: 8, processSuspended: 5, quitting: 1},
+			seeds: 40,
+		},
 	}...)
 }
 

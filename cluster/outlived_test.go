@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
@@ -137,6 +139,27 @@ func TestNodesThatMeetAskForWhatTheyEvicted(t *testing.T) {
 		synctest.Wait()
 		if got := n[2].status("DEMO", "d-1"); got != eureka.StatusUp {
 			t.Errorf("n3 sees the instance as %q after it has met its peers, want UP", got)
+		}
+	})
+}
+
+// A heartbeat is worth sending for as long as its lease lives, which is longer than
+// the duration where a client renews once in a duration.
+func TestHeartbeatsOfShortLeasesDoNotExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t)
+		n1 := b.start("n1", func(o *cluster.Options) { o.BatchDelay = 2500 * time.Millisecond })
+		n2 := b.start("n2")
+		time.Sleep(3 * time.Second)
+		info := instance("DEMO", "d-1", eureka.StatusUp, 1)
+		info.LeaseInfo.RenewalIntervalInSecs, info.LeaseInfo.DurationInSecs = 1, 1
+		n1.reg.Register(info, false)
+		for range 100 {
+			time.Sleep(1300 * time.Millisecond)
+			n1.reg.Renew(registry.NewKey("DEMO", "d-1"), eureka.NoTimestamp, "", false)
+		}
+		if got := n1.pipeline(n2.name).Acceptor.Dropped[acceptor.Expired]; got != 0 {
+			t.Errorf("%d heartbeats expired, want none", got)
 		}
 	})
 }

@@ -32,7 +32,7 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 	default:
 		// The age of the slot does not matter: the lease may have been renewed a
 		// moment ago, and it carries its own age.
-		if entry.Age > max(rec.Duration, renewalInterval(rec.Info)) {
+		if entry.Age > rec.Term() {
 			return acceptor.Task{}, acceptor.Expired
 		}
 		item.Action, item.InstanceInfo = eureka.ActionHeartbeat, nil
@@ -41,12 +41,4 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 		}
 	}
 	return acceptor.Task{Body: eureka.AppendItem(make([]byte, 0, itemRoom), &item), Action: string(item.Action)}, ""
-}
-
-// renewalInterval is the interval at which the client claims to renew.
-func renewalInterval(i *eureka.InstanceInfo) time.Duration {
-	if n := i.LeaseInfo.RenewalIntervalInSecs; n > 0 {
-		return time.Duration(n) * time.Second
-	}
-	return eureka.DefaultRenewalInterval * time.Second
 }

@@ -196,7 +196,7 @@ func answer(e *entry, in *Entry, withRecord, withOverride bool, lease int64) (Ou
 // copy returns what travels of e.
 func (e *entry) copy(lease int64) Entry {
 	out := Entry{Record: e.record, Override: e.override, Age: e.age(lease)}
-	if e.longest > e.record.term() {
+	if e.longest > e.record.Term() {
 		out.Longest = e.longest
 	}
 	return out

@@ -46,9 +46,9 @@ func interval(i *eureka.InstanceInfo) time.Duration {
 	return min(seconds(leaseSeconds(i.LeaseInfo.RenewalIntervalInSecs, eureka.DefaultRenewalInterval)), maxInterval)
 }
 
-// term is how long the lease of a record lives after its renewal, before any bound
-// of this node: its duration, but a little longer than its renewal interval.
-func (rec *Record) term() time.Duration {
+// Term returns how long the lease of a record lives after its renewal, before any
+// bound of a node: its duration, but a little longer than its renewal interval.
+func (rec *Record) Term() time.Duration {
 	if rec.Info == nil {
 		return rec.Duration
 	}
@@ -57,7 +57,7 @@ func (rec *Record) term() time.Duration {
 
 // term is how long a lease of this record lives here after its renewal. Expiry and
 // retirement both go by it.
-func (r *Registry) term(rec *Record) time.Duration { return min(rec.term(), r.maxLease) }
+func (r *Registry) term(rec *Record) time.Duration { return min(rec.Term(), r.maxLease) }
 
 // lives is term, or with LeaseCompat Netflix what Eureka makes of the duration.
 func (r *Registry) lives(e *entry) time.Duration {
@@ -86,7 +86,7 @@ func (r *Registry) lapsed(e *entry, lease int64) bool {
 // longest is the greatest term that the lease of a copy of an entry ever had, within
 // this node's bound.
 func (r *Registry) longest(in *Entry) time.Duration {
-	return min(max(in.Longest, in.Record.term()), r.maxLease)
+	return min(max(in.Longest, in.Record.Term()), r.maxLease)
 }
 
 // retired reports whether an entry that was last renewed then is old enough for all
@@ -106,7 +106,7 @@ const cappedEvery = 10 * time.Second
 // noteCapped counts a registration whose lease is over this node's bound, and logs a
 // sample. No lock is held.
 func (r *Registry) noteCapped(key Key, rec *Record) {
-	if rec.term() <= r.maxLease && rec.Info.LeaseInfo.RenewalIntervalInSecs <= int(maxInterval.Seconds()) {
+	if rec.Term() <= r.maxLease && rec.Info.LeaseInfo.RenewalIntervalInSecs <= int(maxInterval.Seconds()) {
 		return
 	}
 	r.stats.leasesCapped.Inc()

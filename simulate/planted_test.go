@@ -180,7 +180,7 @@ func faultRules() []broken {
 			as: `was cancelled|is dead|is unknown|went back|lost an override`,
 			edits: []planted.Edit{
 				condition("registry", "entry.dueAt", "return retiresAt(e.renewed.Load(), e.longest)", `
-				if isPlanted(%q) { return retiresAt(e.renewed.Load(), e.record.term()) }
+				if isPlanted(%q) { return retiresAt(e.renewed.Load(), e.record.Term()) }
 				return retiresAt(e.renewed.Load(), e.longest)`, lastLease),
 			},
 		},
@@ -209,9 +209,9 @@ func faultRules() []broken {
 		{
 			planted: slotAge, much: emphasis{slowBatches: 1, mixedLeases: 1}, seeds: 80, as: `was renewed`,
 			edits: []planted.Edit{condition("cluster", "Cluster.render",
-				"if entry.Age > max(rec.Duration, renewalInterval(rec.Info))",
-				"if isPlanted(%q) && wait > renewalInterval(rec.Info) ||\n"+
-					"entry.Age > max(rec.Duration, renewalInterval(rec.Info))", slotAge)},
+				"if entry.Age > rec.Term()",
+				"if isPlanted(%q) && wait > time.Duration(rec.Info.LeaseInfo.RenewalIntervalInSecs)*time.Second ||\n"+
+					"entry.Age > rec.Term()", slotAge)},
 		},
 		{
 			planted: fewPreserve, much: emphasis{realEvictors: 1}, seeds: 20, as: `is dead`,

@@ -147,7 +147,8 @@ func (w *world) evicted(p *proc, key registry.Key) {
 		if q == nil || q == p || !q.isUp() || !q.reads() {
 			continue
 		}
-		if e, evicted, ok := q.reg.Entry(key); ok && !evicted && e.Record.Live && e.Age < termOf(&e.Record)-silent {
+		if e, evicted, ok := q.reg.Entry(key); ok && !evicted && e.Record.Version == entry.Record.Version &&
+			e.Age < termOf(&e.Record)-silent {
 			w.violate("%s evicts %s, which lives (last renewal at %v); %s knows a lease renewed %v ago",
 				p.name, key, heard.Sub(w.begun), q.name, e.Age)
 		}

@@ -151,7 +151,12 @@ func (m *Members) proven(at Moment) bool {
 
 // waited reports whether no further peers need to be waited for.
 func (m *Members) waited(at Moment) bool {
-	if !m.proven(at) || m.link.Late && at.Mono < m.session+LateBrokers {
+	switch {
+	case !m.proven(at):
+		return false
+	case m.opts.Expect > 0 && m.reachable() >= m.opts.Expect:
+		return true // all that there should be are there
+	case m.link.Late && at.Mono < m.session+LateBrokers:
 		return false
 	}
 	return m.opened || m.reachable() >= m.opts.Expect || at.Mono >= m.goneOn+m.opts.StartWait

@@ -36,7 +36,7 @@ func TestCloseIsBounded(t *testing.T) {
 	}
 	began := time.Now()
 	err = n.Close()
-	if took := time.Since(began); took > 3*time.Second {
+	if took := time.Since(began); took > 4*time.Second {
 		t.Errorf("Close took %v, with a shutdown timeout of 3s", took)
 	}
 	if err == nil || strings.Contains(err.Error(), "cluster") {

@@ -27,11 +27,11 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 	var over atomic.Bool                          // the client has given up
 	var served func()
 	served = func() {
-		if wait := time.Until(p.opens); wait > 0 && w.rule == openDoor {
+		if wait := time.Until(p.opensAt()); wait > 0 && w.rule == openDoor {
 			time.AfterFunc(wait, func() { p.arrive(served) })
 			return
 		}
-		if came.Before(p.opens) && w.rule != openDoor || !p.cluster.MayWrite() && w.rule != workOffQueue { // as api does
+		if came.Before(p.opensAt()) && w.rule != openDoor || !p.cluster.MayWrite() && w.rule != workOffQueue { // as api does
 			w.once(clientAnswer, node, key, func() { codes <- 503 })
 			return
 		}
@@ -39,7 +39,7 @@ func (w *world) call(node int, key registry.Key, do func(*proc) int) int {
 		code := do(p)
 		w.served(p, key, before)
 		switch resumed := time.Unix(0, p.resumed.Load()); {
-		case came.Before(p.opens):
+		case came.Before(p.opensAt()):
 			w.violate("%s applied a request of %s that came before it served", p.name, key)
 		case came.Before(resumed):
 			w.violate("%s applied a request of %s that came before it resumed", p.name, key)

@@ -35,7 +35,7 @@ type proc struct {
 	stop       context.CancelFunc
 	done       chan struct{} // Run has returned
 
-	opens    time.Time                  // when it serves clients; what they sent before is not applied
+	opens    atomic.Int64               // when it serves clients; what they sent before is not applied; ns
 	leaving  atomic.Bool                // it takes no more requests of clients
 	restored bool                       // from a snapshot with instances
 	answered atomic.Int64               // when it last got an answer to a sync request, ns; at first its start
@@ -88,7 +88,7 @@ func (w *world) start(node int, snap *disk) *proc {
 		panic(err)
 	}
 	p.answered.Store(p.born.UnixNano())
-	p.opens = p.born.Add(w.door(node))
+	p.opens.Store(p.born.Add(w.door(node)).UnixNano())
 	evict := registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}
 	if w.plan.evictors {
 		evict = registry.EvictorOptions{}
@@ -228,6 +228,9 @@ func (p *proc) resume() {
 		return
 	}
 	p.still, p.inbox = nil, nil
+	if left := p.opensAt().Sub(p.halted); left >= 0 { // it opens the door itself
+		p.opens.Store(time.Now().Add(left).UnixNano())
+	}
 	if p.suspended {
 		p.slept.Add(int64(time.Since(p.halted)))
 	}
@@ -295,6 +298,9 @@ func (p *proc) arrive(f func()) {
 		f()
 	}
 }
+
+// opensAt returns when it serves clients.
+func (p *proc) opensAt() time.Time { return time.Unix(0, p.opens.Load()) }
 
 // knowsFor returns for how long the process has had its present record of an
 // instance.

@@ -337,7 +337,8 @@ func (w *world) checkFloor(c *client, all []holding) {
 			w.violate("%s went back at %s: v %d live %t was stored, it holds %s",
 				c.key, h.proc.name, f.record.Version, f.record.Live, h.text())
 		}
-		if f.override.After(&h.entry.Override) {
+		// Who never had an override and who has forgotten that it was removed say the same.
+		if f.override.After(&h.entry.Override) && (f.override.Set || h.entry.Override.Set) {
 			w.violate("%s lost an override at %s: v %d set %t %s was stored, it holds %s",
 				c.key, h.proc.name, f.override.Version, f.override.Set, f.override.Status, h.text())
 		}

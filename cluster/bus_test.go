@@ -56,15 +56,16 @@ type sentBatch struct {
 }
 
 type testNode struct {
-	bus      *bus
-	name     string
-	reg      *registry.Registry
-	cluster  *cluster.Cluster
-	consumer *consumer.Consumer
-	log      *bytes.Buffer
-	stop     context.CancelFunc
-	done     chan error
-	since    time.Time // when it came on the bus
+	bus       *bus
+	name      string
+	reg       *registry.Registry
+	cluster   *cluster.Cluster
+	consumer  *consumer.Consumer
+	log       *bytes.Buffer
+	stop      context.CancelFunc
+	done      chan error
+	since     time.Time                           // when it came on the bus
+	announced atomic.Pointer[membership.Presence] // the last presence
 }
 
 func newBus(t *testing.T) *bus {
@@ -237,6 +238,7 @@ func (n *testNode) Link() membership.Link {
 }
 
 func (n *testNode) Announce(p membership.Presence) error {
+	n.announced.Store(&p)
 	n.bus.mu.Lock()
 	hook, deaf := n.bus.onAnnounce, n.bus.deaf
 	n.bus.mu.Unlock()

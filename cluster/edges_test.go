@@ -112,6 +112,29 @@ func TestLostPage(t *testing.T) {
 	})
 }
 
+// A node that has just resumed may be taken for complete before it notices: its last
+// presence says so. It is asked, and what it answers is not enough.
+func TestSuspendedNodeIsNoCompleteSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t)
+		n1, n2 := b.start("n1"), b.start("n2")
+		time.Sleep(3 * time.Second)
+		goOn := b.halt("n1")
+		defer goOn()
+		time.Sleep(6 * time.Second)
+		b.fail(refuse(func(_, to string) bool { return to == "n1" }, batcher.Timeout))
+		n2.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n3 := b.start("n3", func(o *cluster.Options) { o.Rand = func() float64 { return 0 } }) // n1 first
+		said := *n1.announced.Load()
+		said.Time = time.Now().UnixMilli()
+		n3.cluster.HandlePresence(said)
+		<-n3.cluster.Ready()
+		if got := n3.count("DEMO"); got != 1 {
+			t.Errorf("n3 is ready and lists %d, want the one that n2 knows", got)
+		}
+	})
+}
+
 // Nodes that start together from equal snapshots pull nothing.
 func TestEqualNodesPullNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,6 +25,8 @@ type CatchUp struct {
 	parts  map[string]*place // how far each other source has been pulled
 	warned sample.Sample
 }
+
+var errIncomplete = errors.New("source does not know everything")
 
 // place is how far a pull has come.
 type place struct {
@@ -81,6 +84,10 @@ func (c *CatchUp) tryOne(ctx context.Context, sources []Source, progress func(in
 func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func(int)) bool {
 	r, begun := c.repair, time.Now()
 	up, err := c.pages(ctx, from, p, progress)
+	if err == nil && p == &c.whole && up == 0 {
+		// It was suspended, or is catching up itself: its presence was out of date.
+		*p, err = place{}, errIncomplete
+	}
 	switch {
 	case err == nil:
 		p.done = true

@@ -43,6 +43,9 @@ func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 	defer w.mu.Unlock()
 	if before.Record.Version == 0 {
 		w.expire(key, p)
+		if f := w.floors[key]; f != nil { // others know a life of it that p doesn't
+			w.client(key).apart = f.renewed.Add(retirement(f.longest))
+		}
 	}
 	f := w.floors[key]
 	if f == nil {
@@ -325,6 +328,9 @@ func (h *holding) text() string {
 // checkFloor checks that no change is lost that some process still knew.
 func (w *world) checkFloor(c *client, all []holding) {
 	f := w.floors[c.key]
+	if !c.apart.IsZero() && time.Now().After(c.apart) {
+		return // those who knew its former life may have retired that before they met
+	}
 	if f == nil || time.Since(f.renewed) > retirement(c.longest)-near { // all may have forgotten it
 		return
 	}
@@ -375,7 +381,7 @@ func (w *world) checkListed(c *client, all []holding) {
 			w.violate("%s has gen %d dirty %d; %s lists gen %s dirty %d",
 				c.key, c.gen, c.dirty, h.proc.name, h.listed.Metadata["gen"], h.listed.LastDirtyTimestamp)
 		}
-		if phase == running && h.listed != nil && w.plan.exact && c.overridden != "" &&
+		if phase == running && h.listed != nil && w.plan.exact && c.overridden != "" && c.apart.IsZero() &&
 			h.listed.OverriddenStatus != c.overridden {
 			w.violate("%s was overridden with %s at %v; %s lists %s: %s",
 				c.key, c.overridden, c.overriddenAt.Sub(w.begun), h.proc.name, h.listed.OverriddenStatus, h.text())

@@ -52,6 +52,9 @@ type client struct {
 	overridden   eureka.Status
 	overriddenAt time.Time // when the last override, removal or cancel was served
 
+	// apart is when those have retired its former life who knew it when it registered
+	// at a node that did not.
+	apart    time.Time // guarded by world.mu
 	restored time.Time // guarded by world.mu; when a node last loaded a snapshot with a cancel of it
 	// forgotten is true when no node knows its cancel any more, which is
 	// expected.

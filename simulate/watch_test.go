@@ -308,7 +308,11 @@ func (w *world) mayDiffer() bool {
 	for _, c := range w.clients {
 		expired, unknown := false, false
 		for i := range w.plan.nodes {
-			entry, evicted, ok := w.proc(i).reg.Entry(c.key)
+			p := w.proc(i)
+			if p == nil {
+				continue // it restarts
+			}
+			entry, evicted, ok := p.reg.Entry(c.key)
 			unknown = unknown || !ok
 			expired = expired || ok && entry.Record.Live && !evicted && entry.Age > termOf(&entry.Record)
 		}

@@ -165,8 +165,8 @@ func TestBurstLeavesInFullBatches(t *testing.T) {
 		}
 		again := resent(t, nodes[0], to) // on a busy machine requests time out
 		for id, n := range times {
-			if n != 1 && again == 0 {
-				t.Errorf("to %s: got %d tasks of %s, want 1", to, n, id)
+			if float64(n) > 1+again {
+				t.Errorf("to %s: got %d tasks of %s, want 1, and at most %v more that were sent again", to, n, id, again)
 			}
 		}
 		largest := 0

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/registryd/registryd/eureka"
@@ -108,6 +110,34 @@ func TestAnswersInParts(t *testing.T) {
 			if times != 1 {
 				t.Errorf("%s: %s came %d times", what, id, times)
 			}
+		}
+	}
+}
+
+// Each request is answered once, also those that come while Serve ends.
+func TestRequestsAtTheEndAreRefused(t *testing.T) {
+	for range 300 {
+		r := answering(t)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { r.Serve(ctx) })
+		const askers, each = 4, 8
+		var answers atomic.Int64
+		for range askers {
+			running.Go(func() {
+				for range each {
+					r.Handle(Request{
+						Body:    []byte(`{"ask":"sums"}`),
+						Respond: func([]byte) error { answers.Add(1); return nil },
+						Fail:    func(int, string) error { answers.Add(1); return nil },
+					})
+				}
+			})
+		}
+		stop()
+		running.Wait()
+		if got := answers.Load(); got != askers*each {
+			t.Fatalf("%d answers to %d requests", got, askers*each)
 		}
 	}
 }

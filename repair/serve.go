@@ -52,6 +52,11 @@ func (r *Repair) Handle(req Request) {
 	default:
 		select {
 		case r.requests <- req:
+			select {
+			case <-r.ended: // Serve may have looked for the last time
+				r.refuseWaiting()
+			default:
+			}
 			return
 		default:
 		}
@@ -84,6 +89,11 @@ func (r *Repair) Serve(ctx context.Context) {
 	}
 	workers.Wait()
 	close(r.ended)
+	r.refuseWaiting()
+}
+
+// refuseWaiting refuses the requests that nobody answers any more.
+func (r *Repair) refuseWaiting() {
 	for {
 		select {
 		case req := <-r.requests:

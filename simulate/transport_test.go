@@ -128,6 +128,10 @@ func (p *proc) Changed(ch registry.Change) {
 		p.learned[ch.Key] = time.Now()
 		p.mu.Unlock()
 	}
+	if p.world.log != nil && ch.Bits != registry.Renewed {
+		h := holdingOf(p, ch.Key)
+		p.world.logf("%s stores %s, isReplication %t: %s", p.name, ch.Key, ch.IsReplication, h.text())
+	}
 	if p.cluster != nil {
 		p.cluster.Changed(ch)
 	}

@@ -53,10 +53,11 @@
 // # Incarnations
 //
 // Each start of a node has a UUIDv7, so their order is their age, as far as
-// clocks are right. An incarnation does not replace another one that is live, and
-// an older one must show that it is live. A goodbye counts only for the incarnation
-// that said it, and that incarnation stays away. What a node's predecessor said
-// last may arrive after the node's start: a name is taken only by a node that
-// speaks twice, at least 50 ms apart, and whose clock goes on meanwhile as ours
-// does.
+// clocks are right. An incarnation does not replace another one that is live. An
+// older one must show that it is live: it speaks twice, and not before the newer one
+// has been known for 5 s, because a message may be as late. A goodbye counts only for
+// the incarnation that said it, and that incarnation stays away. What a node's
+// predecessor said last may arrive after the node's start: a name is taken only by a
+// node that speaks twice, at least 50 ms apart, and whose clock goes on meanwhile as
+// ours does.
 package membership

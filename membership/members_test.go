@@ -150,7 +150,7 @@ func TestRandomInputs(t *testing.T) {
 // heard is what a checker knows of a peer.
 type heard struct {
 	incarnation uuid.UUID
-	at          time.Duration
+	since, at   time.Duration // for the first and the last time
 }
 
 // checker is one run of random inputs. It keeps its own account of what the rules
@@ -285,9 +285,16 @@ func (c *checker) hear(p membership.Presence) {
 			if silent := c.at.Mono - before.at; newer && silent < membership.Interval {
 				c.failf("an older incarnation of %s replaces one that was heard %v ago", p.Node, silent)
 			}
+			if known := c.at.Mono - before.since; newer && known <= 5*time.Second {
+				c.failf("an older incarnation of %s replaces one that is known for %v", p.Node, known)
+			}
 		}
 		if e.Kind == membership.Heard {
-			c.last[p.Node] = heard{p.Incarnation, c.at.Mono}
+			if before.incarnation != p.Incarnation {
+				before = heard{incarnation: p.Incarnation, since: c.at.Mono}
+			}
+			before.at = c.at.Mono
+			c.last[p.Node] = before
 		}
 	}
 }
@@ -301,7 +308,8 @@ func (c *checker) do(events []membership.Event) {
 		case membership.Suspended:
 			c.began, c.standing = c.at.Mono, max(c.standing, c.at.Mono)
 			for name, h := range c.last {
-				c.last[name] = heard{h.incarnation, c.at.Mono - membership.Silence} // its silence is forgiven
+				h.at = c.at.Mono - membership.Silence // its silence is forgiven
+				c.last[name] = h
 			}
 		case membership.NameTaken:
 			c.ended = true

@@ -26,6 +26,7 @@ type Peer struct {
 
 type peer struct {
 	Peer
+	since    time.Duration // when this incarnation was heard first
 	fresh    bool          // heard since this node started or resumed
 	old      sighting      // of an older incarnation
 	skewed   bool          // Skewed was reported
@@ -57,6 +58,7 @@ func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 			*out = append(*out, Event{Kind: Ignored, Peer: p.Node, Presence: p, Text: why})
 			return
 		}
+		known.since = at.Mono
 		*out = append(*out, Event{Kind: Restarted, Peer: p.Node, Presence: p})
 	case known.Status == Left:
 		*out = append(*out, Event{Kind: Ignored, Peer: p.Node, Presence: p, Text: "it has said goodbye"})
@@ -74,12 +76,13 @@ func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 }
 
 // refuses returns why another incarnation does not take the place of the one
-// that is known; empty if it does.
+// that is known; empty if it does. An older one may have ended before the known one
+// began, and have words under way for a while after that.
 func (p *peer) refuses(said *Presence, at Moment) string {
 	switch {
 	case said.State == Leaving:
 		return "goodbye of another incarnation"
-	case older(said.Incarnation, p.Presence.Incarnation) && !p.old.again(said, at):
+	case older(said.Incarnation, p.Presence.Incarnation) && (!p.old.again(said, at) || at.Mono-p.since <= late):
 		return "older incarnation"
 	case p.Status == Reachable && at.Mono-p.Last <= replaceable:
 		return "another incarnation was there just now"
@@ -114,7 +117,7 @@ func (m *Members) add(p Presence, at Moment, out *[]Event) *peer {
 		}
 		m.forget(oldest, at, out)
 	}
-	known := &peer{Peer: Peer{Presence: p, Status: Reachable, Last: at.Mono}}
+	known := &peer{Peer: Peer{Presence: p, Status: Reachable, Last: at.Mono}, since: at.Mono}
 	m.peers[p.Node] = known
 	*out = append(*out, Event{Kind: Joined, Peer: p.Node, Presence: p})
 	return known

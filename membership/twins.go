@@ -19,9 +19,9 @@ type twins struct {
 	rivaled bool          // there is one, and it is not known to be over
 }
 
-// lateWords is how long before this node's start a message may have been sent
-// and still arrive: it may be the last one of the node's own predecessor.
-const lateWords = 5 * time.Second
+// late is how long a message may be on its way. What was sent so long before a node's
+// start, or arrives so long after it, may be the last word of its predecessor.
+const late = 5 * time.Second
 
 // Bounds of [sighting.again].
 const (
@@ -105,7 +105,7 @@ func (m *Members) hearEcho(p *Presence, at Moment) {
 // before this one began. One of long before comes from a wrong clock.
 func (m *Members) lastWords(p *Presence) bool {
 	before := m.began.Wall.Round(0).Sub(p.sent())
-	return before > 0 && before <= lateWords
+	return before > 0 && before <= late
 }
 
 // quiet returns until when this node waits for one that may have its name: it

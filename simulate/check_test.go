@@ -275,9 +275,8 @@ const near = 30 * time.Second
 // checkEqual checks that all processes hold the same of an instance. Exempt are
 // those that some may have forgotten by now, or may decline; false: it is one.
 func (w *world) checkEqual(c *client, all []holding) bool {
-	var age time.Duration
 	var first *holding
-	expired := true
+	exempt, expired := false, true
 	for i := range all {
 		h := &all[i]
 		if !h.known {
@@ -286,10 +285,11 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 		if first == nil {
 			first = h
 		}
-		age = max(age, h.entry.Age)
+		age := h.entry.Age
 		if !h.entry.Record.Live { // a snapshot keeps the age of a cancel, others count the time meanwhile
 			age = max(age, time.Since(time.UnixMilli(h.entry.Record.Version)))
 		}
+		exempt = exempt || age > retirement(h.longest())-near
 		if h.entry.Age <= termOf(&h.entry.Record) || !h.entry.Record.Live {
 			expired = false
 		}
@@ -297,7 +297,6 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 	if first == nil {
 		return true
 	}
-	exempt := age > retirement(c.longest)-near
 	for i := range all {
 		h := &all[i]
 		switch {
@@ -314,6 +313,10 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 	}
 	return !exempt
 }
+
+// longest is the greatest term that the lease ever had, as the process knows it. The
+// client may have asked for a longer one in vain.
+func (h *holding) longest() time.Duration { return max(h.entry.Longest, termOf(&h.entry.Record)) }
 
 func (h *holding) text() string {
 	r, o := &h.entry.Record, &h.entry.Override

@@ -47,6 +47,7 @@ type proc struct {
 	suspended bool                // guarded by mu; that clock is stopped now
 	halted    time.Time           // guarded by mu; when it was suspended
 	resumed   atomic.Int64        // when it last resumed after a suspension that it must notice, ns
+	runs      atomic.Int64        // since when it has run: its start, or the end of the last suspension, ns
 
 	mu    sync.Mutex
 	dead  bool          // guarded by mu
@@ -88,6 +89,7 @@ func (w *world) start(node int, snap *disk) *proc {
 		panic(err)
 	}
 	p.answered.Store(p.born.UnixNano())
+	p.runs.Store(p.born.UnixNano())
 	p.opens.Store(p.born.Add(w.door(node)).UnixNano())
 	evict := registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}
 	if w.plan.evictors {
@@ -234,6 +236,7 @@ func (p *proc) resume() {
 	if p.suspended {
 		p.slept.Add(int64(time.Since(p.halted)))
 	}
+	p.runs.Store(time.Now().UnixNano())
 	noticed := time.Since(p.halted) > 7*time.Second // a tick before, and five seconds
 	if noticed {
 		p.resumed.Store(time.Now().UnixNano())
@@ -301,6 +304,10 @@ func (p *proc) arrive(f func()) {
 
 // opensAt returns when it serves clients.
 func (p *proc) opensAt() time.Time { return time.Unix(0, p.opens.Load()) }
+
+// runsFor returns for how long the process has run since its start or its last
+// suspension: nobody could hear it or ask it before.
+func (p *proc) runsFor() time.Duration { return time.Since(time.Unix(0, p.runs.Load())) }
 
 // knowsFor returns for how long the process has had its present record of an
 // instance.

@@ -162,7 +162,7 @@ func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 	entry, _, _ := p.reg.Entry(key)
 	for i := range w.plan.nodes {
 		q := w.proc(i)
-		if q == nil || q == p || !q.isUp() || !q.reads() || time.Since(q.born) < reach || !isolated && !w.isLinked(q, reach) {
+		if q == nil || q == p || !q.isUp() || !q.reads() || q.runsFor() < reach || !isolated && !w.isLinked(q, reach) {
 			continue
 		}
 		theirs, evicted, ok := q.reg.Entry(key)

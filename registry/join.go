@@ -107,7 +107,10 @@ func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, E
 		if in.Record.Live && !t.was {
 			e.registered, e.serviceUp = t.wall, 0
 		}
-		e.joinedAt, e.accepted = max(e.joinedAt, renewed), t.wall
+		e.joinedAt = max(e.joinedAt, renewed)
+		if !e.record.Live || e.record.LastDirty != in.Record.LastDirty {
+			e.accepted = in.Record.Version // no later: else what the client did meanwhile would be older
+		}
 		e.evicted = e.evicted && in.Record.Live
 	}
 	e.parts = joined

@@ -22,7 +22,7 @@ type versions struct {
 	renewed int64
 	longest int64 // term, ms
 
-	accepted int64 // when the record was stored
+	accepted int64 // when the record's timestamp was stored
 	evicted  bool
 
 	bits registry.Bits // of the last action
@@ -66,7 +66,7 @@ func (m *versions) register(i *eureka.InstanceInfo) (stored bool) {
 	if ldt == eureka.NoTimestamp {
 		ldt = m.now
 	}
-	if m.present() && ldt < min(m.r.ldt, max(m.r.v, m.accepted)) {
+	if m.present() && ldt < min(m.r.ldt, m.accepted) {
 		m.lease()
 		return false
 	}
@@ -156,7 +156,6 @@ func (m *versions) metadata(pairs map[string]string) registry.Outcome {
 	}
 	base := m.status()
 	m.r.v, m.r.metadata, m.r.base = m.known()+1, merged, base
-	m.accepted = m.now
 	m.renewed = m.now
 	m.bits |= registry.Registered
 	return registry.OK

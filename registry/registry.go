@@ -184,7 +184,7 @@ type entry struct {
 	renewedYet atomic.Bool // since its registration, see Netflix
 	joinedAt   int64       // renewed when a peer's record was joined; lease clock, ms
 	registered int64       // wall clock, ms
-	accepted   int64       // when the record was stored here; wall clock, ms
+	accepted   int64       // when the record's lastDirtyTimestamp was, here or at the peer; wall clock, ms
 	serviceUp  int64       // wall clock, ms; 0: never UP
 	visible    eureka.Status
 	// view is what readers get; while a deletion is in the delta, the last

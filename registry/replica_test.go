@@ -295,3 +295,82 @@ func TestTimestampsFromTheFuture(t *testing.T) {
 		})
 	}
 }
+
+// The time at which a timestamp from the future was accepted is the same for all nodes,
+// as far as they know it, and stays for as long as the instance has that timestamp.
+// Else what the client registers after its clock was put right would be older.
+func TestTimeOfAcceptance(t *testing.T) {
+	t.Parallel()
+	const ahead = start + 3_600_000
+	key := registry.NewKey("ORDERS", "i-1")
+	first := instance("ORDERS", "i-1", eureka.StatusUp, ahead)
+	copied := func(t *testing.T, from, to *registry.Registry) {
+		entry, _, ok := from.Entry(key)
+		if !ok {
+			t.Fatal("no entry")
+		}
+		to.Join(key, entry, registry.Registered)
+	}
+	tests := []struct {
+		name string
+		do   func(*testing.T, *clock, *registry.Registry) // 20 s pass
+	}{
+		{"from the client, then metadata", func(_ *testing.T, c *clock, r *registry.Registry) {
+			r.Register(first, false)
+			c.Add(20 * time.Second)
+			r.SetMetadata(key, map[string]string{"zone": "z-2"})
+		}},
+		{"from the client, then an override and metadata", func(_ *testing.T, c *clock, r *registry.Registry) {
+			r.Register(first, false)
+			c.Add(20 * time.Second)
+			r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false)
+			r.SetMetadata(key, map[string]string{"zone": "z-2"})
+		}},
+		{"from the client, over a version of a peer whose clock is ahead", func(_ *testing.T, c *clock, r *registry.Registry) {
+			old := instance("ORDERS", "i-1", eureka.StatusUp, start-1000)
+			r.Join(key, registry.Entry{Record: live(old, start+60_000, eureka.StatusUp)}, registry.Registered)
+			r.Register(first, false)
+			c.Add(20 * time.Second)
+		}},
+		{"from a peer, later", func(t *testing.T, c *clock, r *registry.Registry) {
+			peer, _ := newRegistry(t, c)
+			peer.Register(first, false)
+			c.Add(20 * time.Second)
+			copied(t, peer, r)
+		}},
+		{"from a peer, then its metadata above an override", func(t *testing.T, c *clock, r *registry.Registry) {
+			peer, _ := newRegistry(t, c)
+			peer.Register(first, false)
+			copied(t, peer, r)
+			c.Add(20 * time.Second)
+			peer.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false)
+			peer.SetMetadata(key, map[string]string{"zone": "z-2"})
+			copied(t, peer, r)
+		}},
+		{"from a snapshot", func(t *testing.T, c *clock, r *registry.Registry) {
+			before, _ := newRegistry(t, c)
+			before.Register(first, false)
+			entry, _, _ := before.Entry(key)
+			c.Add(20 * time.Second)
+			r.Restore(key, entry, 20*time.Second)
+		}},
+	}
+	for _, tt := range tests {
+		for _, later := range []struct {
+			ldt  int64
+			want registry.Outcome
+		}{{start - 1, registry.Kept}, {start + 1, registry.OK}} {
+			t.Run(fmt.Sprintf("%s, registers %+d", tt.name, later.ldt-start), func(t *testing.T) {
+				c := newClock()
+				r, _ := newRegistry(t, c)
+				tt.do(t, c, r)
+				if _, _, ok := r.Entry(key); !ok {
+					t.Fatal("no entry")
+				}
+				if got := r.Register(instance("ORDERS", "i-1", eureka.StatusUp, later.ldt), false); got != later.want {
+					t.Errorf("outcome %v, want %v", got, later.want)
+				}
+			})
+		}
+	}
+}

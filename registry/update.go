@@ -157,9 +157,8 @@ func (r *Registry) keeps(e *entry, lastDirty int64, isReplication bool) bool {
 	case e.isPresent() && isReplication:
 		return lastDirty < e.record.LastDirty
 	case e.isPresent():
-		// A timestamp from the future counts as the time at which it was accepted
-		// here. A version alone is no time: a replica's is made of a timestamp.
-		return lastDirty < min(e.record.LastDirty, max(e.record.Version, e.accepted))
+		// A timestamp from the future counts as the time at which it was accepted.
+		return lastDirty < min(e.record.LastDirty, e.accepted)
 	default:
 		return isReplication && e.record.Version != 0 && !e.record.Live && lastDirty <= e.record.LastDirty
 	}
@@ -233,7 +232,7 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 		}
 		e.record.Hash = HashRecord(&e.record)
 		e.override = Override{Version: v, Status: eureka.StatusUnknown}
-		e.accepted, e.evicted = t.wall, false
+		e.evicted = false
 		r.renewHere(t)
 		r.refresh(t, eureka.Deleted)
 		cancelled, t.bits = true, Cancelled
@@ -349,7 +348,7 @@ func (r *Registry) SetMetadata(key Key, pairs map[string]string) Outcome {
 		}
 		info := *e.record.Info
 		info.Metadata = merged
-		e.record.Info, e.accepted = &info, t.wall
+		e.record.Info = &info
 		e.record.Base = e.visible
 		e.record.Version = e.known() + 1
 		e.record.Hash = HashRecord(&e.record)

@@ -376,8 +376,6 @@ func (w *world) checkListed(c *client, all []holding) {
 		case lost && !must: // it did not renew since, so it could not be asked
 		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact):
 			// Its data may be older; no heartbeat shows that.
-		case c.adjusted && c.retried && h.listed.LastDirtyTimestamp > c.dirty:
-			w.excuse(setBack)
 		case (c.frozen || c.adjusted) && unheard && h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
 			w.excuse(operatorUnheard)
 		case h.listed.LastDirtyTimestamp != c.dirty || h.listed.Metadata["gen"] != fmt.Sprint(c.gen):

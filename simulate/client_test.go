@@ -30,7 +30,6 @@ type client struct {
 	off      time.Duration // of its clock
 	frozen   bool          // it never moves its timestamp
 	adjusted bool          // it has moved it back
-	retried  bool          // no node was there when it registered first
 
 	node   int // its server
 	gen    int // of its data
@@ -245,7 +244,7 @@ func (c *client) register() {
 		Metadata:           map[string]string{"gen": fmt.Sprint(c.gen)},
 		LastDirtyTimestamp: c.dirty,
 	}
-	for c.retried = false; !c.ended(); c.retried = true {
+	for !c.ended() {
 		code := c.try("register", func(p *proc) int {
 			own := *info
 			p.reg.Register(&own, false)

@@ -114,9 +114,9 @@ func plantedRules() []broken {
 				clients(trustFuture, "c.off, c.frozen = rand64(rng, time.Hour), false"),
 				{
 					In: "registry", Func: "Registry.keeps",
-					Find: "lastDirty < min(e.record.LastDirty, max(e.record.Version, e.accepted))",
+					Find: "lastDirty < min(e.record.LastDirty, e.accepted)",
 					Replace: fmt.Sprintf("lastDirty < e.record.LastDirty &&\n"+
-						"(isPlanted(%q) || lastDirty < max(e.record.Version, e.accepted))",
+						"(isPlanted(%q) || lastDirty < e.accepted)",
 						trustFuture),
 				},
 			},

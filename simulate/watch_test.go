@@ -20,9 +20,6 @@ const (
 	// No node has the tombstone any more, nor has its snapshot, and its time was
 	// over when the last one forgot it.
 	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
-	// A node that received a timestamp from the future takes it for the time at
-	// which it received it: a register that could not be made before is older.
-	setBack = "a client whose clock was set back registered again after all nodes had been away"
 )
 
 // Times after the end of the faults.

@@ -54,10 +54,17 @@ type LeasesOverview struct {
 	SelfPreservation bool `json:"self_preservation"`
 }
 
+// Kinds of peers.
+const (
+	KindNode   = "node"   // of this cluster, over NATS
+	KindEureka = "eureka" // a Java Eureka server, over HTTP
+)
+
 // PeerOverview is one peer and the pipeline to it. Counters count actions since
 // the pipeline was started.
 type PeerOverview struct {
 	Name      string  `json:"name"`
+	Kind      string  `json:"kind"` // KindNode or KindEureka
 	URL       string  `json:"url"`
 	Version   string  `json:"version"`
 	Status    string  `json:"status"` // reachable, unreachable or left

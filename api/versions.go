@@ -41,7 +41,9 @@ func (h *Handler) versions(w http.ResponseWriter) int {
 	node := h.opts.Node.Overview()
 	out := Versions{Node: node.Node, Peers: []PeerAddress{}, Digest: hex16(h.reg.Digest()), Entries: []EntryVersion{}}
 	for _, p := range node.Peers {
-		out.Peers = append(out.Peers, PeerAddress{Name: p.Name, URL: p.URL})
+		if p.Kind != KindEureka { // it has no versions
+			out.Peers = append(out.Peers, PeerAddress{Name: p.Name, URL: p.URL})
+		}
 	}
 	for v := range h.reg.AllVersions() {
 		out.Entries = append(out.Entries, EntryVersion{

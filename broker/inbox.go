@@ -92,6 +92,9 @@ func (i *inbox) take(subject string) (chan outcome, bool) {
 
 // receive handles one message on the inbox's subjects. It never blocks.
 func (i *inbox) receive(msg *nats.Msg) {
+	if strings.HasPrefix(msg.Subject[min(len(i.prefix), len(msg.Subject)):], mirrored) {
+		return // shown for a Watcher
+	}
 	var result outcome
 	version := msg.Header.Get(HeaderVersion)
 	switch {

@@ -40,6 +40,8 @@ type Cluster struct {
 	log       *slog.Logger
 	metrics   *metrics
 	repair    *repair.Repair
+	foreign   []*peer // never changed after New
+	unpulled  sample.Sample
 
 	view   atomic.Pointer[view]
 	fanOut atomic.Pointer[[]*peer] // the peers by name; replaced by Run, never changed
@@ -55,9 +57,9 @@ type Cluster struct {
 	members   *membership.Members
 	link      membership.Link // as the members know it
 	begun     membership.Moment
-	peers     map[string]*peer
-	pipelines sync.WaitGroup // of all peers
-	workers   sync.WaitGroup // of Run
+	peers     map[string]*peer // the nodes
+	pipelines sync.WaitGroup   // of all peers
+	workers   sync.WaitGroup   // of Run
 	leaving   bool
 	exchanged bool
 	sync      catchUp
@@ -93,7 +95,10 @@ func New(reg *registry.Registry, transport Transport, opts Options) (*Cluster, e
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	c.metrics = newMetrics(c)
-	c.fanOut.Store(&[]*peer{})
+	if err := c.addForeign(); err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	c.fanOut.Store(&c.foreign)
 	c.publish(c.begun)
 	if opts.Metrics != nil {
 		if err := opts.Metrics.Register(c.metrics); err != nil {
@@ -118,14 +123,14 @@ func (c *Cluster) Changed(ch registry.Change) {
 // differs. It returns before that is done. Any goroutine may call it.
 func (c *Cluster) Repair() {
 	for _, p := range *c.fanOut.Load() {
-		p.repair.Force()
+		p.remote.force()
 	}
 }
 
 // HandlePresence takes the presence of a node, this one's own included. It does
 // not block; any goroutine may call it.
 func (c *Cluster) HandlePresence(p membership.Presence) {
-	if p.Check() != nil {
+	if p.Check() != nil || c.isForeign(p.Node) {
 		c.metrics.presence.WithLabelValues("malformed").Inc()
 		return
 	}
@@ -166,6 +171,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	c.workers.Go(func() { c.repair.Serve(serving) })
 	c.workers.Go(func() { c.speak(serving) })
+	c.runForeign()
 	err := c.loop(ctx)
 	c.sync.cancel()
 	stopServing()
@@ -247,6 +253,9 @@ func (c *Cluster) drain() <-chan struct{} {
 		}
 		p.shutdown()
 	}
+	for _, p := range c.foreign {
+		p.shutdown()
+	}
 	drained := make(chan struct{})
 	c.workers.Go(func() {
 		c.pipelines.Wait()
@@ -260,7 +269,7 @@ func (c *Cluster) drain() <-chan struct{} {
 // goroutine may call it.
 func (c *Cluster) Abandon() {
 	c.deliver(func(*membership.Members, membership.Moment) []membership.Event {
-		for _, p := range c.peers {
+		for _, p := range *c.fanOut.Load() {
 			p.abandon()
 		}
 		return nil

@@ -159,6 +159,9 @@ func (c *Cluster) catchUp(ctx context.Context, round uint64) {
 			<-before
 		}
 		ok := state.Try(ctx, sources, one, report)
+		if !one && ok && len(c.opts.Foreign) > 0 {
+			ok = c.pullForeign(ctx, report)
+		}
 		if ctx.Err() == nil {
 			c.deliver(func(m *membership.Members, at membership.Moment) []membership.Event {
 				return m.Synced(round, ok, at)

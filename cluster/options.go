@@ -56,6 +56,9 @@ type Options struct {
 	// are filled in.
 	Members membership.Options
 
+	// Foreign are peers that are no nodes of this cluster, by name.
+	Foreign []Foreign
+
 	BatchDelay time.Duration // default acceptor.DefaultDelay, 500 ms
 	BatchSize  int           // default batcher.DefaultSize, 250
 	BatchMode  acceptor.Mode // default acceptor.Fixed
@@ -102,6 +105,7 @@ func (o Options) withDefaults() (Options, error) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("incarnation: %w", err))
 	}
+	o.Members.Outside = len(o.Foreign) > 0
 	o.Members.Node, o.Members.URL, o.Members.Version, o.Members.Incarnation = o.Node, o.URL, o.Version, incarnation
 	return o, errors.Join(errs...)
 }

@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,30 +21,71 @@ type (
 	batchItem        = acceptor.Item[registry.Key, registry.Bits]
 )
 
-// peer is another node: the pipeline to it, and the comparison with it.
+// peer is another node, or a foreign peer: the pipeline to it, and the comparison with
+// it.
 type peer struct {
 	cluster  *Cluster
 	name     string
+	remote   remote
+	foreign  Foreign // nil: a node of this cluster
 	acceptor *pipelineAcceptor
 	pipeline *pipelineBatcher
 	repair   *repair.Peer
-	shutdown context.CancelFunc // begins the bounded drain
-	status   membership.Status  // owned by Cluster.Run
+	ctx      context.Context    // of the pipeline
+	shutdown context.CancelFunc // ends ctx: the bounded drain begins
+	status   membership.Status  // of a node; owned by Cluster.Run
 
 	results *prometheus.CounterVec // by action and code
 	lost    *prometheus.CounterVec // by reason
 }
 
-// join starts the pipeline to a new peer and makes it known to Changed.
-func (c *Cluster) join(e *membership.Event) {
-	ctx, cancel := context.WithCancel(context.Background()) // ends in drain, or when the peer is gone
-	of := prometheus.Labels{"peer": e.Peer}
+// remote is the other end of a pipeline: a node of this cluster, or a foreign peer.
+type remote interface {
+	render(key registry.Key, bits registry.Bits, wait time.Duration) (acceptor.Task, acceptor.Reason)
+	deliver(ctx context.Context, b batch) ([]acceptor.Outcome, error)
+	lost(key registry.Key, reason acceptor.Reason)
+	keepEqual(ctx context.Context)
+	force()
+	inFlight() int // batches at once; 0: the batcher's default
+	bytes() int    // of the tasks of a batch
+}
+
+// nodePeer is a node of this cluster as its pipeline sees it.
+type nodePeer struct{ *peer }
+
+func (p nodePeer) render(key registry.Key, bits registry.Bits, wait time.Duration) (acceptor.Task, acceptor.Reason) {
+	return p.cluster.render(key, bits, wait)
+}
+
+func (p nodePeer) lost(key registry.Key, reason acceptor.Reason) {
+	if reason == acceptor.Malformed {
+		p.repair.Refuse(key)
+	}
+	p.repair.Force()
+}
+
+func (p nodePeer) keepEqual(ctx context.Context) { p.repair.Run(ctx) }
+func (p nodePeer) force()                        { p.repair.Force() }
+func (p nodePeer) inFlight() int                 { return 0 }
+func (p nodePeer) bytes() int                    { return p.cluster.MaxTask() }
+
+// newPeer returns a peer without a pipeline.
+func (c *Cluster) newPeer(name string) *peer {
+	of := prometheus.Labels{"peer": name}
 	p := &peer{
-		cluster: c, name: e.Peer, shutdown: cancel, status: membership.Reachable,
+		cluster: c, name: name, status: membership.Reachable,
 		results: c.metrics.results.MustCurryWith(of), lost: c.metrics.lost.MustCurryWith(of),
 	}
+	p.ctx, p.shutdown = context.WithCancel(context.Background()) // ends in drain, or when the peer is gone
+	p.remote = nodePeer{p}
+	return p
+}
+
+// join starts the pipeline to a new peer and makes it known to Changed.
+func (c *Cluster) join(e *membership.Event) {
+	p := c.newPeer(e.Peer)
 	if err := p.build(); err != nil {
-		cancel()
+		p.shutdown()
 		c.log.Error("peer has no pipeline", "peer", p.name, "err", err)
 		return
 	}
@@ -53,13 +93,7 @@ func (c *Cluster) join(e *membership.Event) {
 	c.peers[p.name] = p
 	c.fan()
 	c.pipelines.Go(func() {
-		var repairing sync.WaitGroup
-		repairing.Go(func() { p.repair.Run(ctx) })
-		if err := p.pipeline.Run(ctx); err != nil {
-			c.log.Error("pipeline ended", "peer", p.name, "err", err)
-		}
-		cancel()
-		repairing.Wait()
+		c.runPeer(p)
 		c.deliver(func(*membership.Members, membership.Moment) []membership.Event {
 			c.forget(p.name) // no late result brings its series back
 			return nil
@@ -92,6 +126,7 @@ func (c *Cluster) fan() {
 			all = append(all, q)
 		}
 	}
+	all = append(all, c.foreign...)
 	c.fanOut.Store(&all)
 }
 
@@ -104,7 +139,7 @@ func (p *peer) build() error {
 		QueueLen: c.opts.QueueLen,
 		Limit:    c.maxPending,
 		Merge:    registry.Bits.Merge,
-		Render:   c.render,
+		Render:   p.remote.render,
 		OnDrop:   p.dropped,
 	})
 	if err != nil {
@@ -113,7 +148,7 @@ func (p *peer) build() error {
 	p.acceptor, p.repair = acc, c.repair.NewPeer(p.name, p.offer)
 	p.pipeline, err = batcher.New(acc, batcher.Options[registry.Key, registry.Bits]{
 		Send: p.send, Classify: c.opts.Classify, Peer: p.name, Metrics: c.metrics.batcher,
-		Size: c.opts.BatchSize, Bytes: c.MaxTask, Logger: c.opts.Logger, Rand: c.opts.Rand,
+		Size: c.opts.BatchSize, Bytes: p.remote.bytes, InFlight: p.remote.inFlight(), Logger: c.opts.Logger, Rand: c.opts.Rand,
 	})
 	return err
 }
@@ -146,21 +181,18 @@ func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Rea
 		return
 	}
 	p.lost.WithLabelValues(string(reason)).Inc()
-	switch reason {
-	case acceptor.Malformed:
-		p.repair.Refuse(key)
-		p.repair.Force()
-	case acceptor.Overflowed:
+	if reason != acceptor.Malformed {
 		p.pipeline.Dropped(key, reason)
-		p.repair.Force()
-	default:
-		p.pipeline.Dropped(key, reason)
+	}
+	if reason == acceptor.Malformed || reason == acceptor.Overflowed {
+		p.remote.lost(key, reason)
 	}
 }
 
 // Peer is a snapshot of one peer for status pages and metrics.
 type Peer struct {
 	Name        string
+	Foreign     bool // no node of this cluster: a Java server
 	URL         string
 	Incarnation uuid.UUID
 	Version     string
@@ -180,7 +212,7 @@ func (p *Peer) WaitLeft() time.Duration {
 	return max(0, time.Until(p.Batcher.WaitUntil))
 }
 
-// Peers returns a snapshot of all peers, by name. Any goroutine may call it.
+// Peers returns a snapshot of all peers: the nodes by name, then the foreign ones. Any goroutine may call it.
 func (c *Cluster) Peers() []Peer {
 	var out []Peer
 	heard := make(map[string]membership.Peer)
@@ -190,8 +222,8 @@ func (c *Cluster) Peers() []Peer {
 	now := c.now()
 	for _, p := range *c.fanOut.Load() {
 		m, ok := heard[p.name]
-		if !ok {
-			continue // gone just now
+		if !ok || p.foreign != nil {
+			continue // gone just now, or follows
 		}
 		out = append(out, Peer{
 			Name: p.name, URL: m.Presence.URL, Incarnation: m.Presence.Incarnation, Version: m.Presence.Version,
@@ -199,5 +231,5 @@ func (c *Cluster) Peers() []Peer {
 			Acceptor: p.acceptor.Stats(), Batcher: p.pipeline.Stats(),
 		})
 	}
-	return out
+	return append(out, c.foreignPeers()...)
 }

@@ -17,12 +17,17 @@ import (
 // acceptor: the peer has a newer copy and could not send it.
 const bareConflict = "conflict_without_copy"
 
-// send publishes a batch on the peer's subject and acts on the results.
+// send brings a batch to the peer, unless this process was suspended.
 func (p *peer) send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 	if p.cluster.isPaused() {
 		return nil, fmt.Errorf("batch to peer %s: %w: process was suspended, leases look younger than they are",
 			p.name, batcher.Busy)
 	}
+	return p.remote.deliver(ctx, b)
+}
+
+// deliver publishes a batch on the peer's subject and acts on the results.
+func (p nodePeer) deliver(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return nil, fmt.Errorf("batch id: %w", err)

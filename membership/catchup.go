@@ -72,6 +72,8 @@ func (m *Members) advance(at Moment, out *[]Event) {
 		switch s := m.Sources(); {
 		case s.One && m.link.Up || len(s.Peers) > 0 && m.waited(at):
 			m.begin(at, out)
+		case m.alone(at) && m.opts.Outside:
+			m.begin(at, out)
 		case m.alone(at):
 			m.complete()
 		}
@@ -122,7 +124,11 @@ func (m *Members) deadline(at Moment) time.Duration {
 // there is no peer to wait for and it can't know whether it is alone. A try
 // under way continues: it may take long with many peers that do not answer.
 func (m *Members) overdue(at Moment) bool {
-	return at.Mono >= m.deadline(at) || !m.running && m.reachable() == 0 && m.waited(at)
+	if at.Mono >= m.deadline(at) {
+		return true
+	}
+	outside := m.opts.Outside && m.alone(at) // a source outside the cluster may come back
+	return !m.running && m.reachable() == 0 && m.waited(at) && !outside
 }
 
 // missing returns why the node gives up, in words for the log.
@@ -132,6 +138,8 @@ func (m *Members) missing() string {
 		return "not connected to a broker"
 	case !m.echoed:
 		return "own presence does not come back"
+	case n == 0 && m.opts.Outside && m.tried:
+		return "no source outside the cluster has answered"
 	case n == 0 && m.link.Late:
 		return "no route to another broker"
 	case n == 0:

@@ -72,6 +72,10 @@ type Options struct {
 	// instance anywhere. This rule is Eureka's (waitTimeInMsWhenSyncEmpty).
 	// Default 0, where Eureka has 5 minutes.
 	WaitWhenEmpty time.Duration
+	// Outside reports whether there are sources outside the cluster, such as Java
+	// peers. Without a peer that has everything, a catch-up asks them too, also that
+	// of a node alone.
+	Outside bool
 	// Restored reports whether a snapshot with at least one instance was loaded.
 	Restored bool
 	// MaxPeers bounds the peers. Default DefaultMaxPeers.

@@ -106,7 +106,7 @@ func (w *world) start(cmd script.Command) {
 	w.Members, err = membership.New(membership.Options{
 		Node: "a", Incarnation: incarnation(cmd.Int("inc", 5)), Expect: cmd.Int("expect", 0),
 		StartWait: cmd.Duration("start-wait", 0), WaitWhenEmpty: cmd.Duration("wait-when-empty", 0),
-		Restored: slices.Contains(cmd.Words, "restored"), MaxPeers: cmd.Int("max-peers", 0),
+		Restored: slices.Contains(cmd.Words, "restored"), Outside: slices.Contains(cmd.Words, "outside"), MaxPeers: cmd.Int("max-peers", 0),
 	}, w.at())
 	if err != nil {
 		cmd.Fatalf("%v", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
@@ -165,7 +167,8 @@ func (n *Node) build() error {
 	var err error
 	if n.registry, err = registry.New(registry.Options{
 		Sink: sink{n}, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat,
-		MaxLease: n.opts.MaxLease, MaxInstances: n.opts.MaxInstances, Logger: n.log, Metrics: n.metrics,
+		FutureTimestamps: len(n.opts.EurekaPeers) > 0,
+		MaxLease:         n.opts.MaxLease, MaxInstances: n.opts.MaxInstances, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -183,12 +186,17 @@ func (n *Node) build() error {
 	if n.link, err = newTransport(n.broker, len(n.opts.Broker.URLs) > 0, restored, n.metrics); err != nil {
 		return err
 	}
+	foreign, err := n.eurekaPeers()
+	if err != nil {
+		return err
+	}
 	if n.cluster, err = cluster.New(n.registry, n.link, cluster.Options{
 		Node: n.opts.Name, URL: n.url, Version: n.opts.Version,
 		Members: membership.Options{
 			Expect: n.opts.Expect, StartWait: n.opts.StartWait, WaitWhenEmpty: n.opts.WaitWhenEmpty,
 			Restored: restored,
 		},
+		Foreign:    foreign,
 		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, BatchMode: n.opts.BatchMode,
 		Classify: classify, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
@@ -200,6 +208,29 @@ func (n *Node) build() error {
 		Logger: n.log, Metrics: n.metrics,
 	})
 	return err
+}
+
+// eurekaPeers makes the Java servers peers, by name.
+func (n *Node) eurekaPeers() ([]cluster.Foreign, error) {
+	var out []cluster.Foreign
+	for _, at := range n.opts.EurekaPeers {
+		peer, err := bridge.New(bridge.Options{
+			URL: at, Registry: n.registry, Logger: n.log,
+			MayCompare: func() bool { return n.cluster.MayRead() },
+			Mirror: func(peer, batch string, body []byte) func(int, string, []byte) {
+				return n.broker.Mirror(peer, batch, body)
+			},
+		})
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+		}
+		if slices.ContainsFunc(out, func(f cluster.Foreign) bool { return f.Name() == peer.Name() }) {
+			return nil, fmt.Errorf("%w: eureka peer %s is listed twice", ErrOptions, peer.Name())
+		}
+		out = append(out, peer)
+	}
+	slices.SortFunc(out, func(a, b cluster.Foreign) int { return strings.Compare(a.Name(), b.Name()) })
+	return out, nil
 }
 
 // sink hands the registry's changes to the cluster, which is built after it.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/batcher"
+	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
@@ -74,6 +75,11 @@ type Options struct {
 	// and stops it when it closes.
 	Broker   broker.Access
 	Embedded broker.ServerOptions
+
+	// EurekaPeers are Java Eureka servers that are peers of this node, as base URLs, with
+	// user and password where needed. With any, future timestamps of clients are taken
+	// as Java takes them.
+	EurekaPeers []string
 
 	// BatchDelay is how long a change waits for others before its batch is sent.
 	// BatchSize is how many tasks one batch holds. Defaults: Eureka's 500 ms and 250.
@@ -182,6 +188,11 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.DataDir != "" && o.Name == "" {
 		errs = append(errs, errors.New("data dir: needs the node's name, which the directory belongs to"))
+	}
+	for _, peer := range o.EurekaPeers {
+		if err := bridge.Check(peer); err != nil {
+			errs = append(errs, fmt.Errorf("eureka peer: %w", err))
+		}
 	}
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))

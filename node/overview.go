@@ -29,7 +29,7 @@ func (n *Node) Overview() Overview {
 	for _, p := range n.cluster.Peers() {
 		a, b := &p.Acceptor, &p.Batcher
 		peer := api.PeerOverview{
-			Name: p.Name, URL: p.URL, Version: p.Version, Status: string(p.Status),
+			Name: p.Name, Kind: api.KindNode, URL: p.URL, Version: p.Version, Status: string(p.Status),
 			Silent: p.Silent.Seconds(), Skew: p.Skew.Seconds(), Divergent: p.Divergent,
 			AcceptorQueue: a.AcceptorQueue, ProcessingOrder: a.ProcessingOrder, BatchWorkQueue: b.BatchWorkQueue,
 			Retrying: a.Retrying, InFlight: a.InFlight, Batches: b.InFlight,
@@ -40,6 +40,9 @@ func (n *Node) Overview() Overview {
 			Failed:        make(map[string]uint64, len(b.Failures)),
 			RoundTripLast: b.RoundTripLast.Seconds(), RoundTripMean: b.RoundTripMean.Seconds(),
 			Waiting: string(b.Waiting), WaitLeft: p.WaitLeft().Seconds(),
+		}
+		if p.Foreign {
+			peer.Kind = api.KindEureka
 		}
 		for reason, count := range a.Dropped {
 			peer.Dropped[string(reason)] = count

@@ -33,6 +33,11 @@ type Options struct {
 	DeltaRetention time.Duration
 	// LeaseCompat says how long a lease lives; default Exact.
 	LeaseCompat LeaseCompat
+	// FutureTimestamps takes a client's lastDirtyTimestamp as Eureka does, also one
+	// from the future: an older register is kept out until the clients' clocks have
+	// caught up. Java peers would otherwise undo what this node takes. Without it a
+	// timestamp from the future counts as the time at which it was accepted.
+	FutureTimestamps bool
 	// MaxLease bounds the term of every lease, of clients and of peers; a minute
 	// to a year. A longer one counts as this: the instance is stored and returned
 	// as it was registered. The same on all nodes. Default [DefaultMaxLease].
@@ -120,6 +125,7 @@ type Registry struct {
 	sink      Sink
 	log       *slog.Logger
 	compat    LeaseCompat
+	future    bool // Options.FutureTimestamps
 	now       func() time.Time
 	retention int64 // ms
 	maxLease  time.Duration
@@ -213,7 +219,7 @@ func New(opts Options) (*Registry, error) {
 	}
 	r := &Registry{
 		sink: opts.Sink, log: opts.Logger, now: opts.Now,
-		compat: opts.LeaseCompat, maxLease: opts.MaxLease, room: opts.MaxInstances,
+		compat: opts.LeaseCompat, future: opts.FutureTimestamps, maxLease: opts.MaxLease, room: opts.MaxInstances,
 		retention: opts.DeltaRetention.Milliseconds(),
 		start:     start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),

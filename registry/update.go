@@ -82,6 +82,32 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) Outco
 	return out
 }
 
+// Adopt makes an instance what a Java peer's list shows of it: content, status, and
+// the override, also where that removes ours. The caller has decided that the peer's
+// copy is the later one. The lease is renewed, and nothing is sent on. Kept: the
+// peer's lastDirtyTimestamp is older than ours, or not newer than the cancel that
+// ended the instance. Refused and Full are as for Register. Any goroutine may call it.
+func (r *Registry) Adopt(info *eureka.InstanceInfo) Outcome {
+	key := NewKey(info.App, info.ID())
+	if !key.hasName() {
+		r.stats.registersRefused.Inc()
+		return Refused
+	}
+	wall, _ := r.clock()
+	rec, leaf := newRecord(key, info, wall), leafOf(key)
+	return r.change(key, true, func(t *tx) Outcome {
+		e := t.e
+		if e != nil && r.keeps(e, rec.LastDirty, true) {
+			return Kept
+		}
+		set := info.OverriddenStatus != eureka.StatusUnknown && info.OverriddenStatus != ""
+		if e != nil && e.override.Set && (!set || e.override.Status != info.OverriddenStatus) {
+			e.override = Override{Version: e.known() + 1, Status: info.Status} // register stores theirs
+		}
+		return r.register(t, rec, leaf, info.OverriddenStatus)
+	})
+}
+
 // newRecord returns what a registration stores, without its version: a copy of the
 // instance in its canonical form, with the status as reported, and hashed.
 func newRecord(key Key, info *eureka.InstanceInfo, wall int64) *Record {
@@ -154,7 +180,7 @@ func (r *Registry) register(t *tx, rec *Record, leaf uint16, override eureka.Sta
 // instance in place.
 func (r *Registry) keeps(e *entry, lastDirty int64, isReplication bool) bool {
 	switch {
-	case e.isPresent() && isReplication:
+	case e.isPresent() && (isReplication || r.future):
 		return lastDirty < e.record.LastDirty
 	case e.isPresent():
 		// A timestamp from the future counts as the time at which it was accepted.

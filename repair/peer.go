@@ -100,6 +100,19 @@ func (p *Peer) Heard(digest uint64) {
 // change takes.
 func (p *Peer) Divergent() int64 { return p.divergent.Load() }
 
+// SetDivergent, Repaired and Round count for a peer that is compared otherwise than by
+// Run.
+func (p *Peer) SetDivergent(n int) { p.setDivergent(n) }
+
+// Repaired counts entries that were found different.
+func (p *Peer) Repaired(pushed, fetched int) {
+	p.pushed.Add(float64(pushed))
+	p.fetched.Add(float64(fetched))
+}
+
+// Round counts a comparison by its outcome: "compared" or "failed".
+func (p *Peer) Round(outcome string) { p.repair.metrics.rounds.WithLabelValues(p.name, outcome).Inc() }
+
 // Force asks for a round at once that acts on differences it sees for the first
 // time.
 func (p *Peer) Force() {

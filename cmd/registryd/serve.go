@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/node"
@@ -88,7 +89,9 @@ func (s *settings) log(n *node.Node, brokerAddress string) {
 		}
 		var met []string
 		for _, p := range overview.Peers {
-			met = append(met, p.Name)
+			if p.Kind == api.KindNode {
+				met = append(met, p.Name)
+			}
 		}
 		log.Info("joined cluster", "cluster", s.Cluster, "peers", len(met), "met", strings.Join(met, " "))
 		return
@@ -107,7 +110,7 @@ func (s *settings) isHidden(n *node.Node) bool {
 		return false
 	}
 	for _, p := range n.Overview().Peers {
-		if !isLoopback(p.URL) {
+		if p.Kind == api.KindNode && !isLoopback(p.URL) {
 			s.Logger.Warn("peers on other machines can't reach the advertised address, set --advertise",
 				"node", n.Name(), "component", "node", "url", n.URL(), "peer", p.Name, "peer_url", p.URL)
 			return true
@@ -175,8 +178,12 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		"longest lease, from a minute to a year, the same on all nodes")
 	fs.IntVar(&o.MaxInstances, "max-instances", registry.DefaultMaxInstances,
 		"`COUNT` of instances, with those that are remembered as cancelled, beyond which a new one is refused with 507")
-	compat := fs.String("lease-compat", "exact",
-		"how long a lease lives, `exact` or netflix: its duration, or twice that once renewed")
+	compat := fs.String("lease-compat", "",
+		"how long a lease lives, `exact` or netflix: its duration, or twice that once renewed "+
+			"(default exact; with --eureka-peers netflix)")
+	eurekaPeers := fs.String("eureka-peers", "",
+		"`URLS` of Java Eureka servers that are peers too, such as http://host:8761/eureka/, separated by commas; "+
+			"a user and a password in one are not shown again")
 	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	embedded := addEmbeddedFlags(fs)
 	logs := addLogFlags(fs, "info")
@@ -207,6 +214,18 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	} {
 		if !f.above {
 			wrong.addf("--%s %s: must be above 0", f.name, o.values[f.name])
+		}
+	}
+	o.EurekaPeers = list(*eurekaPeers)
+	for i, peer := range o.EurekaPeers {
+		if err := bridge.Check(peer); err != nil {
+			wrong.addf("--eureka-peers, number %d: %w", i+1, err)
+		}
+	}
+	if *compat == "" {
+		*compat = "exact"
+		if len(o.EurekaPeers) > 0 {
+			*compat = "netflix"
 		}
 	}
 	switch *compat {

@@ -42,6 +42,7 @@ func TestEveryFlagCounts(t *testing.T) {
 		"embedded-tls-ca":       {secret},
 		"embedded-tls-cert":     {secret},
 		"embedded-tls-key":      {secret},
+		"eureka-peers":          {"http://java.test:8761/eureka/"},
 		"eviction-interval":     {"1s"},
 		"http-hosts":            {"a.test,b.test"},
 		"idle-timeout":          {"1s"},

@@ -1,0 +1,120 @@
+package bridge
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/registryd/registryd/registry"
+)
+
+// Defaults and bounds of [Options].
+const (
+	// DefaultInterval is the time between two comparisons. A Java server's list may
+	// be as old (responseCacheUpdateIntervalMs).
+	DefaultInterval = 30 * time.Second
+	// DefaultListTimeout bounds the request for the peer's list.
+	DefaultListTimeout = 30 * time.Second
+	// maxList and maxAnswer bound what is read of a list, and of an answer to a
+	// batch, in bytes.
+	maxList   = 512 << 20
+	maxAnswer = 32 << 20
+	// maxName bounds a peer's name, in bytes.
+	maxName = 64
+)
+
+// Options of a [Peer]. URL and Registry are required. The zero value of any other
+// field means its default.
+type Options struct {
+	// URL is the peer's base, as Eureka's own settings give it: http or https, with a
+	// user and a password if it asks for them, such as
+	// http://user:password@host:8761/eureka/.
+	URL      string
+	Registry *registry.Registry
+	// MayCompare reports whether this node knows what the other nodes know. Any
+	// goroutine may call it. Default: always.
+	MayCompare func() bool
+	// Mirror shows a batch to whoever watches, and returns a function that shows its
+	// answer: a code with a body, or with the text of a failure. Default: nobody
+	// watches.
+	Mirror func(peer, batch string, body []byte) func(code int, text string, answer []byte)
+	// Interval is the time between two comparisons. Default DefaultInterval.
+	Interval time.Duration
+	// RoundTripper makes the requests. Default: one of its own, with the proxy that the
+	// environment names.
+	RoundTripper http.RoundTripper
+	Logger       *slog.Logger // default: none
+}
+
+// withDefaults returns the options with their defaults, and the URL taken apart. Its
+// errors do not contain the URL, which may hold a password.
+func (o Options) withDefaults() (Options, *url.URL, error) {
+	base, err := parse(o.URL)
+	var errs []error
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if o.Registry == nil {
+		errs = append(errs, errors.New("registry: missing"))
+	}
+	if o.Interval < 0 {
+		errs = append(errs, fmt.Errorf("interval %v: negative", o.Interval))
+	}
+	o.Interval = cmp.Or(o.Interval, DefaultInterval)
+	if o.MayCompare == nil {
+		o.MayCompare = func() bool { return true }
+	}
+	if o.Mirror == nil {
+		o.Mirror = func(string, string, []byte) func(int, string, []byte) { return func(int, string, []byte) {} }
+	}
+	if o.RoundTripper == nil {
+		own := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // It is one, by its documentation.
+		own.MaxIdleConnsPerHost = 2                            // a batch and a list
+		o.RoundTripper = own
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o, base, errors.Join(errs...)
+}
+
+// Check returns what is wrong with the URL of a peer, without repeating it: it may
+// hold a password.
+func Check(text string) error {
+	_, err := parse(text)
+	return err
+}
+
+func parse(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	switch {
+	case err != nil:
+		return nil, errors.New("url: not a URL")
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("url: does not begin with http:// or https://")
+	case u.Hostname() == "":
+		return nil, errors.New("url: has no host")
+	case u.RawQuery != "" || u.Fragment != "":
+		return nil, fmt.Errorf("url of %s: has a query or a fragment", u.Host)
+	}
+	if !strings.HasSuffix(u.Path, "/") {
+		u.Path += "/"
+	}
+	return u, nil
+}
+
+// name makes a peer's name of its address: a token of a NATS subject.
+func name(u *url.URL) string {
+	clean := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, "java-"+u.Host)
+	return clean[:min(len(clean), maxName)]
+}

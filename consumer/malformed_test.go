@@ -119,6 +119,8 @@ func TestMalformedItem(t *testing.T) {
 		{"rv of a heartbeat at the end of time", heartbeat, "registryd.rv", math.MaxInt64},
 		{"ov at the end of time", setStatus, "registryd.ov", math.MaxInt64},
 		{"term of ages", heartbeat, "registryd.term", math.MaxInt64},
+		{"keep below 0", cancel, "registryd.keep", -1},
+		{"keep of ages", cancel, "registryd.keep", math.MaxInt64},
 		{"ov below 0", register, "registryd.ov", -9},
 		{"live a text", register, "registryd.live", "true"},
 		{"base no status", register, "registryd.base", "GONE"},

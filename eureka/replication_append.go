@@ -105,6 +105,9 @@ func appendState(dst []byte, s *State) []byte {
 		dst = strconv.AppendInt(append(dst, `,"term":`...), s.Term, 10)
 	}
 	dst = strconv.AppendInt(append(dst, `,"age":`...), s.Age, 10)
+	if s.Keep != 0 {
+		dst = strconv.AppendInt(append(dst, `,"keep":`...), s.Keep, 10)
+	}
 	dst = strconv.AppendInt(append(dst, `,"wait":`...), s.Wait, 10)
 	if !s.Live {
 		dst = strconv.AppendInt(append(dst, `,"ldt":`...), s.LastDirty, 10)

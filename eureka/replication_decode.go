@@ -255,8 +255,8 @@ func (r *jsonReader) result(res *Result) {
 }
 
 // state reads the member registryd; null is nil. All its members must be there
-// but "base", "os", "term", "wait" and "evicted", and "ldt" where the record is dead. Unknown ones
-// are ignored.
+// but "base", "os", "term", "keep", "wait" and "evicted", and "ldt" where the record is dead.
+// Unknown ones are ignored.
 func (r *jsonReader) state() *State {
 	if !r.object() {
 		return nil
@@ -289,6 +289,8 @@ func (r *jsonReader) state() *State {
 			s.Age, age = r.number(), true
 		case "term":
 			s.Term = r.number()
+		case "keep":
+			s.Keep = r.number()
 		case "wait":
 			s.Wait = r.number()
 		case "ldt":

@@ -107,6 +107,8 @@ func TestAppendItem(t *testing.T) {
 	evicted := state
 	evicted.Evicted = true
 	dead := State{RecordVersion: 5, RecordHash: math.MaxUint64, OverrideVersion: 6, OverrideStatus: StatusUnknown, Duration: 90_000, Age: -3, LastDirty: 4, Base: StatusUnknown}
+	kept := dead
+	kept.Keep = 300_000
 	tests := []struct {
 		name string
 		item Item
@@ -118,6 +120,7 @@ func TestAppendItem(t *testing.T) {
 		{"live", Item{Action: ActionStatusUpdate, AppName: "A", ID: "i", LastDirtyTimestamp: NoTimestamp, Status: "X<", State: &state}, `{"appName":"A","id":"i","status":"X<","action":"StatusUpdate","registryd":{"rv":1700000000001,"live":true,"base":"UP","rh":"00000000000000ab","ov":1700000000002,"set":true,"os":"OUT_OF_SERVICE","dur":90000,"age":12,"wait":501}}`},
 		{"evicted", Item{Action: ActionHeartbeat, AppName: "A", ID: "i", LastDirtyTimestamp: NoTimestamp, State: &evicted}, `{"appName":"A","id":"i","action":"Heartbeat","registryd":{"rv":1700000000001,"live":true,"base":"UP","rh":"00000000000000ab","ov":1700000000002,"set":true,"os":"OUT_OF_SERVICE","dur":90000,"age":12,"wait":501,"evicted":true}}`},
 		{"dead", Item{Action: ActionCancel, AppName: "A", ID: "i", LastDirtyTimestamp: NoTimestamp, State: &dead}, `{"appName":"A","id":"i","action":"Cancel","registryd":{"rv":5,"live":false,"base":"UNKNOWN","rh":"ffffffffffffffff","ov":6,"set":false,"os":"UNKNOWN","dur":90000,"age":-3,"wait":0,"ldt":4}}`},
+		{"dead, kept", Item{Action: ActionCancel, AppName: "A", ID: "i", LastDirtyTimestamp: NoTimestamp, State: &kept}, `{"appName":"A","id":"i","action":"Cancel","registryd":{"rv":5,"live":false,"base":"UNKNOWN","rh":"ffffffffffffffff","ov":6,"set":false,"os":"UNKNOWN","dur":90000,"age":-3,"keep":300000,"wait":0,"ldt":4}}`},
 	}
 	var parts [][]byte
 	var list ReplicationList
@@ -357,7 +360,7 @@ func TestReplicationRoundTrip(t *testing.T) {
 		if r.IntN(3) == 0 {
 			return nil
 		}
-		s := &State{r.number(), r.IntN(2) == 0, r.status(), r.Uint64(), r.number(), r.IntN(2) == 0, r.status(), r.number(), r.number(), r.number(), r.number(), 0, r.IntN(4) == 0}
+		s := &State{r.number(), r.IntN(2) == 0, r.status(), r.Uint64(), r.number(), r.IntN(2) == 0, r.status(), r.number(), r.number(), r.number(), r.number(), r.number(), 0, r.IntN(4) == 0}
 		if !s.Live {
 			s.LastDirty, s.Base = r.number(), ""
 		}

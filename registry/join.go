@@ -114,6 +114,12 @@ func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, E
 		e.evicted = e.evicted && in.Record.Live
 	}
 	e.parts = joined
+	if newRecord {
+		r.unkeep(e)
+	}
+	if withRecord && in.Keep > 0 && !in.Record.After(&e.record) && !e.record.After(&in.Record) {
+		e.kept = max(e.kept, t.lease+min(in.Keep, 2*r.maxLease+retirement).Milliseconds())
+	}
 	back := e.evicted && !r.lapsed(e, t.lease)
 	if back {
 		e.evicted = false
@@ -171,7 +177,7 @@ func (r *Registry) refreshJoined(t *tx, action eureka.ActionType) {
 func (r *Registry) declines(in *Entry, lease, renewed int64) bool {
 	switch {
 	case in.Evicted:
-		return retired(renewed, r.longest(in), lease)
+		return in.Keep == 0 && retired(renewed, r.longest(in), lease)
 	case in.Record.Live:
 		return max(renewed, r.upSince)+r.term(&in.Record).Milliseconds() < lease
 	}
@@ -180,7 +186,7 @@ func (r *Registry) declines(in *Entry, lease, renewed int64) bool {
 
 // retiredTombstone reports whether in is a cancel that every node may have forgotten.
 func (r *Registry) retiredTombstone(in *Entry, lease, renewed int64) bool {
-	return !in.Record.Live && retired(renewed, r.longest(in), lease)
+	return !in.Record.Live && in.Keep == 0 && retired(renewed, r.longest(in), lease)
 }
 
 // answer compares after the join. Its outcome is the item's result.
@@ -198,7 +204,7 @@ func answer(e *entry, in *Entry, withRecord, withOverride bool, lease int64) (Ou
 
 // copy returns what travels of e.
 func (e *entry) copy(lease int64) Entry {
-	out := Entry{Record: e.record, Override: e.override, Age: e.age(lease)}
+	out := Entry{Record: e.record, Override: e.override, Age: e.age(lease), Keep: e.keep(lease)}
 	if e.longest > e.record.Term() {
 		out.Longest = e.longest
 	}

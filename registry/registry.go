@@ -184,7 +184,8 @@ type entry struct {
 	evicted    bool
 	retires    int64       // when to look at it again in the queue; lease clock, ms
 	at         int         // its position in the queue, or notQueued
-	restored   int64       // when it was restored; lease clock, ms; 0: it was not, or all is exchanged
+	kept       int64       // not retired before, see Restore; lease clock, ms
+	restored   int64       // the time stands still for kept since; lease clock, ms; 0: it does not
 	leaf       uint16      // of the digest
 	sum        uint64      // what the digest holds of it; 0: nothing, it is retired
 	renewedYet atomic.Bool // since its registration, see Netflix

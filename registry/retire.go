@@ -12,7 +12,7 @@ const retireBatch = 1000
 
 // queue is a heap of entries by the time at which they may be retired. A renewal only
 // makes that time later, so a heartbeat leaves the heap alone: an entry whose turn has
-// come is put back if it was renewed. Not in it is what is retired and still seen by
+// come is put back if its time is later now. Not in it is what is retired and still seen by
 // readers, because self-preservation keeps it.
 type queue []*entry
 
@@ -42,24 +42,48 @@ func (q *queue) Pop() any {
 // notQueued is the position of an entry that is not in the queue.
 const notQueued = -1
 
-// waits reports whether e was restored, has not changed since, and must not retire
-// before [Registry.Exchanged].
-func (e *entry) waits() bool { return e.restored != 0 && e.renewed.Load() <= e.restored }
-
 // age returns how long ago the lease of e was renewed.
 func (e *entry) age(lease int64) time.Duration {
-	if e.waits() {
-		lease = e.restored
-	}
 	return time.Duration(min(max(lease-e.renewed.Load(), 0), maxAge.Milliseconds())) * time.Millisecond
 }
 
-// dueAt returns when e may be forgotten by all nodes; lease clock, ms.
+// dueAt returns when e may be forgotten by all nodes; lease clock, ms. What was restored
+// waits for [Registry.Exchanged].
 func (e *entry) dueAt() int64 {
-	if e.waits() {
+	if e.restored != 0 {
 		return math.MaxInt64
 	}
-	return retiresAt(e.renewed.Load(), e.longest)
+	return max(retiresAt(e.renewed.Load(), e.longest), e.kept)
+}
+
+// keep returns for how long e is remembered beyond what its lease says: 0, or all that
+// is left of its time.
+func (e *entry) keep(lease int64) time.Duration {
+	now := lease
+	if e.restored != 0 {
+		now = e.restored
+	}
+	if e.kept <= now || e.restored == 0 && e.kept <= retiresAt(e.renewed.Load(), e.longest) {
+		return 0
+	}
+	return time.Duration(e.kept-now) * time.Millisecond
+}
+
+// unkeep ends what was restored: another record took its place. The lock is held.
+func (r *Registry) unkeep(e *entry) {
+	if e.kept != 0 {
+		e.kept, e.restored = 0, 0
+		r.requeue(e)
+	}
+}
+
+// requeue puts e where it belongs in the queue after its time became earlier. The lock
+// is held.
+func (r *Registry) requeue(e *entry) {
+	if e.at != notQueued {
+		e.retires = e.dueAt()
+		heap.Fix(&r.queue, e.at)
+	}
 }
 
 // track brings the digest and the queue up to date after e was made, changed, or
@@ -76,6 +100,7 @@ func (r *Registry) track(e *entry, lease int64) {
 // renewHere renews the lease for the client, or for a Java peer. The lock is held.
 func (r *Registry) renewHere(t *tx) {
 	t.e.renew(t.lease)
+	r.unkeep(t.e)
 	if t.e.at == notQueued {
 		r.track(t.e, t.lease)
 	}
@@ -157,23 +182,25 @@ func (r *Registry) rlockRetired() {
 // Restore joins an entry of this node's own snapshot, which was written so long ago;
 // its Age is the one that it had then. Call it before [Registry.Exchanged].
 //
-// The time away ages the lease of a live instance. It is nobody's time for a cancel
-// and for an eviction: until Exchanged, or for [Options].MaxLease at most, the clock of
-// these stands still, and at least five minutes of their lives are left, for peers that
-// start a little later. Else a cluster that was down for longer than it remembers a
-// cancel would list what was cancelled, if one node had not heard of it.
+// The time away ages the lease. It is nobody's time for the memory of a cancel or an
+// eviction: until Exchanged, or for [Options].MaxLease at most, that time stands still,
+// and at least five minutes of it are left, for peers that start a little later. Else a
+// cluster that was down for longer than it remembers a cancel would list what was
+// cancelled, if one node had not heard of it.
 func (r *Registry) Restore(key Key, in Entry, away time.Duration) Outcome {
 	in.Age = min(max(in.Age, 0), maxAge)
-	if in.Record.Live && !in.Evicted {
-		in.Age = min(in.Age+min(max(away, 0), maxAge), maxAge)
+	if !in.Record.Live || in.Evicted {
+		left := 2*r.longest(&in) + retirement - in.Age
+		in.Keep = max(left, in.Keep, retirement)
 	} else {
-		in.Age = min(in.Age, 2*r.longest(&in))
+		in.Keep = 0
 	}
+	in.Age = min(in.Age+min(max(away, 0), maxAge), maxAge)
 	out, _ := r.Join(key, in, Registered|Overridden)
 	_, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e := r.lookup(key); e != nil && !e.isPresent() && !r.exchanged {
+	if e := r.lookup(key); e != nil && e.kept != 0 && !r.exchanged {
 		e.restored = max(lease, 1)
 		r.restored = append(r.restored, e)
 	}
@@ -192,12 +219,10 @@ func (r *Registry) Exchanged() {
 // resume is Exchanged under the lock.
 func (r *Registry) resume(lease int64) {
 	for _, e := range r.restored {
-		renewed := lease - e.age(lease).Milliseconds()
-		e.restored = 0
-		e.renew(renewed)
-		if e.at != notQueued {
-			e.retires = e.dueAt()
-			heap.Fix(&r.queue, e.at)
+		if e.restored != 0 {
+			e.kept += lease - e.restored
+			e.restored = 0
+			r.requeue(e)
 		}
 	}
 	r.restored, r.exchanged = nil, true

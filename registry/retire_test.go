@@ -201,20 +201,21 @@ func TestRestoredCancelHolds(t *testing.T) {
 					c.Add(exchange)
 					holds("before the exchange")
 					r.Exchanged()
-					counts := min(age, 3*time.Minute)
-					if e, _, _ := r.Entry(key); e.Age != counts {
-						t.Errorf("it is %v old, want %v", e.Age, counts)
+					left := max(480*time.Second-age, 5*time.Minute)
+					c.Add(left)
+					holds("until its time is over")
+					c.Add(time.Millisecond)
+					if r.Forget(); r.Len() != 0 {
+						t.Error("remembered although its time is over")
 					}
-					c.Add(480*time.Second - counts)
-					holds("until it retires")
 				})
 			}
 		}
 	}
 }
 
-// An evicted instance comes back as evicted, with the age that it had; a live one is
-// older by the time away.
+// An evicted instance comes back as evicted, and is remembered for as long as it would
+// have been. All leases are older by the time away.
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	c := newClock()
@@ -229,13 +230,110 @@ func TestRestore(t *testing.T) {
 	if e, is, ok := r.Entry(alive); !ok || is || e.Age != 2*time.Hour+100*time.Second {
 		t.Errorf("alive: known %t, evicted %t, age %v; want 2h1m40s", ok, is, e.Age)
 	}
-	if e, is, ok := r.Entry(evicted); !ok || !is || e.Age != 100*time.Second {
-		t.Errorf("evicted: known %t, evicted %t, age %v; want 1m40s", ok, is, e.Age)
+	if e, is, ok := r.Entry(evicted); !ok || !is || e.Age != 2*time.Hour+100*time.Second || e.Keep != 380*time.Second {
+		t.Errorf("evicted: known %t, evicted %t, age %v, kept for %v; want 2h1m40s, 6m20s", ok, is, e.Age, e.Keep)
 	}
 	r.Exchanged()
 	c.Add(time.Second)
-	if e, _, _ := r.Entry(evicted); e.Age != 101*time.Second {
-		t.Errorf("evicted, a second after all was exchanged: age %v, want 1m41s", e.Age)
+	if e, _, _ := r.Entry(evicted); e.Keep != 379*time.Second {
+		t.Errorf("evicted, a second after all was exchanged: kept for %v, want 6m19s", e.Keep)
+	}
+}
+
+// A node that is sent a restored cancel remembers it for as long as the sender does,
+// however old it is.
+func TestRestoredCancelTravels(t *testing.T) {
+	t.Parallel()
+	key := registry.NewKey("ORDERS", "i-1")
+	for _, exchanged := range []bool{false, true} {
+		c := newClock()
+		a, _ := newRegistry(t, c)
+		b, _ := newRegistry(t, c)
+		a.Restore(key, registry.Entry{Record: tombstone(6, start, 90*time.Second), Age: time.Minute}, time.Hour)
+		if exchanged {
+			a.Exchanged()
+			c.Add(time.Minute)
+		}
+		sent, _, _ := a.Entry(key)
+		b.Join(key, onWire(t, key, sent), whole)
+		left := 7 * time.Minute
+		if exchanged {
+			left -= time.Minute
+		}
+		c.Add(left)
+		if b.Forget(); b.Len() != 1 || b.Digest() == 0 {
+			t.Errorf("exchanged %t: forgotten within %v", exchanged, left)
+		}
+		c.Add(time.Millisecond)
+		if b.Forget(); b.Len() != 0 {
+			t.Errorf("exchanged %t: remembered for more than %v", exchanged, left)
+		}
+	}
+}
+
+// A restored cancel, and the time for which it is kept, say nothing of the instance's
+// next life: its lease ends as if the cancel had not come.
+func TestRestoredCancelLeavesTheNextLife(t *testing.T) {
+	t.Parallel()
+	key := registry.NewKey("ORDERS", "i-1")
+	const silent = 80 * time.Second // of a lease of 90 s
+	cancel := registry.Entry{Record: tombstone(6, start, 90*time.Second), Age: time.Second}
+	next := registry.Entry{Record: live(instance("ORDERS", "i-1", eureka.StatusUp, start+1), 7, eureka.StatusUp), Age: silent}
+	restored := func(c *clock) *registry.Registry {
+		r, _ := newRegistry(t, c)
+		r.Restore(key, cancel, time.Hour)
+		return r
+	}
+	ways := map[string]func(*clock) *registry.Registry{
+		"the node that restored it learns of the next life": func(c *clock) *registry.Registry {
+			r := restored(c)
+			r.Join(key, onWire(t, key, next), whole)
+			return r
+		},
+		"after it has exchanged all": func(c *clock) *registry.Registry {
+			r := restored(c)
+			r.Exchanged()
+			r.Join(key, onWire(t, key, next), whole)
+			return r
+		},
+		"its client registers at the node that restored it": func(c *clock) *registry.Registry {
+			r := restored(c)
+			r.Register(clone(next.Record.Info), false)
+			c.Add(silent)
+			return r
+		},
+		"a node that knows the next life is sent the cancel": func(c *clock) *registry.Registry {
+			sent, _, _ := restored(c).Entry(key)
+			r, _ := newRegistry(t, c)
+			r.Join(key, onWire(t, key, next), whole)
+			r.Join(key, onWire(t, key, sent), whole)
+			return r
+		},
+		"and one that knows nothing is sent both": func(c *clock) *registry.Registry {
+			sent, _, _ := restored(c).Entry(key)
+			r, _ := newRegistry(t, c)
+			r.Join(key, onWire(t, key, sent), whole)
+			r.Join(key, onWire(t, key, next), whole)
+			return r
+		},
+	}
+	for name, made := range ways {
+		t.Run(name, func(t *testing.T) {
+			c := newClock()
+			r := made(c)
+			e, _, _ := r.Entry(key)
+			if e.Age != silent || e.Keep != 0 {
+				t.Errorf("its lease is %v old, and it is kept for %v; want %v, 0", e.Age, e.Keep, silent)
+			}
+			c.Add(480*time.Second - silent)
+			if r.Digest() == 0 {
+				t.Error("retired too early")
+			}
+			c.Add(time.Millisecond)
+			if r.Digest() != 0 {
+				t.Error("not retired two terms and five minutes after its renewal")
+			}
+		})
 	}
 }
 

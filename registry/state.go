@@ -72,6 +72,9 @@ type Entry struct {
 	// Longest is the greatest term that the lease ever had, 0 where that is
 	// the record's own.
 	Longest time.Duration
+	// Keep is for how long a cancel or an eviction of a snapshot is remembered yet,
+	// 0 where that is no longer than the lease says, see [Registry.Restore].
+	Keep time.Duration
 	// Evicted, on its way into a Join, means that the node that made the copy has
 	// evicted the instance. A node that doesn't know it takes it as evicted too.
 	Evicted bool

@@ -211,6 +211,25 @@ func TestLongestLeaseRetires(t *testing.T) {
 	}
 }
 
+// A restored cancel is kept for no longer than one of the longest lease, whatever a
+// peer says.
+func TestLongestKeepRetires(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	r, _ := newRegistry(t, c)
+	const bound = 2*24*time.Hour + 5*time.Minute
+	year := 365 * 24 * time.Hour
+	r.Join(registry.NewKey("ORDERS", "i-1"), registry.Entry{Record: tombstone(5, start, 90*time.Second), Age: year, Keep: year}, whole)
+	c.Add(bound)
+	if r.Forget(); r.Len() != 1 {
+		t.Error("forgotten within two days and five minutes")
+	}
+	c.Add(time.Millisecond)
+	if r.Forget(); r.Len() != 0 {
+		t.Error("remembered for more than two days and five minutes")
+	}
+}
+
 // A lease of an age that no peer would believe is sent as one of the greatest.
 func TestOldestAgeTravels(t *testing.T) {
 	t.Parallel()

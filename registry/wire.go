@@ -23,7 +23,7 @@ const (
 // the task waited for its batch.
 func (e *Entry) State(wait time.Duration) *eureka.State {
 	return &eureka.State{
-		Term: e.Longest.Milliseconds(), Evicted: e.Evicted,
+		Term: e.Longest.Milliseconds(), Keep: e.Keep.Milliseconds(), Evicted: e.Evicted,
 		RecordVersion: e.Record.Version, Live: e.Record.Live, Base: e.Record.Base, RecordHash: e.Record.Hash,
 		LastDirty:       e.Record.LastDirty,
 		OverrideVersion: e.Override.Version, OverrideSet: e.Override.Set, OverrideStatus: e.Override.Status,
@@ -54,7 +54,7 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 		name  string
 		n     int64
 		bound time.Duration
-	}{{"age", st.Age, maxAge}, {"dur", st.Duration, maxDuration}, {"term", st.Term, maxDuration}} {
+	}{{"age", st.Age, maxAge}, {"dur", st.Duration, maxDuration}, {"term", st.Term, maxDuration}, {"keep", st.Keep, maxAge}} {
 		if b.n < 0 || b.n > b.bound.Milliseconds() {
 			return Entry{}, fmt.Errorf("registryd.%s: %d is not in 0..%d", b.name, b.n, b.bound.Milliseconds())
 		}
@@ -79,6 +79,7 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 		Override: Override{Version: st.OverrideVersion, Set: st.OverrideSet, Status: st.OverrideStatus},
 		Age:      time.Duration(st.Age) * time.Millisecond,
 		Longest:  time.Duration(st.Term) * time.Millisecond,
+		Keep:     time.Duration(st.Keep) * time.Millisecond,
 		Evicted:  st.Evicted,
 	}
 	if st.Live {

@@ -285,11 +285,7 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 		if first == nil {
 			first = h
 		}
-		age := h.entry.Age
-		if !h.entry.Record.Live { // a snapshot keeps the age of a cancel, others count the time meanwhile
-			age = max(age, time.Since(time.UnixMilli(h.entry.Record.Version)))
-		}
-		exempt = exempt || age > retirement(h.longest())-near
+		exempt = exempt || h.entry.Age > retirement(h.longest())-near
 		if h.entry.Age <= termOf(&h.entry.Record) || !h.entry.Record.Live {
 			expired = false
 		}

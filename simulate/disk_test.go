@@ -36,7 +36,6 @@ func (d *disk) load(p *proc) {
 		return
 	}
 	p.world.mu.Lock()
-	p.world.restored = time.Now()
 	for _, c := range p.world.clients {
 		if c != nil && !d.live(c.key) {
 			c.restored = time.Now()
@@ -55,15 +54,12 @@ func (d *disk) live(key registry.Key) bool {
 	return !ok || entry.Record.Live
 }
 
-// entry returns what a node that loads the snapshot now has of an instance. While
-// the node was away its leases went on, but nobody could learn of its cancels.
+// entry returns what a node that loads the snapshot now has of an instance.
 func (d *disk) entry(key registry.Key) (registry.Entry, bool) {
 	if d == nil {
 		return registry.Entry{}, false
 	}
 	entry, ok := d.entries[key]
-	if entry.Record.Live {
-		entry.Age += time.Since(d.written)
-	}
+	entry.Age += time.Since(d.written)
 	return entry, ok
 }

@@ -28,6 +28,7 @@ const (
 	pageEndsStart  = "patience counts from the first try"
 	monotonicAlone = "only the monotonic clock shows a suspension"
 	timeAwayAges   = "the time away ages a cancel"
+	frozenAge      = "a restored cancel is no older than it was"
 	lastLease      = "retirement by the last lease"
 	durationAlone  = "retirement by the duration alone"
 	noVersionBound = "versions without a bound"
@@ -170,18 +171,23 @@ func faultRules() []broken {
 		{
 			planted: timeAwayAges, much: emphasis{outage: 1, partition: 6, quitting: 1}, seeds: 80, as: `was cancelled|is dead`,
 			edits: []planted.Edit{
-				condition("registry", "Registry.Restore", "if in.Record.Live && !in.Evicted",
-					"if isPlanted(%q) || in.Record.Live && !in.Evicted", timeAwayAges),
-				condition("registry", "Registry.Restore", "!r.exchanged", "!r.exchanged && !isPlanted(%q)", timeAwayAges),
+				condition("registry", "Registry.Restore", "!in.Record.Live || in.Evicted",
+					"!isPlanted(%q) && (!in.Record.Live || in.Evicted)", timeAwayAges),
 			},
+		},
+		{
+			planted: frozenAge, much: emphasis{outage: 1, crash: 12, partition: 2}, seeds: 80, as: `is dead|was renewed`,
+			edits: []planted.Edit{condition("registry", "Registry.Restore", "out, _ := r.Join(",
+				"if isPlanted(%q) && in.Keep > 0 { in.Age = max(2*r.longest(&in)+retirement-in.Keep, 0) }\nout, _ := r.Join(",
+				frozenAge)},
 		},
 		{
 			planted: lastLease, much: emphasis{mixedLeases: 1, outage: 1, partition: 6, quitting: 1}, seeds: 80,
 			as: `was cancelled|is dead|is unknown|went back|lost an override`,
 			edits: []planted.Edit{
-				condition("registry", "entry.dueAt", "return retiresAt(e.renewed.Load(), e.longest)", `
-				if isPlanted(%q) { return retiresAt(e.renewed.Load(), e.record.Term()) }
-				return retiresAt(e.renewed.Load(), e.longest)`, lastLease),
+				condition("registry", "entry.dueAt", "retiresAt(e.renewed.Load(), e.longest)",
+					"retiresAt(e.renewed.Load(), map[bool]time.Duration{false: e.longest, true: e.record.Term()}[isPlanted(%q)])",
+					lastLease),
 			},
 		},
 		{

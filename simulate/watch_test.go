@@ -97,7 +97,7 @@ func (w *world) expire(key registry.Key, beside *proc) {
 // fate is the true state of a client at one moment.
 type fate struct {
 	phase                           phase
-	restored, known                 time.Time
+	known                           time.Time
 	changed, heard, late, renewed   time.Time
 	lost, forgotten, unheard        bool
 	interval, term, longest, margin time.Duration
@@ -112,8 +112,7 @@ func (c *client) fate() fate {
 	}
 	return fate{
 		known: known,
-		phase: c.phase, restored: c.world.restored,
-		changed: c.changed, heard: c.heard, late: c.late, renewed: c.renewed,
+		phase: c.phase, changed: c.changed, heard: c.heard, late: c.late, renewed: c.renewed,
 		lost: c.lost, forgotten: c.forgotten, unheard: c.unheard.After(c.changed),
 		interval: c.asked.interval, term: c.asked.term(), longest: c.longest,
 		margin: min(30*time.Second, c.asked.term()/3),
@@ -132,16 +131,12 @@ func (c *client) mustBeListed() bool {
 		!f.lost && f.heard.After(f.changed) && time.Since(f.known) < f.term-f.margin)
 }
 
-// leaseEnds returns when the lease that a node holds must have ended. What a node
-// restored of a cancel looks no older than it did when it was written, and a lease
-// of the instance's next life joins that age.
+// leaseEnds returns when the lease that a node holds must have ended.
 func (c *client) leaseEnds(h *holding) time.Time {
 	f := c.fate()
 	renewed := f.renewed.Add(transit)
-	for _, at := range []time.Time{time.Now().Add(-h.proc.reg.Up()), f.restored} {
-		if at.After(renewed) {
-			renewed = at
-		}
+	if at := time.Now().Add(-h.proc.reg.Up()); at.After(renewed) {
+		renewed = at
 	}
 	return renewed.Add(termOf(&h.entry.Record))
 }
@@ -251,7 +246,7 @@ func (w *world) watchLease(c *client, f *fate, p *proc, calm time.Duration, viol
 		return
 	}
 	age := time.Since(f.renewed)
-	if entry.Age < age-transit && f.renewed.After(f.restored) {
+	if entry.Age < age-transit {
 		violate("younger", c, p, "was renewed %v ago for the last time, %s says %v", age, p.name, entry.Age)
 	}
 	// In calm a renewal comes each interval, and is everywhere one delay later.

@@ -51,7 +51,6 @@ type world struct {
 	started    time.Time           // guarded by mu; when a process was last started
 	links      [maxNodes]time.Time // guarded by mu; when a node last got its connection back
 	unlinked   [maxNodes]time.Time // guarded by mu; when it last lost it
-	restored   time.Time           // guarded by mu; when a snapshot was last loaded
 	changed    time.Time           // guarded by mu; when a node last served a request that changed more than a lease
 
 	snaps [maxNodes]*disk // guarded by mu; each node's snapshot

@@ -115,8 +115,8 @@ func TestCancelsDoNotAgeWhileAway(t *testing.T) {
 		load(t, newer, back)
 		load(t, older, other)
 		e, _, ok := back.Entry(key)
-		if !ok || e.Record.Live || e.Age != time.Minute {
-			t.Fatalf("the cancel is %+v, %t; want it there, a minute old", e, ok)
+		if !ok || e.Record.Live || e.Age != 11*time.Minute || e.Keep != 7*time.Minute {
+			t.Fatalf("the cancel is %+v, %t; want it there, 11m old, and kept for the 7m that it had left", e, ok)
 		}
 		other.Join(key, e, registry.Registered)
 		if _, listed := other.Instance(key); listed {

@@ -6,8 +6,8 @@
 //
 // The file is text: a header, an item of a ReplicationList per line, and a
 // trailer with the count and the SHA-256 of all before it. Leases are kept as
-// ages at the time of writing. The time away is added to the leases of instances
-// when it loads, not to the age of cancels and evictions.
+// ages at the time of writing. The time away is added to them when it loads, but does
+// not shorten the time for which cancels and evictions are remembered.
 package snapshot
 
 import (
@@ -156,9 +156,9 @@ type Loaded struct {
 // not usable. In one that is as it was written, an entry that this program can't
 // understand costs itself only: it is skipped, and counted in the result.
 //
-// The time since the file was written ages leases, but no cancels: a cancel is
-// forgotten once every node had the time to learn it, and while the cluster was
-// away none had. Else a cancel would be undone by another node's older copy.
+// The time since the file was written ages leases, but does not count against cancels:
+// a cancel is forgotten once every node had the time to learn it, and while the cluster
+// was away none had. Else a cancel would be undone by another node's older copy.
 //
 // Errors: fs.ErrNotExist when there is no file; ErrUnusable, wrapped with what is
 // wrong.

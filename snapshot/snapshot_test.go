@@ -234,7 +234,8 @@ func TestSkipped(t *testing.T) {
 }
 
 // TestTimeAwayIsNobodysTime: a whole cluster that was down comes back with its cancels
-// and evictions, as old as they were, and an older copy undoes none of them.
+// and evictions, which are remembered for as long as before, and an older copy undoes
+// none of them.
 func TestTimeAwayIsNobodysTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRegistry(t)
@@ -254,8 +255,8 @@ func TestTimeAwayIsNobodysTime(t *testing.T) {
 			t.Fatalf("Load = %+v, %v, want 2 entries", got, err)
 		}
 		r.Forget()
-		if e, is, _ := r.Entry(evicted); !is || e.Age != 2*time.Minute {
-			t.Errorf("evicted %t, age %v, want the 2m it had", is, e.Age)
+		if e, is, _ := r.Entry(evicted); !is || e.Age != 24*time.Hour+2*time.Minute || e.Keep != 6*time.Minute {
+			t.Errorf("evicted %t, age %v, kept for %v; want 24h2m, and the 6m that it had left", is, e.Age, e.Keep)
 		}
 		older.Age = 24 * time.Hour
 		r.Join(cancelled, older, registry.Registered|registry.Overridden)

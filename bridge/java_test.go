@@ -70,7 +70,10 @@ func (j *java) set(f func(*java)) {
 func (j *java) RoundTrip(req *http.Request) (*http.Response, error) {
 	var body []byte
 	if req.Body != nil {
-		body, _ = io.ReadAll(req.Body)
+		var err error
+		if body, err = io.ReadAll(req.Body); err != nil {
+			return nil, err
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -178,7 +181,7 @@ func start(t *testing.T, j *java) *node {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // the node stops in order
 	done := make(chan error, 1)
 	go func() { done <- n.cluster.Run(ctx) }()
 	t.Cleanup(func() {
@@ -197,10 +200,11 @@ func start(t *testing.T, j *java) *node {
 type lonely struct{ node *node }
 
 func (l *lonely) Request(context.Context, string, string, []byte) ([]byte, error) { return nil, io.EOF }
-func (l *lonely) Sync(context.Context, string, []byte) ([]byte, error)            { return nil, io.EOF }
-func (l *lonely) MaxPayload() int                                                 { return 1 << 20 }
-func (l *lonely) Ask() error                                                      { return nil }
-func (l *lonely) Link() membership.Link                                           { return membership.Link{Up: true} }
+
+func (l *lonely) Sync(context.Context, string, []byte) ([]byte, error) { return nil, io.EOF }
+func (l *lonely) MaxPayload() int                                      { return 1 << 20 }
+func (l *lonely) Ask() error                                           { return nil }
+func (l *lonely) Link() membership.Link                                { return membership.Link{Up: true} }
 
 func (l *lonely) Announce(p membership.Presence) error {
 	l.node.cluster.HandlePresence(p)

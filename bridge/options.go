@@ -24,6 +24,8 @@ const (
 	// batch, in bytes.
 	maxList   = 512 << 20
 	maxAnswer = 32 << 20
+	// idleTimeout is how long a connection is kept without a request.
+	idleTimeout = 90 * time.Second
 	// maxName bounds a peer's name, in bytes.
 	maxName = 64
 )
@@ -73,8 +75,7 @@ func (o Options) withDefaults() (Options, *url.URL, error) {
 		o.Mirror = func(string, string, []byte) func(int, string, []byte) { return func(int, string, []byte) {} }
 	}
 	if o.RoundTripper == nil {
-		own := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // It is one, by its documentation.
-		own.MaxIdleConnsPerHost = 2                            // a batch and a list
+		own := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, IdleConnTimeout: idleTimeout}
 		o.RoundTripper = own
 	}
 	if o.Logger == nil {

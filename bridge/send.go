@@ -145,10 +145,8 @@ func (p *Peer) postList(ctx context.Context, body []byte) (code int, answer []by
 	if err != nil {
 		return 0, nil, err
 	}
-	defer resp.Body.Close()
-	answer, err = readAll(resp.Body, maxAnswer)
-	if err != nil {
-		return 0, nil, p.noAnswer(ctx, err)
+	if answer, err = p.read(ctx, resp, maxAnswer); err != nil {
+		return 0, nil, err
 	}
 	p.answered()
 	return resp.StatusCode, answer, nil
@@ -197,13 +195,19 @@ func (p *Peer) noAnswer(ctx context.Context, err error) error {
 	return err
 }
 
-// readAll reads up to a bound.
-func readAll(r io.Reader, bound int64) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, bound+1))
-	if err == nil && int64(len(body)) > bound {
-		err = fmt.Errorf("answer of more than %d bytes", bound)
+// read reads the body of an answer, up to a bound, and closes it.
+func (p *Peer) read(ctx context.Context, resp *http.Response, bound int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, bound+1))
+	if closed := resp.Body.Close(); err == nil {
+		err = closed
 	}
-	return body, err
+	if err != nil {
+		return nil, p.noAnswer(ctx, err)
+	}
+	if int64(len(body)) > bound {
+		return nil, fmt.Errorf("answer of peer %s: more than %d bytes", p.name, bound)
+	}
+	return body, nil
 }
 
 // list asks for everything that the peer has. now is the time by its clock.
@@ -218,10 +222,9 @@ func (p *Peer) list(ctx context.Context) (list eureka.Applications, now time.Tim
 	if err != nil {
 		return list, now, err
 	}
-	defer resp.Body.Close()
-	body, err := readAll(resp.Body, maxList)
+	body, err := p.read(ctx, resp, maxList)
 	if err != nil {
-		return list, now, p.noAnswer(ctx, err)
+		return list, now, err
 	}
 	p.answered()
 	if resp.StatusCode != http.StatusOK {

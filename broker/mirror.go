@@ -11,10 +11,10 @@ import (
 // replies, and no other reply subject has a second token.
 const mirrored = "mirror."
 
-// Mirror shows a batch that travels otherwise than over NATS on the subject of to, where no node listens, for a Watcher.
-// The function that it returns shows the answer: code 200 with a body, or the code and the text of a failure, once.
-// Showing is best effort: nothing is shown without a connection, or of a batch over MaxPayload. Like Publish it may hold
-// its caller for the write time-out.
+// Mirror shows a Watcher a batch that travels otherwise than over NATS. It publishes the batch on the subject of to,
+// where no node listens. The function that it returns shows the answer: code 200 with a body, or the code and the text
+// of a failure, once. Showing is best effort: nothing is shown without a connection, or of a batch over MaxPayload.
+// Like Publish it may hold its caller for the write time-out.
 func (b *Broker) Mirror(to, batch string, body []byte) (answer func(code int, text string, body []byte)) {
 	reply := b.inbox.prefix + mirrored + rand.Text()
 	if !b.show(&nats.Msg{

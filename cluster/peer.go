@@ -148,7 +148,8 @@ func (p *peer) build() error {
 	p.acceptor, p.repair = acc, c.repair.NewPeer(p.name, p.offer)
 	p.pipeline, err = batcher.New(acc, batcher.Options[registry.Key, registry.Bits]{
 		Send: p.send, Classify: c.opts.Classify, Peer: p.name, Metrics: c.metrics.batcher,
-		Size: c.opts.BatchSize, Bytes: p.remote.bytes, InFlight: p.remote.inFlight(), Logger: c.opts.Logger, Rand: c.opts.Rand,
+		Size: c.opts.BatchSize, Bytes: p.remote.bytes, InFlight: p.remote.inFlight(),
+		Logger: c.opts.Logger, Rand: c.opts.Rand,
 	})
 	return err
 }

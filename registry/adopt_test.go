@@ -37,8 +37,10 @@ func TestAdopt(t *testing.T) {
 			r.Register(shows(up, unknown, start), false)
 			r.SetStatus(key, out, eureka.NoTimestamp, false)
 		}, shows(up, unknown, start), registry.OK, "UP/UNKNOWN"},
-		{"older", func(r *registry.Registry) { r.Register(shows(up, unknown, start+1), false) },
-			shows(down, down, start), registry.Kept, "UP/UNKNOWN"},
+		{
+			"older", func(r *registry.Registry) { r.Register(shows(up, unknown, start+1), false) },
+			shows(down, down, start), registry.Kept, "UP/UNKNOWN",
+		},
 		{"cancelled", func(r *registry.Registry) {
 			r.Register(shows(up, unknown, start), false)
 			r.Cancel(key, false)

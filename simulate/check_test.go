@@ -41,11 +41,13 @@ func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	c := w.client(key)
 	if before.Record.Version == 0 {
 		w.expire(key, p)
 		if f := w.floors[key]; f != nil { // others know a life of it that p doesn't
-			w.client(key).apart = f.renewed.Add(retirement(f.longest))
+			c.apart = f.renewed.Add(retirement(f.longest))
 		}
+		c.fresh = 0
 	}
 	f := w.floors[key]
 	if f == nil {
@@ -53,7 +55,7 @@ func (w *world) served(p *proc, key registry.Key, before registry.Entry) {
 		w.floors[key] = f
 	}
 	f.raise(&entry)
-	c := w.client(key)
+	c.longest, c.fresh = max(c.longest, termOf(&entry.Record)), max(c.fresh, termOf(&entry.Record))
 	if entry.Age <= time.Millisecond {
 		c.renewed = time.Now()
 	}
@@ -330,7 +332,7 @@ func (w *world) checkFloor(c *client, all []holding) {
 	if !c.apart.IsZero() && time.Now().After(c.apart) {
 		return // those who knew its former life may have retired that before they met
 	}
-	if f == nil || time.Since(f.renewed) > retirement(c.longest)-near { // all may have forgotten it
+	if f == nil || time.Since(f.renewed) > retirement(f.longest)-near { // all may have forgotten it
 		return
 	}
 	for i := range all {

@@ -55,13 +55,14 @@ type client struct {
 	// at a node that did not.
 	apart    time.Time // guarded by world.mu
 	restored time.Time // guarded by world.mu; when a node last loaded a snapshot with a cancel of it
-	// forgotten is true when no node knows its cancel any more, which is
-	// expected.
-	forgotten bool // guarded by world.mu
-	lost      bool // its last acknowledged change was lost in a crash with every node that knew it
+	// forgotten is why no node knows its cancel any more, where that is expected; "" is
+	// not, or some node does.
+	forgotten string // guarded by world.mu
+	lost      bool   // its last acknowledged change was lost in a crash with every node that knew it
 
 	asked   lease         // guarded by world.mu; what it asked for last
-	longest time.Duration // guarded by world.mu; the greatest term that it ever had
+	longest time.Duration // guarded by world.mu; the greatest term that a node ever gave it
+	fresh   time.Duration // guarded by world.mu; the same, since it registered at a node that did not know it
 	renewed time.Time     // guarded by world.mu; when any node last served a request that renews its lease
 }
 
@@ -94,7 +95,7 @@ func (c *client) ask(n int) {
 	}
 	c.world.mu.Lock()
 	defer c.world.mu.Unlock()
-	c.asked, c.longest = c.lease, max(c.longest, c.lease.term())
+	c.asked = c.lease
 }
 
 func (c *client) clock() int64 { return time.Now().Add(c.off).UnixMilli() }
@@ -102,7 +103,7 @@ func (c *client) clock() int64 { return time.Now().Add(c.off).UnixMilli() }
 func (c *client) set(p phase) {
 	c.world.mu.Lock()
 	defer c.world.mu.Unlock()
-	c.phase, c.changed, c.forgotten = p, time.Now(), false
+	c.phase, c.changed, c.forgotten = p, time.Now(), ""
 }
 
 func (c *client) answered() {

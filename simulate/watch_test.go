@@ -20,6 +20,9 @@ const (
 	// No node has the tombstone any more, nor has its snapshot, and its time was
 	// over when the last one forgot it.
 	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
+	// The same, but its time was shorter than by the longest term that the instance
+	// ever had: those who knew that term had crashed, or were away.
+	longestUnknown = "a cancel was forgotten everywhere by nodes that did not know a former life of the instance"
 )
 
 // Times after the end of the faults.
@@ -58,10 +61,17 @@ func (w *world) forget() {
 			continue
 		}
 		w.expire(c.key, nil)
-		// A cancel from a snapshot is kept for five minutes at least.
-		if c.phase == cancelled && time.Since(c.changed) > retirement(c.longest) && time.Since(c.restored) > 5*time.Minute &&
-			!w.isKnown(c.key, nil, func(e *registry.Entry) bool { return !e.Record.Live }) {
-			c.forgotten = true
+		if c.phase != cancelled || time.Since(c.restored) <= 5*time.Minute || // a cancel from a snapshot is kept for as long
+			w.isKnown(c.key, nil, func(e *registry.Entry) bool { return !e.Record.Live }) {
+			continue
+		}
+		switch age := time.Since(c.changed); {
+		case age > retirement(c.longest):
+			c.forgotten = tombstoneRetired
+		case age > retirement(c.fresh) && !c.apart.IsZero() && time.Now().After(c.apart):
+			// Those who knew its former life have not met this one, or the cancel would be
+			// known still; by now they have retired the former.
+			c.forgotten = longestUnknown
 		}
 	}
 }
@@ -99,7 +109,8 @@ type fate struct {
 	phase                           phase
 	known                           time.Time
 	changed, heard, late, renewed   time.Time
-	lost, forgotten, unheard        bool
+	forgotten                       string
+	lost, unheard                   bool
 	interval, term, longest, margin time.Duration
 }
 
@@ -219,8 +230,8 @@ func (w *world) watchListed(c *client, f *fate, p *proc, calm time.Duration, vio
 	case f.phase == cancelled && listed:
 		switch {
 		case !w.plan.exact || calm <= mend || time.Since(f.changed) <= mend || f.lost || f.late.After(f.changed):
-		case f.forgotten:
-			w.excuse(tombstoneRetired)
+		case f.forgotten != "":
+			w.excuse(f.forgotten)
 		case f.unheard:
 			w.excuse(operatorUnheard)
 		default:

@@ -335,6 +335,8 @@ func TestUnderWay(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
 		n.reg.Register(instance("i", 1000), false)
+		j.reg.Register(instance("other", 1000), true) // else it looks like a restart
+		n.reg.Register(instance("other", 1000), true)
 		time.Sleep(5 * time.Second)
 		pass(40*time.Second, func() { n.reg.Renew(key("i"), 1000, "", false) })
 		time.Sleep(time.Second)
@@ -344,7 +346,7 @@ func TestUnderWay(t *testing.T) {
 		for range 25 {
 			time.Sleep(time.Second)
 			synctest.Wait()
-			if got := shown(n.reg); got != "i=UP/UNKNOWN" {
+			if got := shown(n.reg); got != "i=UP/UNKNOWN other=UP/UNKNOWN" {
 				t.Fatalf("the first difference counted: %q", got)
 			}
 			if got := j.seen(); len(got) > 0 {
@@ -353,7 +355,7 @@ func TestUnderWay(t *testing.T) {
 		}
 		n.reg.Cancel(key("i"), true)
 		time.Sleep(time.Minute)
-		both(t, n, j, "")
+		both(t, n, j, "other=UP/UNKNOWN")
 	})
 }
 
@@ -409,10 +411,11 @@ func TestEmptyRestart(t *testing.T) {
 		}
 		time.Sleep(75 * time.Second) // two comparisons have seen it
 		both(t, n, j, strings.Join(want, " "))
+		want = append(want, "late=UP/UNKNOWN")
+		j.reg.Register(instance("late", time.Now().UnixMilli()), false)
+		n.reg.Register(instance("late", time.Now().UnixMilli()), true)
 		j.set(func(j *java) { j.down = true })
-		time.Sleep(10 * time.Second)
-		n.reg.Renew(key("i00"), 1000, "", false) // notices the outage
-		time.Sleep(time.Second)
+		time.Sleep(10 * time.Second) // there is nothing to send, yet the outage is noticed
 		j.restart()
 		j.set(func(j *java) { j.down = false })
 		if got := shown(j.reg); got != "" {

@@ -180,6 +180,8 @@ func (r *round) countsAtOnce(v verdict, s *sides) bool {
 	switch {
 	case v == lease, v == adopt && s.ours == nil:
 		return true // nothing of ours can be lost
+	case v == register && r.restarted:
+		return true // its list is not older than its start
 	case v == cancelHere || !r.forced:
 		return false
 	}

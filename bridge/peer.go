@@ -171,47 +171,42 @@ func (p *Peer) Compare() {
 	}
 }
 
-// probeEvery is the time between two looks whether a peer that does not answer is
-// back. The first batch that waits may notice it before.
-const probeEvery = 2 * time.Second
+const (
+	// lookEvery is the time between two looks at what is due: a comparison, or a
+	// probe of a peer that does not answer.
+	lookEvery = 2 * time.Second
+	// probeAfter is how long a peer may say nothing before it is probed: an outage
+	// must not pass unnoticed because there was nothing to send.
+	probeAfter = 5 * time.Second
+	// apart is the least time between two comparisons that are asked for.
+	apart = time.Second
+)
 
 // Run implements cluster.Foreign: it compares at each interval, when it is asked to,
 // and when the peer is back after an outage.
 func (p *Peer) Run(ctx context.Context) {
-	next := time.NewTimer(0) // the first shows whether the peer is there
-	defer next.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var last time.Time // comparison
+	asked := false
 	for {
-		asked := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.wake:
 			asked = true
-		case <-next.C:
+		case <-look.C:
 		}
-		wait := p.opts.Interval
+		since := time.Since(last)
 		switch {
-		case p.isFailing() && !asked:
-			p.probe(ctx)
+		case p.isFailing():
+			p.probe(ctx) // when it answers it asks for a comparison
 		case !p.opts.MayCompare():
-			wait = time.Second
-			if asked {
-				p.Compare()
-			}
-		default:
+		case asked && since >= apart, since >= p.opts.Interval:
 			p.round(ctx, asked)
-		}
-		if p.isFailing() {
-			wait = min(wait, probeEvery)
-		}
-		next.Reset(wait)
-		if asked { // requests close together make one comparison
-			pause := time.NewTimer(time.Second)
-			select {
-			case <-ctx.Done():
-			case <-pause.C:
-			}
-			pause.Stop()
+			asked, last = false, time.Now()
+		case p.State().Silent >= probeAfter:
+			p.probe(ctx)
 		}
 	}
 }

@@ -37,6 +37,7 @@ type proc struct {
 
 	opens    atomic.Int64               // when it serves clients; what they sent before is not applied; ns
 	leaving  atomic.Bool                // it takes no more requests of clients
+	left     atomic.Int64               // when it said goodbye, ns; 0: it has not
 	restored bool                       // from a snapshot with instances
 	answered atomic.Int64               // when it last got an answer to a sync request, ns; at first its start
 	learned  map[registry.Key]time.Time // guarded by mu; when it got the record that it has

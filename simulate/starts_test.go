@@ -38,6 +38,7 @@ func (w *world) restart(e *event) {
 			p.reg.Register(ballast(fmt.Sprint("drained", i), 100), false)
 		}
 	}
+	p.left.Store(begun.UnixNano())
 	w.graves.Go(func() {
 		p.stop() // says goodbye, and drains
 		<-p.done
@@ -164,6 +165,9 @@ func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 		q := w.proc(i)
 		if q == nil || q == p || !q.isUp() || !q.reads() || q.runsFor() < reach || !isolated && !w.isLinked(q, reach) {
 			continue
+		}
+		if left := q.left.Load(); left != 0 && time.Unix(0, left).Sub(w.linkedSince(p)) < reach {
+			continue // it lists nothing any more, and answers nobody who asks who is there
 		}
 		theirs, evicted, ok := q.reg.Entry(key)
 		if !ok || evicted || !theirs.Record.Live || theirs.Age > termOf(&theirs.Record)*9/10 ||

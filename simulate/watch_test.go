@@ -111,22 +111,26 @@ type fate struct {
 	changed, heard, late, renewed   time.Time
 	forgotten                       string
 	lost, unheard                   bool
-	interval, term, longest, margin time.Duration
+	interval, term, longest, margin time.Duration // term: of the lease that nodes know
 }
 
 func (c *client) fate() fate {
 	c.world.mu.Lock()
 	defer c.world.mu.Unlock()
 	var known time.Time
+	term := c.asked.term()
 	if f := c.world.floors[c.key]; f != nil {
 		known = f.renewed
+		if c.lost && f.record.Live { // its heartbeats renew what is left
+			term = min(term, termOf(&f.record))
+		}
 	}
 	return fate{
 		known: known,
 		phase: c.phase, changed: c.changed, heard: c.heard, late: c.late, renewed: c.renewed,
 		lost: c.lost, forgotten: c.forgotten, unheard: c.unheard.After(c.changed),
-		interval: c.asked.interval, term: c.asked.term(), longest: c.longest,
-		margin: min(30*time.Second, c.asked.term()/3),
+		interval: c.asked.interval, term: term, longest: c.longest,
+		margin: min(30*time.Second, term/3),
 	}
 }
 
@@ -135,10 +139,11 @@ func (f *fate) since(w *world) bool { return f.heard.Sub(w.begun) > w.plan.fault
 
 // mustBeListed reports whether some node must know in the end that the client
 // lives: it was heard since the faults ended, or its lease is still good and not
-// all who knew it have crashed.
+// all who knew it have crashed. Where they have, what is left of it may have a lease
+// that ends before its next heartbeat.
 func (c *client) mustBeListed() bool {
 	f := c.fate()
-	return f.phase == running && (f.since(c.world) ||
+	return f.phase == running && (f.since(c.world) && (!f.lost || time.Since(f.heard) < f.term-f.margin) ||
 		!f.lost && f.heard.After(f.changed) && time.Since(f.known) < f.term-f.margin)
 }
 

@@ -62,6 +62,7 @@ type Cluster struct {
 	workers   sync.WaitGroup   // of Run
 	leaving   bool
 	exchanged bool
+	known     *time.Duration // when this node began to know every change, Elapsed, if a source knew longer than it runs
 	sync      catchUp
 	refused   sample.Sample
 }

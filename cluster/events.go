@@ -28,6 +28,7 @@ func (c *Cluster) act(ctx context.Context, events []membership.Event) error {
 			c.metrics.pauses.Inc()
 			c.reg.Restarted()
 			c.sync.forget()
+			c.known = nil
 		case membership.Incomplete:
 			c.log.Error("sync incomplete, serving local data", "reason", e.Text, "elapsed", e.Elapsed)
 		case membership.Degraded:
@@ -164,6 +165,9 @@ func (c *Cluster) catchUp(ctx context.Context, round uint64) {
 		}
 		if ctx.Err() == nil {
 			c.deliver(func(m *membership.Members, at membership.Moment) []membership.Event {
+				if known := state.Known(); ok && known > 0 && c.sync.state == state {
+					c.known = new(at.Mono - known)
+				}
 				return m.Synced(round, ok, at)
 			})
 		}

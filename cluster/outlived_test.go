@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,6 +161,115 @@ func TestHeartbeatsOfShortLeasesDoNotExpire(t *testing.T) {
 		}
 		if got := n1.pipeline(n2.name).Acceptor.Dropped[acceptor.Expired]; got != 0 {
 			t.Errorf("%d heartbeats expired, want none", got)
+		}
+	})
+}
+
+// A snapshot is older than any node's memory of a cancel, and no node has been up for
+// all that time: one after the other has started again. Each knows what its source
+// knew, so what that one does not know is not listed. What the source keeps beyond
+// its time is on no page, and is not taken for unknown.
+func TestKnowledgeOutlivesItsNodes(t *testing.T) {
+	const age = 20 * time.Minute // of the lease in the snapshot
+	for _, tt := range []struct {
+		name   string
+		kept   bool            // by the first node, in self-preservation
+		lost   bool            // a page, on its way to the second node
+		heir   func(*testNode) // what happens to the second node, when the first has gone
+		listed bool
+	}{
+		{name: "its source was there all the time"},
+		{name: "its source was there, and a page was lost", lost: true, listed: true},
+		{name: "its source keeps the instance", kept: true, listed: true},
+		{name: "it was suspended, and alone then", heir: func(n *testNode) {
+			goOn := n.bus.halt(n.name)
+			time.Sleep(10 * time.Second)
+			goOn()
+			time.Sleep(20 * time.Second)
+		}, listed: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBus(t)
+				key := registry.NewKey("DEMO", "d-1")
+				old := func(reg *registry.Registry) {
+					once, err := registry.New(registry.Options{})
+					if err != nil {
+						t.Fatal(err)
+					}
+					once.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+					kept, _, _ := once.Entry(key)
+					kept.Age = age
+					reg.Join(key, kept, registry.Registered|registry.Overridden)
+				}
+				if tt.kept {
+					b.snapshot = func(reg *registry.Registry) {
+						reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+					}
+				}
+				n1 := b.start("n1")
+				time.Sleep(time.Hour)
+				for i := range 30 {
+					n1.reg.Register(instance("MORE", fmt.Sprint("m-", i), eureka.StatusUp, 1), false)
+				}
+				b.snapshot = nil
+				pages := 0
+				b.failSync(func(from, _ string, body []byte) error {
+					if from == "n2" && strings.Contains(string(body), `"page"`) {
+						pages++
+					}
+					if tt.lost && pages == 2 {
+						return errLost
+					}
+					return nil
+				})
+				b.payload.Store(4 << 10)
+				n2 := b.start("n2")
+				<-n2.cluster.Ready()
+				if b.payload.Store(1 << 20); pages < 3 {
+					t.Fatalf("n2 has asked for %d pages, want three at least", pages)
+				}
+				time.Sleep(time.Second)
+				n1.close()
+				time.Sleep(10 * time.Second)
+				if tt.heir != nil {
+					tt.heir(n2)
+				}
+				b.snapshot = old
+				n3 := b.start("n3")
+				<-n3.cluster.Ready()
+				time.Sleep(time.Second)
+				n3.cluster.EvictOutlived(t.Context())
+				synctest.Wait()
+				if _, listed := n3.reg.Instance(key); listed != tt.listed {
+					t.Errorf("lists it: %t, want %t", listed, tt.listed)
+				}
+			})
+		})
+	}
+}
+
+// A node that starts again lists what its source keeps beyond its time, as before.
+func TestSnapshotOfPreserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t)
+		key := registry.NewKey("DEMO", "d-1")
+		n1 := b.start("n1")
+		<-n1.cluster.Ready()
+		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		time.Sleep(time.Hour)
+		b.snapshot = func(reg *registry.Registry) {
+			kept, _, _ := n1.reg.Entry(key)
+			reg.Restore(key, kept, time.Second)
+		}
+		n2 := b.start("n2")
+		<-n2.cluster.Ready()
+		time.Sleep(time.Second)
+		n2.cluster.EvictOutlived(t.Context())
+		for _, n := range []*testNode{n1, n2} {
+			if _, listed := n.reg.Instance(key); !listed {
+				t.Errorf("%s does not list it", n.name)
+			}
 		}
 	})
 }

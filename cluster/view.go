@@ -15,6 +15,7 @@ type view struct {
 	presence  membership.Presence
 	peers     []membership.Peer
 	connected bool
+	known     *time.Duration // see Cluster
 }
 
 // now returns the moment by both clocks.
@@ -27,6 +28,7 @@ func (c *Cluster) publish(at membership.Moment) {
 	c.view.Store(&view{
 		gate: c.members.Gate(), state: c.members.State(), text: describe(c.members.State(), c.members.Degraded(at)),
 		presence: c.members.Presence(0, at), peers: c.members.Peers(), connected: c.link.Up,
+		known: c.known,
 	})
 }
 
@@ -119,10 +121,16 @@ func (c *Cluster) Ready() <-chan struct{} { return c.ready }
 // the node has no connection, or has waited for five seconds.
 func (c *Cluster) Started() <-chan struct{} { return c.started }
 
-// up returns for how long this node has known every change; 0: it may lack some.
+// up returns for how long this node has known every change, itself or by what its
+// source knew; 0: it may lack some.
 func (c *Cluster) up() time.Duration {
-	if v := c.view.Load(); v.state != membership.Ready || !v.presence.Synced || v.gate.Stale(c.now()) {
+	v, at := c.view.Load(), c.now()
+	switch {
+	case v.state != membership.Ready || !v.presence.Synced || v.gate.Stale(at):
 		return 0
+	case v.known != nil:
+		return max(c.reg.Up(), at.Mono-*v.known)
+	default:
+		return c.reg.Up()
 	}
-	return c.reg.Up()
 }

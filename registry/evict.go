@@ -38,7 +38,7 @@ func (r *Registry) Outlived() []Key {
 
 // EvictOutlived evicts those of the keys that are [Registry.Outlived] still and
 // were last renewed less than since ago. It returns how many it evicted. Its
-// caller has asked a peer, which has been up for that long and does not know
+// caller has asked a peer, which has known every change for that long and does not know
 // them: they were cancelled, or have expired, and even that may be forgotten by
 // now. They don't count as expected renewals any more.
 func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {

@@ -157,8 +157,8 @@ func (r *Repair) AskAges(ctx context.Context, peers []string, keys []registry.Ke
 
 // EvictOutlived evicts instances that are present although they are retired. Every
 // node may have forgotten their cancels, so no peer can report their end. Such an
-// instance is evicted if one of the complete peers has been up since the last
-// renewal and does not know it. A node calls it with each eviction pass. It returns
+// instance is evicted if one of the complete peers has known every change since the
+// last renewal and does not know it. A node calls it with each eviction pass. It returns
 // within a second.
 func (r *Repair) EvictOutlived(ctx context.Context, complete []string) {
 	keys := r.reg.Outlived()

@@ -21,7 +21,7 @@ type Source struct {
 type CatchUp struct {
 	repair *Repair
 	whole  place             // how far sources that know everything have been pulled
-	by     string            // the only source of whole so far; "" if there were several
+	known  time.Duration     // see Known
 	parts  map[string]*place // how far each other source has been pulled
 	warned sample.Sample
 }
@@ -67,12 +67,6 @@ func (c *CatchUp) Try(ctx context.Context, sources []Source, one bool, progress 
 // tryOne pulls from one source, and continues with the next one if that fails.
 func (c *CatchUp) tryOne(ctx context.Context, sources []Source, progress func(int)) bool {
 	for _, s := range sources {
-		switch {
-		case c.whole.at == nil:
-			c.by = s.Name
-		case c.by != s.Name:
-			c.by = ""
-		}
 		if c.pull(ctx, s.Name, &c.whole, progress) {
 			return true
 		}
@@ -80,11 +74,16 @@ func (c *CatchUp) tryOne(ctx context.Context, sources []Source, progress func(in
 	return false
 }
 
+// Known returns, after a Try, for how long its source had known every change: this
+// node knows them too by now. 0: this node may lack some of them, because there were
+// several sources or tries, or the source kept something back.
+func (c *CatchUp) Known() time.Duration { return c.known }
+
 // pull joins the entries of a peer, page by page, and logs how it went.
 func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func(int)) bool {
-	r, begun := c.repair, time.Now()
-	up, err := c.pages(ctx, from, p, progress)
-	if err == nil && p == &c.whole && up == 0 {
+	r, begun, first := c.repair, time.Now(), p.at == nil
+	last, err := c.pages(ctx, from, p, progress)
+	if err == nil && p == &c.whole && last.up == 0 {
 		// It was suspended, or is catching up itself: its presence was out of date.
 		*p, err = place{}, errIncomplete
 	}
@@ -92,8 +91,13 @@ func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func
 	case err == nil:
 		p.done = true
 		r.log.Info("synced", "peer", from, "entries", p.entries, "elapsed", time.Since(begun))
-		if c.by == from { // it has sent everything itself
-			r.evictOutlived(r.reg.Outlived(), up)
+		switch {
+		case p != &c.whole:
+		case first && last.whole:
+			c.known = last.up
+			r.evictOutlived(r.reg.Outlived(), last.up)
+		default:
+			r.EvictOutlived(ctx, []string{from})
 		}
 		return true
 	case ctx.Err() == nil && c.warned.Due(sampleEvery):
@@ -102,21 +106,21 @@ func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func
 	return false
 }
 
-// pages asks for one page after the other, from p on, and moves p. It returns for
-// how long the peer has known every change.
-func (c *CatchUp) pages(ctx context.Context, from string, p *place, progress func(int)) (time.Duration, error) {
+// pages asks for one page after the other, from p on, and moves p. It returns the
+// last one.
+func (c *CatchUp) pages(ctx context.Context, from string, p *place, progress func(int)) (page, error) {
 	for {
 		got, err := c.repair.askPage(ctx, from, request{Ask: askPage, Cursor: p.at, Evicted: true})
 		if err != nil {
-			return 0, err
+			return page{}, err
 		}
 		p.entries += len(got.items)
 		progress(len(got.items))
 		if got.next == nil {
-			return got.up, nil
+			return got, nil
 		}
 		if !got.next.behind(p.at) {
-			return 0, fmt.Errorf("sync: peer %s makes no progress: %w", from, errPage)
+			return page{}, fmt.Errorf("sync: peer %s makes no progress: %w", from, errPage)
 		}
 		p.at = got.next
 	}

@@ -119,11 +119,12 @@ func sums(in []uint64) []sum {
 	return out
 }
 
-// page is an answer with entries: a ReplicationList with two more members.
+// page is an answer with entries: a ReplicationList with three more members.
 type page struct {
 	items eureka.ReplicationList
 	next  *cursor       // where the rest begins; nil: there is no rest
 	up    time.Duration // how long the answering node has known every change
+	whole bool          // of the last page: all that the node knows was on the pages
 }
 
 // maxUp bounds a peer's claimed up time.
@@ -132,7 +133,7 @@ const maxUp = 10 * 365 * 24 * time.Hour
 var errPage = errors.New("not a page of entries")
 
 // encodePage writes a page of rendered items.
-func encodePage(items [][]byte, next *cursor, up time.Duration) []byte {
+func encodePage(items [][]byte, next *cursor, up time.Duration, whole bool) []byte {
 	out := []byte(`{`)
 	if next != nil {
 		text, err := json.Marshal(next)
@@ -143,6 +144,9 @@ func encodePage(items [][]byte, next *cursor, up time.Duration) []byte {
 	}
 	if up > 0 {
 		out = append(strconv.AppendInt(append(out, `"up":`...), up.Milliseconds(), 10), ',')
+	}
+	if whole {
+		out = append(out, `"whole":true,`...)
 	}
 	return append(out, eureka.JoinReplicationList(nil, items)[1:]...)
 }
@@ -167,6 +171,8 @@ func decodePage(body []byte) (page, error) {
 			var ms int64
 			err = decodeMember(dec, &ms)
 			p.up = time.Duration(min(max(ms, 0), maxUp.Milliseconds())) * time.Millisecond
+		case "whole":
+			err = decodeMember(dec, &p.whole)
 		default:
 			err = dec.SkipValue()
 		}

@@ -49,11 +49,11 @@ func TestPageMembersInAnyOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := strings.TrimSuffix(string(body[strings.Index(string(body), `"replicationList"`):]), "}")
-	const next, up = `"next":{"leaf":7,"app":"DEMO","id":"a"}`, `"up":1500`
+	const next, up = `"next":{"leaf":7,"app":"DEMO","id":"a"}`, `"whole":true,"up":1500`
 	for _, members := range [][]string{{next, up, list}, {list, up, next}, {up, list, next}, {`"x":[{"next":1}]`, list, next, up}} {
 		p, err := decodePage([]byte("{" + strings.Join(members, ",") + "}"))
-		if err != nil || len(p.items) != 1 || p.next == nil || *p.next != (cursor{7, "DEMO", "a"}) || p.up.Milliseconds() != 1500 {
-			t.Errorf("%.60s…: got %d items, next %+v, up %v, %v", strings.Join(members, ","), len(p.items), p.next, p.up, err)
+		if err != nil || len(p.items) != 1 || p.next == nil || *p.next != (cursor{7, "DEMO", "a"}) || p.up.Milliseconds() != 1500 || !p.whole {
+			t.Errorf("%.60s…: got %d items, next %+v, up %v, whole %t, %v", strings.Join(members, ","), len(p.items), p.next, p.up, p.whole, err)
 		}
 	}
 }

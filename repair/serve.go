@@ -253,7 +253,9 @@ func (w *pageWriter) page(next *cursor) []byte {
 	if w.ask != askPage && w.ask != askAges {
 		up = 0
 	}
-	return encodePage(w.items, next, up)
+	// What self-preservation keeps beyond its time is on no page.
+	whole := w.ask == askPage && next == nil && up > 0 && len(w.repair.reg.Outlived()) == 0
+	return encodePage(w.items, next, up, whole)
 }
 
 // item renders an entry for what was asked: a Register, or the Cancel of a

@@ -92,8 +92,8 @@ func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func
 		p.done = true
 		r.log.Info("synced", "peer", from, "entries", p.entries, "elapsed", time.Since(begun))
 		switch {
-		case p != &c.whole:
-		case first && last.whole:
+		case p != &c.whole || !first: // the rest is no proof; the next eviction pass asks
+		case last.whole:
 			c.known = last.up
 			r.evictOutlived(r.reg.Outlived(), last.up)
 		default:

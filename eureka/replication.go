@@ -26,7 +26,7 @@ type State struct {
 	Duration        int64  // "dur": ms, the lease's duration
 	Age             int64  // "age": ms since the lease was renewed, when these bytes were made
 	Term            int64  // "term": ms, the greatest term that the lease ever had; 0, left out: the record's own
-	Keep            int64  // "keep": ms for which it is remembered yet; 0, left out: for as long as its age and term say
+	Keep            int64  // "keep": ms for which it is remembered yet; 0, left out: as age and term say
 	Wait            int64  // "wait": ms from the slot's first action to the cut; 0 in a result
 
 	// LastDirty is the lastDirtyTimestamp that a cancel ended: "ldt", written

@@ -54,7 +54,12 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 		name  string
 		n     int64
 		bound time.Duration
-	}{{"age", st.Age, maxAge}, {"dur", st.Duration, maxDuration}, {"term", st.Term, maxDuration}, {"keep", st.Keep, maxAge}} {
+	}{
+		{"age", st.Age, maxAge},
+		{"dur", st.Duration, maxDuration},
+		{"term", st.Term, maxDuration},
+		{"keep", st.Keep, maxAge},
+	} {
 		if b.n < 0 || b.n > b.bound.Milliseconds() {
 			return Entry{}, fmt.Errorf("registryd.%s: %d is not in 0..%d", b.name, b.n, b.bound.Milliseconds())
 		}

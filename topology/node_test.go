@@ -91,11 +91,13 @@ func (n *node) state(tb testing.TB, code int, state string) {
 	})
 }
 
-// meet waits until each node reaches all others.
+// meet waits until each node reaches all others and their start is over: what follows
+// happens to a cluster that serves.
 func meet(tb testing.TB, nodes ...*node) {
 	tb.Helper()
 	for _, n := range nodes {
 		n.metric(tb, float64(len(nodes)-1), "registryd_cluster_peers", "status", "reachable")
+		n.state(tb, http.StatusOK, "")
 	}
 }
 

@@ -15,9 +15,6 @@ func TestPayloadReload(t *testing.T) {
 	s := startNATS(t, "max_payload: 1048576\n")
 	nodes := []*node{startNode(t, "n1", "--nats", s.url(""), "--batch-delay", "2s"), startNode(t, "n2", "--nats", s.url(""))}
 	meet(t, nodes...)
-	for _, n := range nodes {
-		n.state(t, 200, "ready")
-	}
 	ids := numbered("waits-", 300)
 	for _, id := range ids {
 		if err := nodes[0].Register(t.Context(), instance(id, "1", 2000)); err != nil {

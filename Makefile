@@ -22,6 +22,9 @@ ARGS     ?= --nodes 3 --listen 127.0.0.1:8761 --instances 50
 # Some tests wait for processes and clocks most of the time, so more packages than there are cores run at once.
 PACKAGES ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
+# These wait the longest, so they begin first.
+LONGEST := ./topology ./node ./cmd/registryd ./broker ./cluster
+
 # The race detector needs a C compiler. Without one the tests run all the same, and say so.
 RACE := $(if $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v "$$(go env CC)"),-race)
 
@@ -49,7 +52,7 @@ MODELS  := ^(TestVersionsOfClientsActions|TestVersionsUnderCrookedClocks|TestSam
 test: ## vet, then all tests with the race detector, then what it makes too slow without it (TIMEOUT=10m)
 	$(if $(RACE),,@echo 'make test: no C compiler (cgo), so WITHOUT the race detector' >&2)
 	go vet ./...
-	go test -p $(PACKAGES) $(RACE) $(if $(RACE),-skip '$(PLANTED)|$(MODELS)') -timeout $(TIMEOUT) ./...
+	go test -p $(PACKAGES) $(RACE) $(if $(RACE),-skip '$(PLANTED)|$(MODELS)') -timeout $(TIMEOUT) $(LONGEST) ./...
 	$(if $(RACE),go test -p 2 -run '$(PLANTED)|$(SAMPLED)|$(MODELS)' -timeout $(TIMEOUT) ./cluster ./simulate ./node ./registry)
 
 .PHONY: quick

@@ -13,6 +13,7 @@ import (
 
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/sample"
+	"github.com/registryd/registryd/regions"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -30,14 +31,16 @@ type Handler struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	apps, delta *listCache
-	batches     chan struct{} // a place for each ReplicationList held
-	sending     *budget       // of lists
-	gunzips     sync.Pool     // of *gzip.Reader
-	buffers     sync.Pool     // of *[]byte
-	scrape      http.Handler  // nil: not served
-	hosts       hostNames     // under which browsers may ask
-	origins     http.CrossOriginProtection
+	lists    lists         // for readers that name no regions
+	regions  *regions.Set  // nil: there are none
+	selected regionLists   // for readers that name regions
+	batches  chan struct{} // a place for each ReplicationList held
+	sending  *budget       // of lists
+	gunzips  sync.Pool     // of *gzip.Reader
+	buffers  sync.Pool     // of *[]byte
+	scrape   http.Handler  // nil: not served
+	hosts    hostNames     // under which browsers may ask
+	origins  http.CrossOriginProtection
 
 	strayed, refusedLists, refusedBrowsers sample.Sample
 	template                               *template.Template
@@ -65,10 +68,14 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	}
 	h := &Handler{
 		reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
+		regions: opts.Regions,
 		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts), sending: sending,
 	}
-	h.apps = newListCache(reg.Generation, reg.Applications, opts.MaxAge, m.cache(getApps))
-	h.delta = newListCache(reg.Generation, reg.Delta, opts.MaxAge, m.cache(getDelta))
+	h.lists = h.newLists(0, false)
+	if h.regions != nil {
+		h.lists = h.newLists(h.regions.Default(), false)
+		h.selected.make = func(sel regions.Selection) lists { return h.newLists(sel, true) }
+	}
 	if opts.Gatherer != nil {
 		h.scrape = promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	}
@@ -124,20 +131,20 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	case setASG:
 		return h.setASG(w)
 	case getApps:
-		return h.cached(w, r, h.apps)
+		return h.cached(w, r, false)
 	case getDelta:
-		return h.cached(w, r, h.delta)
+		return h.cached(w, r, true)
 	case getApp:
 		return h.app(w, r, t)
 	case getVIP:
-		return h.vip(w, r, t, h.reg.VIP)
+		return h.vip(w, r, t, false)
 	case getSVIP:
-		return h.vip(w, r, t, h.reg.SVIP)
+		return h.vip(w, r, t, true)
 	case getInstance:
-		i, ok := h.reg.Instance(registry.NewKey(t.name, t.id))
+		i, ok := h.instanceOf(registry.NewKey(t.name, t.id))
 		return h.instance(w, r, i, ok)
 	case getByID:
-		i, ok := h.reg.InstanceByID(t.id)
+		i, ok := h.instanceByID(t.id)
 		return h.instance(w, r, i, ok)
 	case getStatus:
 		return h.status(w, r)

@@ -23,12 +23,19 @@ func (h *Handler) refuseList(w http.ResponseWriter, r *http.Request) (form eurek
 	return form, 0
 }
 
-// cached answers with all instances or the delta. The parameter regions is
-// ignored: there are no remote regions, and Eureka skips unknown ones.
-func (h *Handler) cached(w http.ResponseWriter, r *http.Request, c *listCache) int {
+// cached answers with all instances or the delta.
+func (h *Handler) cached(w http.ResponseWriter, r *http.Request, delta bool) int {
 	form, code := h.refuseList(w, r)
 	if code != 0 {
 		return code
+	}
+	of, ok := h.listsFor(r)
+	if !ok {
+		return empty(w, http.StatusForbidden)
+	}
+	c := of.apps
+	if delta {
+		c = of.delta
 	}
 	answer := c.get(form)
 	body, zipped := answer.body, []byte(nil)
@@ -72,7 +79,7 @@ func (h *Handler) app(w http.ResponseWriter, r *http.Request, t target) int {
 	if code != 0 {
 		return code
 	}
-	app, ok := h.reg.Application(t.name)
+	app, ok := h.application(t.name)
 	if !ok {
 		return empty(w, http.StatusNotFound)
 	}
@@ -82,12 +89,15 @@ func (h *Handler) app(w http.ResponseWriter, r *http.Request, t target) int {
 
 // vip answers with the instances of a vip. This rule is Eureka's: no instance is an
 // empty list, not a 404.
-func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, find func(string) eureka.Applications) int {
+func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, secure bool) int {
 	form, code := h.refuseList(w, r)
 	if code != 0 {
 		return code
 	}
-	list := find(t.name)
+	list, ok := h.byVIP(r, t.name, secure)
+	if !ok {
+		return empty(w, http.StatusForbidden)
+	}
 	return h.buffered(func(b []byte) []byte { return form.AppendApplications(b, list) },
 		func(body []byte) int { return h.sendList(w, form.ContentType(), body) })
 }

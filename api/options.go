@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/regions"
 )
 
 // Bounds of a [Handler], where Options leave them out.
@@ -85,6 +86,10 @@ type Options struct {
 	MaxBatches   int           // see DefaultMaxBatches
 	MaxListBytes int           // see DefaultMaxListBytes; beyond it lists get 503
 	MaxAge       time.Duration // see DefaultMaxAge
+
+	// Regions are the instances of other regions, shown beside the local ones; nil: there
+	// are none.
+	Regions *regions.Set
 
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer // where the handler's own metrics go; nil: nowhere

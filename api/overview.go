@@ -27,9 +27,23 @@ type Overview struct {
 	Instances int `json:"instances"`
 	Entries   int `json:"entries"`
 
+	// Regions are the other regions that are shown here, in the order of the settings; left
+	// out if there are none.
+	Regions []RegionOverview `json:"regions,omitempty"`
+
 	// Overdue are listed instances whose lease is over, the longest silent first, at
 	// most 100.
 	Overdue []OverdueInstance `json:"overdue"` // never null
+}
+
+// RegionOverview is what is held of another region.
+type RegionOverview struct {
+	Name      string  `json:"name"`
+	URL       string  `json:"url"`
+	Loaded    bool    `json:"loaded"`      // it was fetched at least once
+	Age       float64 `json:"age_seconds"` // since the last success, or since the start
+	Instances int     `json:"instances"`   // that readers may see
+	Trouble   string  `json:"trouble,omitempty"`
 }
 
 // BrokerOverview is the connection to the broker.

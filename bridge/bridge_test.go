@@ -105,6 +105,25 @@ func TestNothingIsSentOn(t *testing.T) {
 	})
 }
 
+// TestLocalOnly asks a Java server that shows other regions for its own instances: what it
+// shows of others would become this node's own.
+func TestLocalOnly(t *testing.T) {
+	for _, only := range []bool{false, true} {
+		bubble(t, func(t *testing.T) {
+			j := newJava(t)
+			j.localOnly = only
+			start(t, j)
+			time.Sleep(40 * time.Second)
+			j.set(func(j *java) {
+				want := map[bool]string{true: "regions=local-only"}[only]
+				if len(j.queries) < 2 || slices.ContainsFunc(j.queries, func(q string) bool { return q != want }) {
+					t.Errorf("only local %v: queries %q, want %q in each", only, j.queries, want)
+				}
+			})
+		})
+	}
+}
+
 // TestOutage keeps what it could not send for as long as the peer is away, and sends
 // it when the peer is back.
 func TestOutage(t *testing.T) {

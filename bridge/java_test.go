@@ -35,6 +35,9 @@ type java struct {
 	answer   func(answer string) string // changes the answer to a batch
 	batches  []string
 	logins   map[string]bool
+	queries  []string // of requests for the list
+	// localOnly is an option of its peer
+	localOnly bool
 }
 
 func newJava(t *testing.T) *java {
@@ -96,6 +99,7 @@ func (j *java) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch req.Method + " " + req.URL.Path {
 	case "GET /eureka/apps":
+		j.queries = append(j.queries, req.URL.RawQuery)
 		return reply(200, eureka.Form{Format: eureka.JSON}.AppendApplications(nil, j.reg.Applications()))
 	case "POST /eureka/peerreplication/batch/":
 	default:
@@ -170,7 +174,7 @@ func start(t *testing.T, j *java) *node {
 		t.Fatal(err)
 	}
 	if n.peer, err = bridge.New(bridge.Options{
-		URL: "http://me:secret@java.example:8761/eureka", Registry: n.reg, RoundTripper: j, Logger: log,
+		URL: "http://me:secret@java.example:8761/eureka", Registry: n.reg, RoundTripper: j, Logger: log, LocalOnly: j.localOnly,
 		MayCompare: func() bool { return n.cluster.MayRead() },
 	}); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/registryd/registryd/internal/serviceurl"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -38,6 +39,10 @@ type Options struct {
 	// http://user:password@host:8761/eureka/.
 	URL      string
 	Registry *registry.Registry
+	// LocalOnly asks for the peer's own instances alone, where it shows other regions too:
+	// these are none of this node's. A Java server logs a warning for each list that it
+	// makes so, because the request names a region that it does not have.
+	LocalOnly bool
 	// MayCompare reports whether this node knows what the other nodes know. Any
 	// goroutine may call it. Default: always.
 	MayCompare func() bool
@@ -53,10 +58,10 @@ type Options struct {
 	Logger       *slog.Logger // default: none
 }
 
-// withDefaults returns the options with their defaults, and the URL taken apart. Its
+// withDefaults returns the options with their defaults, and the URL and its user. Its
 // errors do not contain the URL, which may hold a password.
-func (o Options) withDefaults() (Options, *url.URL, error) {
-	base, err := parse(o.URL)
+func (o Options) withDefaults() (Options, *url.URL, *url.Userinfo, error) {
+	base, user, err := serviceurl.Parse(o.URL)
 	var errs []error
 	if err != nil {
 		errs = append(errs, err)
@@ -81,32 +86,14 @@ func (o Options) withDefaults() (Options, *url.URL, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return o, base, errors.Join(errs...)
+	return o, base, user, errors.Join(errs...)
 }
 
 // Check returns what is wrong with the URL of a peer, without repeating it: it may
 // hold a password.
 func Check(text string) error {
-	_, err := parse(text)
+	_, _, err := serviceurl.Parse(text)
 	return err
-}
-
-func parse(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return nil, errors.New("url: not a URL")
-	case u.Scheme != "http" && u.Scheme != "https":
-		return nil, errors.New("url: does not begin with http:// or https://")
-	case u.Hostname() == "":
-		return nil, errors.New("url: has no host")
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, fmt.Errorf("url of %s: has a query or a fragment", u.Host)
-	}
-	if !strings.HasSuffix(u.Path, "/") {
-		u.Path += "/"
-	}
-	return u, nil
 }
 
 // name makes a peer's name of its address: a token of a NATS subject.

@@ -56,12 +56,12 @@ type versions struct{ record, override int64 }
 // New returns a peer. It starts no goroutine. Its errors name what is wrong with the
 // options, without the URL.
 func New(opts Options) (*Peer, error) {
-	opts, base, err := opts.withDefaults()
+	opts, base, user, err := opts.withDefaults()
 	if err != nil {
 		return nil, fmt.Errorf("eureka peer: %w", err)
 	}
 	p := &Peer{
-		opts: opts, reg: opts.Registry, name: name(base), user: base.User, began: time.Now(),
+		opts: opts, reg: opts.Registry, name: name(base), base: base, user: user, began: time.Now(),
 		log:     opts.Logger.With("component", "bridge", "peer", name(base)),
 		wake:    make(chan struct{}, 1),
 		refused: make(map[registry.Key]versions),
@@ -70,9 +70,6 @@ func New(opts Options) (*Peer, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
-	own := *base
-	own.User = nil
-	p.base = &own
 	return p, nil
 }
 

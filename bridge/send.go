@@ -214,7 +214,11 @@ func (p *Peer) read(ctx context.Context, resp *http.Response, bound int64) ([]by
 func (p *Peer) list(ctx context.Context) (list eureka.Applications, now time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, DefaultListTimeout)
 	defer cancel()
-	req, err := p.request(ctx, http.MethodGet, "apps", nil)
+	path := "apps"
+	if p.opts.LocalOnly {
+		path += "?regions=local-only" // a region that no server has
+	}
+	req, err := p.request(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return list, now, err
 	}

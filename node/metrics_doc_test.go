@@ -20,6 +20,7 @@ import (
 	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
+	"github.com/registryd/registryd/regions"
 )
 
 var update = flag.Bool("update", false, "write docs/metrics.md anew")
@@ -41,6 +42,7 @@ func families(t *testing.T) (described []family, shown string) {
 	t.Cleanup(func() { queue.Close() })
 	opts := node.Options{
 		Name: "n1", Broker: broker.Access{Server: natstest.TCP(t)}, DataDir: t.TempDir(), Collectors: []prometheus.Collector{queue},
+		RemoteRegions: []regions.Region{{Name: "east", URL: "http://127.0.0.1:1/eureka/"}},
 	}
 	first := start(t, opts)
 	second := start(t, node.Options{Name: "n2", Broker: opts.Broker})

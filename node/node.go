@@ -21,6 +21,7 @@ import (
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
 	"github.com/registryd/registryd/membership"
+	"github.com/registryd/registryd/regions"
 	"github.com/registryd/registryd/registry"
 	"github.com/registryd/registryd/repair"
 )
@@ -39,6 +40,7 @@ type Node struct {
 	broker   *broker.Broker
 	cluster  *cluster.Cluster
 	consumer *consumer.Consumer
+	regions  *regions.Set // nil: there are none
 	evictor  *registry.Evictor
 	url      string
 	link     *transport
@@ -113,6 +115,9 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	server, err := n.startHTTP(listener)
 	if err != nil {
+		return err
+	}
+	if err := n.startRegions(); err != nil {
 		return err
 	}
 	if err := n.startBroker(ctx); err != nil {
@@ -215,7 +220,7 @@ func (n *Node) eurekaPeers() ([]cluster.Foreign, error) {
 	var out []cluster.Foreign
 	for _, at := range n.opts.EurekaPeers {
 		peer, err := bridge.New(bridge.Options{
-			URL: at, Registry: n.registry, Logger: n.log,
+			URL: at, Registry: n.registry, Logger: n.log, LocalOnly: n.regions != nil,
 			MayCompare: func() bool { return n.cluster.MayRead() },
 			Mirror: func(peer, batch string, body []byte) func(int, string, []byte) {
 				return n.broker.Mirror(peer, batch, body)
@@ -354,11 +359,13 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 		hosts = append(hosts, u.Host)
 	}
 	handler, err := api.New(n.registry, api.Options{
-		Hosts: hosts, Node: status{n}, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+		Hosts: hosts, Node: status{n}, Regions: n.regions,
+		Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
+	n.awaitRegions(ctx)
 	n.onStop("http", func(context.Context) error { return server.stop() }) // before what it serves
 	return server.Open(ctx, handler)
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/membership"
+	"github.com/registryd/registryd/regions"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -80,6 +81,14 @@ type Options struct {
 	// user and password where needed. With any, future timestamps of clients are taken
 	// as Java takes them.
 	EurekaPeers []string
+
+	// RemoteRegions are other regions, whose instances readers see too. They are not
+	// replicated and not in the snapshot. NoRegionFallback shows them only to readers
+	// that name them. RegionInterval is the time between two fetches, default
+	// regions.DefaultInterval.
+	RemoteRegions    []regions.Region
+	NoRegionFallback bool
+	RegionInterval   time.Duration
 
 	// BatchDelay is how long a change waits for others before its batch is sent.
 	// BatchSize is how many tasks one batch holds. Defaults: Eureka's 500 ms and 250.
@@ -223,6 +232,9 @@ func (o *Options) checkParts() []error {
 		Node: cmp.Or(o.Name, "unnamed"), Incarnation: uuid.New(),
 		Expect: o.Expect, StartWait: o.StartWait, WaitWhenEmpty: o.WaitWhenEmpty,
 	}, membership.Moment{}); err != nil {
+		errs = append(errs, err)
+	}
+	if err := o.regionOptions().Check(); err != nil {
 		errs = append(errs, err)
 	}
 	access := broker.Options{Cluster: o.Cluster, Node: cmp.Or(o.Name, "unnamed"), Access: o.Broker}

@@ -24,7 +24,8 @@ func (n *Node) Overview() Overview {
 			Expected: leases.Expected, Missing: leases.Missing,
 			SelfPreservation: n.evictor.SelfPreservation(),
 		},
-		Peers: []api.PeerOverview{},
+		Peers:   []api.PeerOverview{},
+		Regions: n.regionOverviews(),
 	}
 	for _, p := range n.cluster.Peers() {
 		a, b := &p.Acceptor, &p.Batcher

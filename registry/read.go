@@ -136,16 +136,50 @@ func (r *Registry) Applications() eureka.Applications {
 // call has the next version.
 func (r *Registry) Delta() eureka.Applications {
 	r.mu.RLock()
-	var all []seen
-	var apps []string
+	all, apps, counts := r.collectDelta()
+	r.mu.RUnlock()
+	return r.newDelta(all, apps, counts)
+}
+
+// DeltaBeside returns [Registry.Delta], the counts of the full list of that moment, and
+// which of the keys are in that list: what others list under these keys is hidden by it.
+func (r *Registry) DeltaBeside(keys []Key) (delta eureka.Applications, counts eureka.StatusCounts, present []bool) {
+	r.mu.RLock()
+	all, apps, counts := r.collectDelta()
+	present = r.presentOf(keys)
+	r.mu.RUnlock()
+	return r.newDelta(all, apps, counts), counts, present
+}
+
+// Present returns which of the keys readers see in lists.
+func (r *Registry) Present(keys []Key) []bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.presentOf(keys)
+}
+
+// presentOf is Present under the lock.
+func (r *Registry) presentOf(keys []Key) []bool {
+	out := make([]bool, len(keys))
+	for i, key := range keys {
+		out[i] = r.lookupPresent(key) != nil
+	}
+	return out
+}
+
+// collectDelta returns the entries of the delta and their applications. The lock is
+// held.
+func (r *Registry) collectDelta() (all []seen, apps []string, counts eureka.StatusCounts) {
 	for e := r.delta.first; e != nil; e = e.deltaNext {
 		if e.view != nil {
 			all = append(all, e.seen())
 			apps = append(apps, e.app.name)
 		}
 	}
-	counts := r.counts
-	r.mu.RUnlock()
+	return all, apps, r.counts
+}
+
+func (r *Registry) newDelta(all []seen, apps []string, counts eureka.StatusCounts) eureka.Applications {
 	out := eureka.Applications{
 		Version:      strconv.FormatInt(r.deltaVersion.Add(1), 10),
 		HashCode:     counts.HashCode(),

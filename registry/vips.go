@@ -28,7 +28,7 @@ func (r *Registry) byAddress(vip string, of func(*eureka.InstanceInfo) *string) 
 	for _, a := range r.sorted {
 		var in []seen
 		for _, e := range a.present {
-			if s := of(e.view); s != nil && hasAddress(*s, vip) {
+			if s := of(e.view); s != nil && HasAddress(*s, vip) {
 				in = append(in, e.seen())
 				counts.Add(e.visible)
 			}
@@ -41,8 +41,9 @@ func (r *Registry) byAddress(vip string, of func(*eureka.InstanceInfo) *string) 
 	return newApplications(vipsVersion, counts, names, lists)
 }
 
-// hasAddress reports whether name is in a list that is separated by commas.
-func hasAddress(list, name string) bool {
+// HasAddress reports whether name is in a list of addresses that is separated by commas,
+// as vipAddress is. Blanks around a name don't count.
+func HasAddress(list, name string) bool {
 	for more := true; more; {
 		var one string
 		if one, list, more = strings.Cut(list, ","); strings.TrimSpace(one) == name {

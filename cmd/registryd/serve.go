@@ -184,6 +184,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	eurekaPeers := fs.String("eureka-peers", "",
 		"`URLS` of Java Eureka servers that are peers too, such as http://host:8761/eureka/, separated by commas; "+
 			"a user and a password in one are not shown again")
+	remote := addRegionFlags(fs, &o.Options)
 	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	embedded := addEmbeddedFlags(fs)
 	logs := addLogFlags(fs, "info")
@@ -210,6 +211,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		{"renewal-threshold", o.RenewalThreshold != 0},
 		{"self-preservation-min", o.SelfPreservationMin > 0},
 		{"max-lease", o.MaxLease > 0},
+		{"remote-region-interval", o.RegionInterval > 0},
 		{"max-instances", o.MaxInstances > 0},
 	} {
 		if !f.above {
@@ -222,6 +224,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 			wrong.addf("--eureka-peers, number %d: %w", i+1, err)
 		}
 	}
+	remote.apply(&o.Options, &wrong)
 	if *compat == "" {
 		*compat = "exact"
 		if len(o.EurekaPeers) > 0 {

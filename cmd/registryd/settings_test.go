@@ -58,12 +58,18 @@ func TestEveryFlagCounts(t *testing.T) {
 		"nats-tls-key":          append([]string{secret}, nats...),
 		"node":                  {"other"},
 		"peers":                 {"2"},
-		"renewal-threshold":     {"0.5"},
-		"self-preservation":     nil,
-		"self-preservation-min": {"7"},
-		"start-wait":            {"1s"},
-		"tail-secret-file":      {secret},
-		"wait-when-empty":       {"1s"},
+		"remote-region-apps": {
+			"east=ORDERS", "--remote-regions", "east=http://eureka.test:8761/eureka/",
+		},
+		"remote-region-fallback": nil,
+		"remote-region-interval": {"7s"},
+		"remote-regions":         {"east=http://eureka.test:8761/eureka/"},
+		"renewal-threshold":      {"0.5"},
+		"self-preservation":      nil,
+		"self-preservation-min":  {"7"},
+		"start-wait":             {"1s"},
+		"tail-secret-file":       {secret},
+		"wait-when-empty":        {"1s"},
 	}
 	for name, args := range rows {
 		given := append([]string{"--" + name}, args...)

@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/internal/plain"
 	"github.com/registryd/registryd/node"
 )
@@ -84,6 +85,9 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	if !o.Broker.Connected {
 		fmt.Fprintf(&out, "broker     not connected for %s: %s\n", seconds(o.Broker.For), plain.Text(o.Broker.Trouble))
 	}
+	for i := range o.Regions {
+		fmt.Fprintf(&out, "region     %s\n", region(&o.Regions[i]))
+	}
 	fmt.Fprintf(&out, "peers      %d\n", len(o.Peers))
 	if len(o.Peers) == 0 {
 		fmt.Fprintf(&out, "           this node has met no other node of cluster %s on its broker\n",
@@ -109,6 +113,20 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 	}
 	_, err := out.WriteTo(w)
 	return err
+}
+
+// region writes what is held of another region.
+func region(r *api.RegionOverview) string {
+	text := fmt.Sprintf("%s at %s: ", plain.Text(r.Name), plain.Text(r.URL))
+	if r.Loaded {
+		text += fmt.Sprintf("%d instances, fetched %s ago", r.Instances, seconds(r.Age))
+	} else {
+		text += fmt.Sprintf("never fetched since %s", seconds(r.Age))
+	}
+	if r.Trouble != "" {
+		text += ", last try failed: " + plain.Text(r.Trouble)
+	}
+	return text
 }
 
 func preservation(o *node.Overview) string {

@@ -14,6 +14,10 @@ func TestPrintStatus(t *testing.T) {
 		"node": "n1", "cluster": "prod", "version": "v1.0", "url": "http://n1:8761/eureka/", "started": "2026-01-01T00:00:00Z",
 		"state": "ready", "ready": true, "instances": 50, "entries": 53,
 		"leases": {"expected": 100, "missing": 88, "self_preservation": true},
+		"regions": [
+			{"name": "east", "url": "http://east:8761/eureka/", "loaded": true, "age_seconds": 12.3, "instances": 7},
+			{"name": "west", "url": "http://west/", "age_seconds": 61, "trouble": "connection \u202erefused"}
+		],
 		"broker": {"connected": false, "for_seconds": 61, "trouble": "connection \u202erefused"},
 		"overdue": [{"app": "ORDERS", "id": "o-1", "silent_seconds": 180, "lease_seconds": 90}],
 		"peers": [
@@ -30,6 +34,8 @@ instances  50, and 3 cancelled or evicted ones that are remembered
 leases     100 expected, 88 missing; self-preservation on: nothing is evicted
 overdue    ORDERS/o-1, silent for 3m0s of 90s
 broker     not connected for 1m1s: connection \u202erefused
+region     east at http://east:8761/eureka/: 7 instances, fetched 12.3s ago
+region     west at http://west/: never fetched since 1m1s, last try failed: connection \u202erefused
 peers      2
 
 PEER     STATUS                  QUEUES  IN FLIGHT  OLDEST  ROUND TRIP  LAG    SENT  FAILED                 DROPPED    WAITING

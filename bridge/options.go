@@ -89,11 +89,23 @@ func (o Options) withDefaults() (Options, *url.URL, *url.Userinfo, error) {
 	return o, base, user, errors.Join(errs...)
 }
 
-// Check returns what is wrong with the URL of a peer, without repeating it: it may
-// hold a password.
-func Check(text string) error {
-	_, _, err := serviceurl.Parse(text)
-	return err
+// Check returns what is wrong with the URLs of a node's peers, without repeating them:
+// they may hold passwords.
+func Check(urls []string) error {
+	var errs []error
+	names := make(map[string]bool)
+	for i, text := range urls {
+		u, _, err := serviceurl.Parse(text)
+		if err == nil && names[name(u)] {
+			err = fmt.Errorf("url: %s is listed twice", u.Host)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("eureka peers, number %d: %w", i+1, err))
+			continue
+		}
+		names[name(u)] = true
+	}
+	return errors.Join(errs...)
 }
 
 // name makes a peer's name of its address: a token of a NATS subject.

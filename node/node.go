@@ -229,9 +229,6 @@ func (n *Node) eurekaPeers() ([]cluster.Foreign, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 		}
-		if slices.ContainsFunc(out, func(f cluster.Foreign) bool { return f.Name() == peer.Name() }) {
-			return nil, fmt.Errorf("%w: eureka peer %s is listed twice", ErrOptions, peer.Name())
-		}
 		out = append(out, peer)
 	}
 	slices.SortFunc(out, func(a, b cluster.Foreign) int { return strings.Compare(a.Name(), b.Name()) })

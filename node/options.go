@@ -198,11 +198,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.DataDir != "" && o.Name == "" {
 		errs = append(errs, errors.New("data dir: needs the node's name, which the directory belongs to"))
 	}
-	for _, peer := range o.EurekaPeers {
-		if err := bridge.Check(peer); err != nil {
-			errs = append(errs, fmt.Errorf("eureka peer: %w", err))
-		}
-	}
+	errs = append(errs, bridge.Check(o.EurekaPeers))
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
 	}

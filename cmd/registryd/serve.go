@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/registryd/registryd/api"
-	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/node"
@@ -219,11 +218,6 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		}
 	}
 	o.EurekaPeers = list(*eurekaPeers)
-	for i, peer := range o.EurekaPeers {
-		if err := bridge.Check(peer); err != nil {
-			wrong.addf("--eureka-peers, number %d: %w", i+1, err)
-		}
-	}
 	remote.apply(&o.Options, &wrong)
 	if *compat == "" {
 		*compat = "exact"

@@ -11,6 +11,7 @@ import (
 
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
+	"github.com/registryd/registryd/registry"
 )
 
 // TestEveryFlagCounts gives each flag of serve a value of its own: the options of
@@ -103,4 +104,23 @@ func optionsOf(t *testing.T, args []string) node.Options {
 	}
 	s.Logger = nil
 	return s.Options
+}
+
+// TestLeaseCompatDefault keeps leases as Java does where there are Java peers, unless
+// told otherwise.
+func TestLeaseCompatDefault(t *testing.T) {
+	peers := []string{"--eureka-peers", "http://java.test:8761/eureka/"}
+	for _, test := range []struct {
+		args []string
+		want registry.LeaseCompat
+	}{
+		{nil, registry.Exact},
+		{peers, registry.Netflix},
+		{append([]string{"--lease-compat", "exact"}, peers...), registry.Exact},
+		{[]string{"--lease-compat", "netflix"}, registry.Netflix},
+	} {
+		if got := optionsOf(t, test.args).LeaseCompat; got != test.want {
+			t.Errorf("%q: %d, want %d", test.args, got, test.want)
+		}
+	}
 }

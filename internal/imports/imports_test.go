@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 	},
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {
-		"node", "dev", "tail", "bridge", "broker", "client", "registry", "regions", "api",
+		"node", "dev", "tail", "broker", "client", "registry", "regions", "api",
 		"internal/logqueue", "internal/plain", "internal/serviceurl",
 	},
 	"simulate": nil,

@@ -43,24 +43,7 @@ func (p *Peer) compare(ctx context.Context, forced bool) error {
 	if err != nil {
 		return err
 	}
-	r := round{
-		peer: p, now: now, forced: forced, before: p.compared,
-		next: comparison{
-			listed: make(map[registry.Key]listed, len(p.compared.listed)), differed: make(map[registry.Key]difference),
-		},
-	}
-	for key, theirs := range instances(&list) {
-		r.next.listed[key] = listed{theirs.LastDirtyTimestamp, theirs.LeaseInfo.RegistrationTimestamp}
-	}
-	r.restarted = r.hasRestarted()
-	for key, theirs := range instances(&list) {
-		r.look(key, theirs)
-	}
-	for v := range p.reg.AllVersions() {
-		if _, there := r.next.listed[v.Key]; !there && v.Live {
-			r.look(v.Key, nil)
-		}
-	}
+	r := p.comparison(&list, now, forced)
 	p.compared = r.next
 	p.pipeline.Repaired(r.pushed, r.fetched)
 	p.pipeline.SetDivergent(r.divergent)
@@ -68,6 +51,29 @@ func (p *Peer) compare(ctx context.Context, forced bool) error {
 		p.log.Info("lists compared", "listed", len(r.next.listed), "pushed", r.pushed, "fetched", r.fetched)
 	}
 	return nil
+}
+
+// comparison compares a list, and acts on the differences that count.
+func (p *Peer) comparison(list *eureka.Applications, now time.Time, forced bool) *round {
+	r := &round{
+		peer: p, now: now, forced: forced, before: p.compared,
+		next: comparison{
+			listed: make(map[registry.Key]listed, len(p.compared.listed)), differed: make(map[registry.Key]difference),
+		},
+	}
+	for key, theirs := range instances(list) {
+		r.next.listed[key] = listed{theirs.LastDirtyTimestamp, theirs.LeaseInfo.RegistrationTimestamp}
+	}
+	r.restarted = r.hasRestarted()
+	for key, theirs := range instances(list) {
+		r.look(key, theirs)
+	}
+	for v := range p.reg.AllVersions() {
+		if _, there := r.next.listed[v.Key]; !there && v.Live {
+			r.look(v.Key, nil)
+		}
+	}
+	return r
 }
 
 // Pull implements cluster.Foreign: all instances, whatever their status. Eureka takes

@@ -66,30 +66,36 @@ func (r *Repair) askReply(ctx context.Context, to string, req request) (reply, e
 	return out, err
 }
 
-// askPage is ask for an answer with entries, which it joins.
+// askPage is ask for an answer with entries, which it joins. Their ages count from when
+// it asked: the answer was made since. Else a lease would look younger by the way of
+// each answer, and nodes that ask each other would keep the dead without end.
 func (r *Repair) askPage(ctx context.Context, to string, req request) (page, error) {
+	asked := time.Now()
 	body, err := r.ask(ctx, to, req)
 	if err != nil {
 		return page{}, err
 	}
+	took := time.Since(asked)
 	p, err := decodePage(body)
 	if err != nil {
 		return page{}, fmt.Errorf("sync %s: answer of peer %s: %w", req.Ask, to, err)
 	}
 	for i := range p.items {
-		r.metrics.entries.WithLabelValues(r.join(to, &p.items[i])).Inc()
+		r.metrics.entries.WithLabelValues(r.join(to, &p.items[i], took)).Inc()
 	}
 	return p, nil
 }
 
-// join joins an entry of a peer's answer, and returns the outcome for the metric.
-func (r *Repair) join(from string, item *eureka.Item) string {
+// join joins an entry of a peer's answer that took so long, and returns the outcome for
+// the metric.
+func (r *Repair) join(from string, item *eureka.Item, took time.Duration) string {
 	key := registry.NewKey(item.AppName, item.ID)
 	entry, carried, err := registry.FromItem(item)
 	if err != nil {
 		r.log.Debug("sync entry not understood", "peer", from, "err", err)
 		return "malformed"
 	}
+	entry.Age += took
 	if out, _ := r.reg.Join(key, entry, carried); out == registry.Refused {
 		r.log.Debug("sync entry refused", "peer", from, "err", r.reg.Refuses(key, &entry))
 		return "refused"

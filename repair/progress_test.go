@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -72,6 +73,41 @@ func TestPeerInCircles(t *testing.T) {
 		}
 		cancel()
 	}
+}
+
+// slow is the transport to a node that takes its time to answer.
+type slow struct {
+	nowhere
+	to   *Repair
+	took time.Duration
+}
+
+func (s *slow) Sync(_ context.Context, _ string, body []byte) ([]byte, error) {
+	answer, err := s.to.serve(body, 1<<20)
+	time.Sleep(s.took)
+	return answer, err
+}
+
+// However often nodes ask each other for a lease, and however late the answers are, it
+// never looks younger than it is.
+func TestLeasesDoNotGrowYounger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := answering(t, "i"), answering(t)
+		a.transport, b.transport = &slow{to: b, took: 900 * time.Millisecond}, &slow{to: a, took: 900 * time.Millisecond}
+		key, begun := registry.NewKey("DEMO", "i"), time.Now()
+		if _, err := b.askPage(t.Context(), "a", request{Ask: askPage}); err != nil {
+			t.Fatal(err)
+		}
+		for range 50 {
+			a.AskAges(t.Context(), []string{"b"}, []registry.Key{key})
+			b.AskAges(t.Context(), []string{"a"}, []registry.Key{key})
+		}
+		for name, r := range map[string]*Repair{"a": a, "b": b} {
+			if e, _, ok := r.reg.Entry(key); !ok || e.Age < time.Since(begun) {
+				t.Errorf("%s: known %t, renewed %v ago, want %v", name, ok, e.Age, time.Since(begun))
+			}
+		}
+	})
 }
 
 // one is the transport to a peer that answers every request with one page.

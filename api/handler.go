@@ -40,6 +40,7 @@ type Handler struct {
 	buffers  sync.Pool     // of *[]byte
 	scrape   http.Handler  // nil: not served
 	hosts    hostNames     // under which browsers may ask
+	rates    *rateLimiter
 	origins  http.CrossOriginProtection
 
 	strayed, refusedLists, refusedBrowsers sample.Sample
@@ -60,15 +61,16 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 		return nil, fmt.Errorf("api: page: %w", err)
 	}
 	sending := &budget{max: int64(opts.MaxListBytes)}
+	rates := newRateLimiter(opts.RateLimit)
 	m := newMetrics(sending)
 	if opts.Metrics != nil {
-		if err := m.register(opts.Metrics); err != nil {
+		if err := m.register(opts.Metrics, rates.limited); err != nil {
 			return nil, fmt.Errorf("api: %w", err)
 		}
 	}
 	h := &Handler{
 		reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
-		regions: opts.Regions,
+		regions: opts.Regions, rates: rates,
 		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts), sending: sending,
 	}
 	h.lists = h.newLists(0, false)
@@ -110,7 +112,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 			return code
 		}
 	}
-	if op.writes() && h.isStale() {
+	if op.writes() && h.isStale() || h.rates.refuses(r, op) {
 		return empty(w, http.StatusServiceUnavailable)
 	}
 	switch op {

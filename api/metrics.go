@@ -105,11 +105,12 @@ func newMetrics(sending *budget) *metrics {
 	return m
 }
 
-func (m *metrics) register(r prometheus.Registerer) error {
+// register registers the metrics, and others with them.
+func (m *metrics) register(r prometheus.Registerer, others ...prometheus.Collector) error {
 	var errs []error
-	for _, c := range []prometheus.Collector{
+	for _, c := range append(others,
 		m.inFlight, m.requests, m.duration, m.refused, m.caches, m.browsers, m.sending, m.refusedLists,
-	} {
+	) {
 		if err := r.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("metrics: %w", err))
 		}

@@ -91,6 +91,8 @@ type Options struct {
 	// are none.
 	Regions *regions.Set
 
+	RateLimit RateLimit // of lists; the zero value counts, and refuses nothing
+
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer // where the handler's own metrics go; nil: nowhere
 	Gatherer prometheus.Gatherer   // what /metrics shows; nil: that path is not served

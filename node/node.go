@@ -356,7 +356,7 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 		hosts = append(hosts, u.Host)
 	}
 	handler, err := api.New(n.registry, api.Options{
-		Hosts: hosts, Node: status{n}, Regions: n.regions,
+		Hosts: hosts, Node: status{n}, Regions: n.regions, RateLimit: n.opts.RateLimit,
 		Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/acceptor"
+	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
@@ -89,6 +90,10 @@ type Options struct {
 	RemoteRegions    []regions.Region
 	NoRegionFallback bool
 	RegionInterval   time.Duration
+
+	// RateLimit bounds how often clients read lists. The zero value only counts what
+	// Eureka's default bounds would refuse.
+	RateLimit api.RateLimit
 
 	// BatchDelay is how long a change waits for others before its batch is sent.
 	// BatchSize is how many tasks one batch holds. Defaults: Eureka's 500 ms and 250.

@@ -184,6 +184,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		"`URLS` of Java Eureka servers that are peers too, such as http://host:8761/eureka/, separated by commas; "+
 			"a user and a password in one are not shown again")
 	remote := addRegionFlags(fs, &o.Options)
+	limits := addRateFlags(fs)
 	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	embedded := addEmbeddedFlags(fs)
 	logs := addLogFlags(fs, "info")
@@ -219,6 +220,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	}
 	o.EurekaPeers = list(*eurekaPeers)
 	remote.apply(&o.Options, &wrong)
+	o.RateLimit = limits.options(&wrong)
 	if *compat == "" {
 		*compat = "exact"
 		if len(o.EurekaPeers) > 0 {

@@ -29,36 +29,42 @@ func TestEveryFlagCounts(t *testing.T) {
 	secret := file("secret", "one-line\n")
 	nats := []string{"--nats", "nats://" + natstest.FreeAddress(t)}
 	rows := map[string][]string{
-		"advertise":             {"http://node.test/eureka/"},
-		"batch-delay":           {"1s"},
-		"batch-mode":            {"adaptive"},
-		"batch-size":            {"7"},
-		"cluster":               {"other"},
-		"cluster-secret-file":   {secret},
-		"data":                  {"none"},
-		"delta-retention":       {"1m"},
-		"embedded-listen":       {"127.0.0.1:0"},
-		"embedded-route-listen": {"127.0.0.1:0"},
-		"embedded-routes":       {"127.0.0.1:1"},
-		"embedded-tls-ca":       {secret},
-		"embedded-tls-cert":     {secret},
-		"embedded-tls-key":      {secret},
-		"eureka-peers":          {"http://java.test:8761/eureka/"},
-		"eviction-interval":     {"1s"},
-		"http-hosts":            {"a.test,b.test"},
-		"idle-timeout":          {"1s"},
-		"lease-compat":          {"netflix"},
-		"listen":                {"127.0.0.1:0"},
-		"max-instances":         {"7"},
-		"max-lease":             {"1h"},
-		"nats":                  {"nats://127.0.0.1:1"},
-		"nats-creds":            append([]string{secret}, nats...),
-		"nats-nkey":             append([]string{secret}, nats...),
-		"nats-tls-ca":           append([]string{secret}, nats...),
-		"nats-tls-cert":         append([]string{secret}, nats...),
-		"nats-tls-key":          append([]string{secret}, nats...),
-		"node":                  {"other"},
-		"peers":                 {"2"},
+		"advertise":                   {"http://node.test/eureka/"},
+		"batch-delay":                 {"1s"},
+		"batch-mode":                  {"adaptive"},
+		"batch-size":                  {"7"},
+		"cluster":                     {"other"},
+		"cluster-secret-file":         {secret},
+		"data":                        {"none"},
+		"delta-retention":             {"1m"},
+		"embedded-listen":             {"127.0.0.1:0"},
+		"embedded-route-listen":       {"127.0.0.1:0"},
+		"embedded-routes":             {"127.0.0.1:1"},
+		"embedded-tls-ca":             {secret},
+		"embedded-tls-cert":           {secret},
+		"embedded-tls-key":            {secret},
+		"eureka-peers":                {"http://java.test:8761/eureka/"},
+		"eviction-interval":           {"1s"},
+		"http-hosts":                  {"a.test,b.test"},
+		"idle-timeout":                {"1s"},
+		"lease-compat":                {"netflix"},
+		"listen":                      {"127.0.0.1:0"},
+		"max-instances":               {"7"},
+		"max-lease":                   {"1h"},
+		"nats":                        {"nats://127.0.0.1:1"},
+		"nats-creds":                  append([]string{secret}, nats...),
+		"nats-nkey":                   append([]string{secret}, nats...),
+		"nats-tls-ca":                 append([]string{secret}, nats...),
+		"nats-tls-cert":               append([]string{secret}, nats...),
+		"nats-tls-key":                append([]string{secret}, nats...),
+		"node":                        {"other"},
+		"peers":                       {"2"},
+		"rate-limit":                  {"=true"},
+		"rate-limit-burst":            {"7"},
+		"rate-limit-fetches":          {"7"},
+		"rate-limit-full-fetches":     {"7"},
+		"rate-limit-privileged":       {"MyClient"},
+		"rate-limit-standard-clients": {"=true"},
 		"remote-region-apps": {
 			"east=ORDERS", "--remote-regions", "east=http://eureka.test:8761/eureka/",
 		},
@@ -74,8 +80,11 @@ func TestEveryFlagCounts(t *testing.T) {
 	}
 	for name, args := range rows {
 		given := append([]string{"--" + name}, args...)
-		if args == nil {
+		switch {
+		case args == nil:
 			given = []string{"--" + name + "=false"}
+		case args[0] == "=true": // by default it is false
+			given = []string{"--" + name + args[0]}
 		}
 		// The default of what is given beside the flag.
 		with, without := optionsOf(t, given), optionsOf(t, given[min(2, len(given)):])

@@ -238,10 +238,34 @@ func TestMetadata(t *testing.T) {
 	n.want(t, 413, "PUT", orders1+"/metadata?l=x", "")
 }
 
+// TestASG asks for what Eureka does on AWS alone. Elsewhere it refuses that, whatever the
+// value and whoever asks, and no instance of the group changes.
 func TestASG(t *testing.T) {
 	n := newNode(t, api.Options{})
-	for query, code := range map[string]int{"?value=ENABLED": 400, "?value=DISABLED": 400, "?value=OFF": 400, "?value=%": 400, "": 400} {
-		n.want(t, code, "PUT", "/eureka/asg/catalog-v001/status"+query, "")
+	n.put(t, "CATALOG", "c-1", `"asgName":"catalog-v001"`)
+	before := n.reg.Generation()
+	for _, query := range []string{"?value=ENABLED", "?value=DISABLED", "?value=disabled", "?value=OFF", "?value=%", ""} {
+		for _, replication := range []string{"", "true"} {
+			n.want(t, 400, "PUT", "/eureka/asg/catalog-v001/status"+query, "", replicationHeader, replication)
+			n.want(t, 400, "PUT", "/eureka/v2/asg/catalog-v001/status/"+query, "", replicationHeader, replication)
+		}
+	}
+	for path, want := range map[string]int{
+		"GET /eureka/asg/catalog-v001/status": 405, "DELETE /eureka/asg/catalog-v001/status": 405,
+		"PUT /eureka/asg/catalog-v001": 404, "GET /eureka/asg": 404,
+	} {
+		method, path, _ := strings.Cut(path, " ")
+		n.want(t, want, method, path, "")
+	}
+	n.want(t, 204, "POST", "/eureka/apps/CATALOG", registration("CATALOG", "c-2", `"asgName":"catalog-v001"`), "Content-Type", jsonType)
+	n.want(t, 200, "PUT", "/eureka/apps/CATALOG/c-1", "")
+	for _, id := range []string{"c-1", "c-2"} {
+		if got := n.status(t, "CATALOG", id); got != eureka.StatusUp {
+			t.Errorf("%s is %s", id, got)
+		}
+	}
+	if got := n.reg.Generation(); got != before+1 { // the register of c-2
+		t.Errorf("%d changes, want 1", got-before)
 	}
 }
 

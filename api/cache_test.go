@@ -32,17 +32,17 @@ func (s *source) collect() eureka.Applications {
 
 func newTestCache(s *source) *listCache {
 	m := cacheMetrics{prometheus.NewCounter(prometheus.CounterOpts{}), prometheus.NewCounter(prometheus.CounterOpts{})}
-	return newListCache(s.generation.Load, s.collect, time.Second, m)
+	return newListCache(s.generation.Load, func() renderer { return &wholeList{collect: s.collect} }, time.Second, m)
 }
 
 // collection returns the number that the answer's list has.
 func collection(t testing.TB, a *listAnswer) int {
 	t.Helper()
-	_, rest, _ := strings.Cut(string(a.body), "collection ")
+	_, rest, _ := strings.Cut(string(a.chunks[0]), "collection ")
 	number, _, _ := strings.Cut(rest, `"`)
 	n, err := strconv.Atoi(number)
 	if err != nil {
-		t.Errorf("body %q: %v", a.body, err)
+		t.Errorf("body %q: %v", a.chunks, err)
 	}
 	return n
 }
@@ -54,15 +54,15 @@ func TestCacheServesOneGeneration(t *testing.T) {
 		if i == 2 {
 			s.generation.Add(1)
 		}
-		if got := collection(t, c.get(eureka.Form{})); got != want {
+		if got := collection(t, c.get(variant{})); got != want {
 			t.Errorf("get %d: collection %d, want %d", i, got, want)
 		}
 	}
 	// Every form has its own answer.
 	forms := []eureka.Form{{Format: eureka.XML}, {Compact: true}, {Format: eureka.XML, Compact: true}}
 	for _, f := range forms {
-		c.get(f)
-		c.get(f)
+		c.get(variant{form: f})
+		c.get(variant{form: f})
 	}
 	if got := s.collected.Load(); got != 5 {
 		t.Errorf("%d collections after three more forms, want 5", got)
@@ -83,7 +83,7 @@ func TestCacheAge(t *testing.T) {
 			{999 * time.Millisecond, 2},
 		} {
 			time.Sleep(step.wait) // the bubble's clock
-			if got := collection(t, c.get(eureka.Form{})); got != step.want {
+			if got := collection(t, c.get(variant{})); got != step.want {
 				t.Errorf("%v later: collection %d, want %d", step.wait, got, step.want)
 			}
 		}
@@ -100,8 +100,8 @@ func TestCacheChangeWhileCollecting(t *testing.T) {
 		}
 	}
 	c := newTestCache(s)
-	c.get(eureka.Form{})
-	if got := collection(t, c.get(eureka.Form{})); got != 2 {
+	c.get(variant{})
+	if got := collection(t, c.get(variant{})); got != 2 {
 		t.Errorf("collection %d after a change, want 2", got)
 	}
 }
@@ -118,7 +118,7 @@ func TestCacheOneRenderingForAll(t *testing.T) {
 	for range readers {
 		done.Go(func() {
 			started.Done()
-			if got := collection(t, c.get(eureka.Form{})); got != 1 {
+			if got := collection(t, c.get(variant{})); got != 1 {
 				t.Errorf("collection %d, want 1", got)
 			}
 		})
@@ -144,7 +144,7 @@ func TestCacheReadersAfterAChange(t *testing.T) {
 	c := newTestCache(s)
 	c.maxAge = time.Hour
 	var done sync.WaitGroup
-	done.Go(func() { c.get(eureka.Form{}) })
+	done.Go(func() { c.get(variant{}) })
 	<-begun
 	s.generation.Add(1)
 	var started sync.WaitGroup
@@ -152,7 +152,7 @@ func TestCacheReadersAfterAChange(t *testing.T) {
 	for range readers {
 		done.Go(func() {
 			started.Done()
-			if got := collection(t, c.get(eureka.Form{})); got != 2 {
+			if got := collection(t, c.get(variant{})); got != 2 {
 				t.Errorf("collection %d, want 2", got)
 			}
 		})
@@ -183,7 +183,7 @@ func TestCacheUnderChanges(t *testing.T) {
 		done.Go(func() {
 			arrived, generation := time.Now(), s.generation.Load()
 			started.Done()
-			c.since(eureka.Form{}, arrived, generation)
+			c.since(variant{}, arrived, generation)
 		})
 	}
 	done.Wait()
@@ -195,9 +195,28 @@ func TestCacheUnderChanges(t *testing.T) {
 func TestCacheCompressesOnce(t *testing.T) {
 	s := &source{}
 	c := newTestCache(s)
-	a := c.get(eureka.Form{})
-	first, second := a.compressed(&c.gzips), a.compressed(&c.gzips)
-	if len(first) == 0 || &first[0] != &second[0] {
-		t.Error("compressed twice")
+	plain := c.get(variant{})
+	first, second := c.get(variant{gzip: true}), c.get(variant{gzip: true})
+	if first != second || first == plain || s.collected.Load() != 2 {
+		t.Errorf("%d collections, want one a variant", s.collected.Load())
 	}
+}
+
+// TestCacheDropsUnused forgets the variants for which nobody asks.
+func TestCacheDropsUnused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &source{}
+		c := newTestCache(s)
+		c.get(variant{gzip: true})
+		for range 10 {
+			time.Sleep(time.Minute)
+			c.get(variant{})
+		}
+		if c.slots[variant{gzip: true}.index()].newest.Load() != nil {
+			t.Error("a variant is kept that nobody has asked for")
+		}
+		if c.slots[variant{}.index()].newest.Load() == nil {
+			t.Error("the variant in use was dropped")
+		}
+	})
 }

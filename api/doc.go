@@ -3,7 +3,8 @@
 //
 //	client ──HTTP──▶ Server ──door──▶ Handler ──parsePath──▶ operation
 //	                                                     │ writes: decode, Check, registry, answer at once
-//	                                                     │ lists:  listCache ──▶ registry, at a new generation only
+//	                                                     │ lists:  listCache ──▶ registry, at a new generation only;
+//	                                                     │         a change encodes and compresses its own part anew
 //	Java peer ──ReplicationList──▶ decode (strict) ──▶ Node.Apply
 //	load balancer, page, tools ◀── Node (plugged in by node)
 //

@@ -38,6 +38,7 @@ type Handler struct {
 	sending  *budget       // of lists
 	gunzips  sync.Pool     // of *gzip.Reader
 	buffers  sync.Pool     // of *[]byte
+	outs     sync.Pool     // of *bufio.Writer, for lists
 	scrape   http.Handler  // nil: not served
 	hosts    hostNames     // under which browsers may ask
 	rates    *rateLimiter

@@ -1,11 +1,16 @@
 package api
 
 import (
+	"bufio"
 	"encoding/json"
 	"net/http"
+	"strconv"
 
 	"github.com/registryd/registryd/eureka"
 )
+
+// sendBuffer is how many bytes of a list are gathered for one write.
+const sendBuffer = 64 << 10
 
 // refuseList answers if a list may not be read. While this node does not know what
 // its peers know it is 403, so that clients keep the list they have. code is 0 if
@@ -37,20 +42,49 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, delta bool) int
 	if delta {
 		c = of.delta
 	}
-	answer := c.get(form)
-	body, zipped := answer.body, []byte(nil)
-	if takesGzip(r.Header) {
-		zipped = answer.compressed(&c.gzips)
-	}
-	if !answer.readers.enter(h.sending, len(body)+len(zipped)) {
+	answer := c.get(variant{form: form, gzip: takesGzip(r.Header)})
+	if !answer.readers.enter(h.sending, answer.size) {
 		return h.refuseSending(w)
 	}
 	defer answer.readers.leave(h.sending)
-	if zipped != nil {
-		body = zipped
+	if takesGzip(r.Header) {
 		w.Header().Set("Content-Encoding", "gzip")
 	}
-	return document(w, http.StatusOK, form.ContentType(), body)
+	return h.chunked(w, form.ContentType(), answer)
+}
+
+// chunked sends an answer that is in chunks. Small chunks are sent together.
+func (h *Handler) chunked(w http.ResponseWriter, contentType string, answer *listAnswer) int {
+	header := w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(answer.size))
+	w.WriteHeader(http.StatusOK)
+	out, ok := h.outs.Get().(*bufio.Writer)
+	if ok {
+		out.Reset(w)
+	} else {
+		out = bufio.NewWriterSize(w, sendBuffer)
+	}
+	send := func(chunk []byte) error {
+		if len(chunk) < sendBuffer/4 {
+			_, err := out.Write(chunk)
+			return err
+		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
+		_, err := w.Write(chunk) // as it is, without copying
+		return err
+	}
+	for _, chunk := range answer.chunks {
+		if send(chunk) != nil {
+			break // The client is gone: there is nobody to tell.
+		}
+	}
+	out.Flush() //nolint:errcheck // the same
+	out.Reset(nil)
+	h.outs.Put(out)
+	return http.StatusOK
 }
 
 // refuseSending answers if too many bytes of lists are being sent. The client tries

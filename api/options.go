@@ -28,8 +28,9 @@ const (
 	// DefaultMaxListBytes bounds the lists that are being sent at a time, in
 	// bytes. Readers of one state of the list share its bytes.
 	DefaultMaxListBytes = 256 << 20
-	// DefaultMaxAge is how old a cached list may be while only renewals happen.
-	DefaultMaxAge = time.Second
+	// DefaultMaxAge is how old lists may be in what they say of renewals
+	// (lastRenewalTimestamp). Eureka's responseCacheAutoExpirationInSeconds.
+	DefaultMaxAge = 3 * time.Minute
 )
 
 // Node is what a [Handler] asks of its node, apart from the registry. Its methods are

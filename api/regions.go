@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/regions"
@@ -12,6 +13,10 @@ import (
 // maxRegionLists bounds the sets of regions whose encoded lists are kept. One beyond it
 // replaces another; that shows as misses of the caches.
 const maxRegionLists = 64
+
+// answerAge is how old an answer may be while only renewals happen. The next one costs
+// little: it is made of the same parts but for those that are too old.
+const answerAge = time.Second
 
 // lists are the caches of all instances and of the delta.
 type lists struct{ apps, delta *listCache }
@@ -47,17 +52,28 @@ func (l *regionLists) of(sel regions.Selection) lists {
 // newLists returns empty caches for readers of the local instances and those of the
 // selected regions. named says that the readers named these.
 func (h *Handler) newLists(sel regions.Selection, named bool) lists {
-	generation, apps, delta := h.reg.Generation, h.reg.Applications, h.reg.Delta
-	if sel != 0 || named {
-		// Both count up only. So a sum that is the same means that both are, and an
-		// answer is collected after both were read.
-		generation = func() uint64 { return h.reg.Generation() + h.regions.Generation() }
-		apps = func() eureka.Applications { return h.regions.Applications(sel, h.reg) }
-		delta = func() eureka.Applications { return h.regions.Delta(sel, h.reg, named) }
+	if sel == 0 && !named {
+		part := func(read func(time.Duration) registry.List) func() renderer {
+			return func() renderer { return &partedList{read: read, maxAge: h.opts.MaxAge} }
+		}
+		return h.cachedLists(h.reg.Generation, part(h.reg.List), part(h.reg.Changes))
 	}
+	// Both count up only. So a sum that is the same means that both are, and an
+	// answer is collected after both were read.
+	generation := func() uint64 { return h.reg.Generation() + h.regions.Generation() }
+	return h.cachedLists(generation,
+		func() renderer {
+			return &wholeList{collect: func() eureka.Applications { return h.regions.Applications(sel, h.reg) }}
+		},
+		func() renderer {
+			return &wholeList{collect: func() eureka.Applications { return h.regions.Delta(sel, h.reg, named) }}
+		})
+}
+
+func (h *Handler) cachedLists(generation func() uint64, apps, delta func() renderer) lists {
 	return lists{
-		apps:  newListCache(generation, apps, h.opts.MaxAge, h.metrics.cache(getApps)),
-		delta: newListCache(generation, delta, h.opts.MaxAge, h.metrics.cache(getDelta)),
+		apps:  newListCache(generation, apps, min(answerAge, h.opts.MaxAge), h.metrics.cache(getApps)),
+		delta: newListCache(generation, delta, min(answerAge, h.opts.MaxAge), h.metrics.cache(getDelta)),
 	}
 }
 

@@ -44,7 +44,7 @@ func (r *Registry) SweepDelta() int {
 	defer r.mu.Unlock()
 	dropped := 0
 	for e := r.delta.first; e != nil && e.deltaAt < lease-r.retention; e = r.delta.first {
-		r.delta.remove(e)
+		r.settle(e)
 		if !e.isPresent() {
 			e.view = nil // of a tombstone the last there was
 		}

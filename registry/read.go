@@ -2,7 +2,6 @@ package registry
 
 import (
 	"iter"
-	"strconv"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -170,18 +169,16 @@ func (r *Registry) presentOf(keys []Key) []bool {
 // collectDelta returns the entries of the delta and their applications. The lock is
 // held.
 func (r *Registry) collectDelta() (all []seen, apps []string, counts eureka.StatusCounts) {
-	for e := r.delta.first; e != nil; e = e.deltaNext {
-		if e.view != nil {
-			all = append(all, e.seen())
-			apps = append(apps, e.app.name)
-		}
-	}
+	r.changes.each(func(e *entry) {
+		all = append(all, e.seen())
+		apps = append(apps, e.app.name)
+	})
 	return all, apps, r.counts
 }
 
 func (r *Registry) newDelta(all []seen, apps []string, counts eureka.StatusCounts) eureka.Applications {
 	out := eureka.Applications{
-		Version:      strconv.FormatInt(r.deltaVersion.Add(1), 10),
+		Version:      r.nextDelta(),
 		HashCode:     counts.HashCode(),
 		Applications: []eureka.Application{},
 	}

@@ -141,7 +141,9 @@ type Registry struct {
 	counts    eureka.StatusCounts // of present instances
 	present   int                 // instances that readers see
 	entries   int                 // all of them, with tombstones and evicted ones
+	all       sequence            // what readers see
 	delta     deltaList           // what changed, each entry once
+	changes   sequence            // the same by application and id
 	digest    digest
 	forgotten map[Key]*entry // removed, but in the delta still
 	queue     queue          // of entries to retire
@@ -154,6 +156,11 @@ type Registry struct {
 	// generation is the right answer as long as it stands.
 	generation   atomic.Uint64
 	deltaVersion atomic.Int64
+	versions     struct { // of the newest Changes
+		sync.Mutex
+		of      uint64 // generation
+		version string
+	}
 
 	// evicting is true while an Evictor may evict what has expired.
 	evicting atomic.Bool
@@ -198,6 +205,8 @@ type entry struct {
 	// one; nil for a tombstone that has left it.
 	view *eureka.InstanceInfo
 
+	blocks [memberships]*block // of the lists that it is in
+
 	deltaAt                int64 // lease clock, ms; 0: not in the delta
 	deltaNext, deltaBefore *entry
 }
@@ -223,6 +232,7 @@ func New(opts Options) (*Registry, error) {
 		compat: opts.LeaseCompat, future: opts.FutureTimestamps, maxLease: opts.MaxLease, room: opts.MaxInstances,
 		retention: opts.DeltaRetention.Milliseconds(),
 		start:     start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
+		all: sequence{of: inAll}, changes: sequence{of: inChanges},
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}
 	if r.stats, err = newCounters(r, opts.Metrics); err != nil {
@@ -262,7 +272,7 @@ func (r *Registry) create(key Key, leaf uint16) *entry {
 		r.apps[a.name] = a
 	}
 	if old := r.forgotten[key]; old != nil {
-		r.delta.remove(old)
+		r.settle(old)
 		delete(r.forgotten, key)
 	}
 	e := &entry{app: a, id: key.ID, leaf: leaf, at: notQueued}
@@ -327,15 +337,28 @@ func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 		return // readers never saw it
 	}
 	if is != t.was {
-		r.list(e, is)
+		r.show(e, is)
+	}
+	if is {
+		r.all.put(e)
 	}
 	r.delta.touch(e, t.lease)
+	r.changes.put(e)
 	r.generation.Add(1)
 }
 
-// list adds e to what readers see, or takes it out.
-func (r *Registry) list(e *entry, in bool) {
+// settle takes e out of the delta.
+func (r *Registry) settle(e *entry) {
+	r.delta.remove(e)
+	r.changes.remove(e)
+}
+
+// show adds e to what readers see, or takes it out.
+func (r *Registry) show(e *entry, in bool) {
 	a := e.app
+	if !in {
+		r.all.remove(e)
+	}
 	i, _ := slices.BinarySearchFunc(a.present, e.id, func(x *entry, id string) int { return strings.Compare(x.id, id) })
 	if in {
 		a.present = slices.Insert(a.present, i, e)

@@ -436,3 +436,56 @@ func TestKeys(t *testing.T) {
 		t.Errorf("String = %q", got)
 	}
 }
+
+// TestAddressesOfHistories finds by address what a look at all instances finds, after
+// random histories of registers with other addresses, cancels and evictions.
+func TestAddressesOfHistories(t *testing.T) {
+	t.Parallel()
+	seed := randomSeed(t)
+	lists := []string{"", "a", "b", "a,b", " b , c ", "a,a", "c,", ",,"}
+	for history := range 20 {
+		rnd := rand.New(rand.NewPCG(seed, uint64(history)))
+		c := newClock()
+		r, _ := newRegistry(t, c)
+		for range 300 {
+			c.Add(time.Duration(rnd.IntN(20)) * time.Second)
+			key := registry.NewKey(fmt.Sprint("APP", rnd.IntN(4)), fmt.Sprint("i-", rnd.IntN(12)))
+			switch rnd.IntN(8) {
+			case 0:
+				r.Cancel(key, false)
+			case 1:
+				r.Evict()
+			case 2:
+				r.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, false)
+			default:
+				i := instance(key.App, key.ID, pick(rnd, statuses()), c.ms.Load())
+				if rnd.IntN(4) > 0 {
+					i.VIPAddress = new(pick(rnd, lists))
+				}
+				if rnd.IntN(4) > 0 {
+					i.SecureVIPAddress = new(pick(rnd, lists))
+				}
+				r.Register(i, false)
+			}
+		}
+		all := r.Applications()
+		for _, name := range []string{"", "a", "b", "c", "d", " b "} {
+			for what, got := range map[string]eureka.Applications{"vip": r.VIP(name), "svip": r.SVIP(name)} {
+				var want []*eureka.InstanceInfo
+				for _, i := range instances(all) {
+					list := i.VIPAddress
+					if what == "svip" {
+						list = i.SecureVIPAddress
+					}
+					if list != nil && slices.ContainsFunc(strings.Split(*list, ","), func(s string) bool { return strings.TrimSpace(s) == name }) {
+						want = append(want, i)
+					}
+				}
+				if !sameInstances(instances(got), want, shared) || got.HashCode != recount(want) {
+					t.Fatalf("history %d: %s %q: %d instances, %s; want %d, %s", history, what, name,
+						len(instances(got)), got.HashCode, len(want), recount(want))
+				}
+			}
+		}
+	}
+}

@@ -142,6 +142,8 @@ type Registry struct {
 	present   int                 // instances that readers see
 	entries   int                 // all of them, with tombstones and evicted ones
 	all       sequence            // what readers see
+	vips      addresses           // by vipAddress
+	svips     addresses           // by secureVipAddress
 	delta     deltaList           // what changed, each entry once
 	changes   sequence            // the same by application and id
 	digest    digest
@@ -233,6 +235,7 @@ func New(opts Options) (*Registry, error) {
 		retention: opts.DeltaRetention.Milliseconds(),
 		start:     start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
 		all: sequence{of: inAll}, changes: sequence{of: inChanges},
+		vips: newAddresses(vipAddress), svips: newAddresses(secureVIPAddress),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}
 	if r.stats, err = newCounters(r, opts.Metrics); err != nil {
@@ -305,6 +308,10 @@ func (r *Registry) remove(e *entry) {
 func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 	e, is := t.e, t.e.isPresent()
 	r.track(e, t.lease)
+	var before, after *eureka.InstanceInfo // that readers see in lists
+	if t.was {
+		before = e.view
+	}
 	if t.was {
 		r.counts.Remove(e.visible)
 	}
@@ -341,7 +348,10 @@ func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 	}
 	if is {
 		r.all.put(e)
+		after = e.view
 	}
+	r.vips.change(e, before, after)
+	r.svips.change(e, before, after)
 	r.delta.touch(e, t.lease)
 	r.changes.put(e)
 	r.generation.Add(1)

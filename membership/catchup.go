@@ -11,7 +11,10 @@ type catchUp struct {
 	partial  bool          // the node serves without everything
 	running  bool          // a try is under way
 	done     bool          // it is over, complete or not: the node may serve
-	tried    bool          // since it was wanted
+	tried    bool          // since it was wanted, with the nodes that are there
+	asking   bool          // the try under way is one with the sources outside the cluster alone
+	asked    bool          // there was such a try since it was wanted
+	outside  bool          // one of these sources has sent everything
 	round    uint64        // of the last CatchUp
 	retryAt  time.Duration // not before
 	progress time.Duration // of the last page, or of the first try
@@ -42,11 +45,15 @@ func (m *Members) Synced(round uint64, ok bool, at Moment) []Event {
 		return out
 	}
 	if round == m.round && m.running {
-		m.running = false
-		if ok {
-			m.complete()
-		} else {
+		asking := m.asking
+		m.running, m.asking = false, false
+		switch {
+		case !ok:
 			m.retryAt = at.Mono + m.retry()
+		case asking && !m.alone(at):
+			m.outside = true // other nodes may know more
+		default:
+			m.complete()
 		}
 	}
 	return m.leave(at, out)
@@ -68,19 +75,24 @@ func (m *Members) retry() time.Duration {
 // advance continues the start, or the catch-up after a suspension, as far as
 // possible.
 func (m *Members) advance(at Moment, out *[]Event) {
-	if m.want && !m.running && at.Mono >= m.retryAt {
+	if m.want && (!m.running || m.asking) && at.Mono >= m.retryAt {
 		switch s := m.Sources(); {
 		case s.One && m.link.Up || len(s.Peers) > 0 && m.waited(at):
-			m.begin(at, out)
-		case m.alone(at) && m.opts.Outside:
-			m.begin(at, out)
+			m.begin(out)
+			if !m.tried {
+				m.tried, m.progress = true, at.Mono
+			}
+		case m.running:
+		case m.opts.Outside && !m.outside && m.reachable() == 0 && at.Mono >= m.goneOn+Listen:
+			m.begin(out)
+			m.asking, m.asked = true, true
 		case m.alone(at):
 			m.complete()
 		}
 	}
 	if m.want && !m.partial && m.overdue(at) {
 		m.partial, m.done = true, true
-		if m.tried {
+		if m.tried || m.asked && !m.outside {
 			m.retryAt = at.Mono + RetryOpen
 		}
 		*out = append(*out, Event{Kind: Incomplete, Text: m.missing(), Elapsed: at.Mono - m.goneOn})
@@ -93,13 +105,10 @@ func (m *Members) advance(at Moment, out *[]Event) {
 	}
 }
 
-// begin starts a try.
-func (m *Members) begin(at Moment, out *[]Event) {
+// begin starts a try. It ends one that asks the sources outside the cluster alone.
+func (m *Members) begin(out *[]Event) {
 	m.round++
-	m.running = true
-	if !m.tried {
-		m.tried, m.progress = true, at.Mono
-	}
+	m.running, m.asking = true, false
 	*out = append(*out, Event{Kind: CatchUp, Round: m.round})
 }
 
@@ -127,7 +136,7 @@ func (m *Members) overdue(at Moment) bool {
 	if at.Mono >= m.deadline(at) {
 		return true
 	}
-	outside := m.opts.Outside && m.alone(at) // a source outside the cluster may come back
+	outside := m.opts.Outside && !m.outside // a source outside the cluster may come back
 	return !m.running && m.reachable() == 0 && m.waited(at) && !outside
 }
 
@@ -138,7 +147,7 @@ func (m *Members) missing() string {
 		return "not connected to a broker"
 	case !m.echoed:
 		return "own presence does not come back"
-	case n == 0 && m.opts.Outside && m.tried:
+	case n == 0 && m.asked && !m.outside:
 		return "no source outside the cluster has answered"
 	case n == 0 && m.link.Late:
 		return "no route to another broker"

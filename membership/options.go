@@ -73,8 +73,8 @@ type Options struct {
 	// Default 0, where Eureka has 5 minutes.
 	WaitWhenEmpty time.Duration
 	// Outside reports whether there are sources outside the cluster, such as Java
-	// peers. Without a peer that has everything, a catch-up asks them too, also that
-	// of a node alone.
+	// peers. A node that hears no peer asks them while it waits for peers. Without a
+	// peer that has everything, a catch-up asks them too.
 	Outside bool
 	// Restored reports whether a snapshot with at least one instance was loaded.
 	Restored bool

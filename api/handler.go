@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/rand"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -39,6 +40,7 @@ type Handler struct {
 	gunzips  sync.Pool     // of *gzip.Reader
 	buffers  sync.Pool     // of *[]byte
 	outs     sync.Pool     // of *bufio.Writer, for lists
+	start    string        // of this process, in entity tags
 	scrape   http.Handler  // nil: not served
 	hosts    hostNames     // under which browsers may ask
 	rates    *rateLimiter
@@ -70,7 +72,7 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 		}
 	}
 	h := &Handler{
-		reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
+		start: rand.Text()[:8], reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
 		regions: opts.Regions, rates: rates,
 		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts), sending: sending,
 	}

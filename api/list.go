@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -42,15 +43,40 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, delta bool) int
 	if delta {
 		c = of.delta
 	}
-	answer := c.get(variant{form: form, gzip: takesGzip(r.Header)})
+	v := variant{form: form, gzip: takesGzip(r.Header)}
+	if tag := h.tag(c.generation(), v); matches(r.Header.Get("If-None-Match"), tag) {
+		w.Header().Set("ETag", tag)
+		return empty(w, http.StatusNotModified)
+	}
+	answer := c.get(v)
 	if !answer.readers.enter(h.sending, answer.size) {
 		return h.refuseSending(w)
 	}
 	defer answer.readers.leave(h.sending)
-	if takesGzip(r.Header) {
+	w.Header().Set("ETag", h.tag(answer.generation, v))
+	if v.gzip {
 		w.Header().Set("Content-Encoding", "gzip")
 	}
 	return h.chunked(w, form.ContentType(), answer)
+}
+
+// tag returns the entity tag of a list. It is a weak one: lists of one tag may differ in
+// what they say of renewals.
+func (h *Handler) tag(generation uint64, v variant) string {
+	return `W/"` + h.start + "-" + strconv.FormatUint(generation, 36) + "-" + strconv.Itoa(v.index()) + `"`
+}
+
+// matches reports whether a tag is among those in If-None-Match.
+func matches(given, tag string) bool {
+	if given == "" {
+		return false
+	}
+	for one := range strings.SplitSeq(given, ",") {
+		if one = strings.TrimSpace(one); one == "*" || one == tag {
+			return true
+		}
+	}
+	return false
 }
 
 // chunked sends an answer that is in chunks. Small chunks are sent together.

@@ -128,6 +128,47 @@ func TestReadersAndWriters(t *testing.T) {
 	done.Wait()
 }
 
+// TestEntityTags answers 304 to a client that has the list already, until it changes.
+func TestEntityTags(t *testing.T) {
+	n := newNode(t, api.Options{})
+	n.put(t, "ORDERS", "orders-1", "")
+	tags := make(map[string]bool)
+	for _, headers := range [][]string{
+		{"Accept", jsonType},
+		{"Accept", jsonType, "Accept-Encoding", "gzip"},
+		{"Accept", "application/xml"},
+		{"Accept", jsonType, "X-Eureka-Accept", "compact"},
+	} {
+		for _, path := range []string{"/eureka/apps", "/eureka/apps/delta"} {
+			tag := n.want(t, 200, "GET", path, "", headers...).Header().Get("ETag")
+			if !strings.HasPrefix(tag, `W/"`) {
+				t.Fatalf("%s %v: ETag %q", path, headers, tag)
+			}
+			tags[tag] = true
+			for _, given := range []string{tag, `"other", ` + tag, "*"} {
+				w := n.want(t, 304, "GET", path, "", append([]string{"If-None-Match", given}, headers...)...)
+				if w.Body.Len() > 0 || w.Header().Get("ETag") != tag {
+					t.Errorf("%s: body of %d bytes, ETag %q, want none and %s", path, w.Body.Len(), w.Header().Get("ETag"), tag)
+				}
+			}
+			n.want(t, 200, "GET", path, "", append([]string{"If-None-Match", `"other"`}, headers...)...)
+			n.want(t, 200, "PUT", "/eureka/apps/ORDERS/orders-1", "") // a renewal changes no list
+			n.want(t, 304, "GET", path, "", append([]string{"If-None-Match", tag}, headers...)...)
+			n.put(t, "ORDERS", "orders-1", "")
+			n.want(t, 200, "GET", path, "", append([]string{"If-None-Match", tag}, headers...)...)
+		}
+	}
+	if len(tags) != 8 {
+		t.Errorf("%d different tags of 8 answers", len(tags))
+	}
+	// Another process has other tags: its generations begin anew.
+	other := newNode(t, api.Options{})
+	other.put(t, "ORDERS", "orders-1", "")
+	if tag := other.want(t, 200, "GET", "/eureka/apps", "", "Accept", jsonType).Header().Get("ETag"); tags[tag] {
+		t.Errorf("two nodes have the tag %s", tag)
+	}
+}
+
 func TestGzip(t *testing.T) {
 	n := newNode(t, api.Options{})
 	n.put(t, "ORDERS", "orders-1", "")

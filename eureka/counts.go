@@ -34,6 +34,13 @@ func (c *StatusCounts) Add(s Status) { c.n[statusIndex(s)]++ }
 // Remove takes back an [StatusCounts.Add] of the same status.
 func (c *StatusCounts) Remove(s Status) { c.n[statusIndex(s)]-- }
 
+// Plus counts all that o counted, too.
+func (c *StatusCounts) Plus(o StatusCounts) {
+	for i, n := range o.n {
+		c.n[i] += n
+	}
+}
+
 // Count returns how many instances have the status.
 func (c *StatusCounts) Count(s Status) int { return c.n[statusIndex(s)] }
 

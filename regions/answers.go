@@ -92,39 +92,38 @@ func (s *Set) versioned(delta eureka.Applications, named bool) eureka.Applicatio
 type delta struct {
 	views  []*snapshot
 	local  eureka.Applications
-	here   map[registry.Key]struct{} // local instances that hide one of a region
-	counts eureka.StatusCounts       // of the full list
-	done   map[registry.Key]struct{} // instances that are in out
-	at     map[string]int            // application in out
+	here   registry.Keys       // local instances that hide one of a region
+	counts eureka.StatusCounts // of the full list
+	done   registry.Keys       // instances that are in out
+	at     map[string]int      // application in out
 	out    eureka.Applications
 }
 
 // newDelta takes the local side as it is at one moment.
 func newDelta(views []*snapshot, reg *registry.Registry) *delta {
-	var keys []registry.Key
+	var keys [][]registry.Key
+	var gone []registry.Key // perhaps
 	for _, v := range views {
-		for key := range v.byKey {
-			keys = append(keys, key)
-		}
+		keys = append(keys, v.keys)
 		for _, c := range v.changes {
-			keys = append(keys, c.key)
+			gone = append(gone, c.key)
 		}
 	}
-	d := &delta{
-		views: views, here: make(map[registry.Key]struct{}), done: make(map[registry.Key]struct{}),
-		at: make(map[string]int),
-	}
-	var present []bool
-	d.local, d.counts, present = reg.DeltaBeside(keys)
-	for i, is := range present {
-		if is {
-			d.here[keys[i]] = struct{}{}
-		}
-	}
+	d := &delta{views: views, done: make(registry.Keys), at: make(map[string]int)}
+	d.local, d.counts, d.here = reg.DeltaBeside(append(keys, gone)...)
 	for n, v := range views {
-		for key, info := range v.byKey {
-			if _, hidden := d.here[key]; !hidden && find(views[:n], key) == nil {
-				d.counts.Add(info.Status)
+		d.counts.Plus(v.counts)
+		for key := range d.here {
+			if info := v.byKey[key]; info != nil {
+				d.counts.Remove(info.Status)
+			}
+		}
+		if n == 0 {
+			continue
+		}
+		for _, key := range v.keys {
+			if _, here := d.here[key]; !here && find(views[:n], key) != nil {
+				d.counts.Remove(v.byKey[key].Status)
 			}
 		}
 	}
@@ -206,22 +205,26 @@ func (s *Set) byAddress(
 	found := make(instances)
 	var keys []registry.Key
 	for n, v := range views {
-		for key, info := range v.byKey {
-			if a := of(info); a != nil && registry.HasAddress(*a, vip) && find(views[:n], key) == nil {
-				found[key] = info
-				keys = append(keys, key)
+		for _, app := range v.apps {
+			for _, info := range app.Instances {
+				if a := of(info); a == nil || !registry.HasAddress(*a, vip) {
+					continue
+				}
+				if key := (registry.Key{App: app.Name, ID: info.ID()}); find(views[:n], key) == nil {
+					found[key] = info
+					keys = append(keys, key)
+				}
 			}
 		}
 	}
-	for i, hidden := range reg.Present(keys) {
-		if hidden {
-			delete(found, keys[i])
-		}
+	for key := range reg.Present(keys) {
+		delete(found, key)
 	}
 	if len(found) == 0 {
 		return local
 	}
-	local.Applications = merge(local.Applications, list(found))
+	apps, _ := list(found)
+	local.Applications = merge(local.Applications, apps)
 	counts := local.StatusCounts()
 	local.HashCode = counts.HashCode()
 	return local

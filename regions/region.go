@@ -36,6 +36,9 @@ type instances map[registry.Key]*eureka.InstanceInfo
 type snapshot struct {
 	apps  []eureka.Application // by name, their instances by id
 	byKey instances            // the same
+	keys  []registry.Key       // of these, in order
+	// counts are those of these.
+	counts eureka.StatusCounts
 	// changes are the latest, oldest first, each instance once.
 	changes []change
 }
@@ -81,7 +84,10 @@ func (r *region) publish(all instances, now time.Time, retention time.Duration) 
 	}
 	slices.SortFunc(came, func(a, b change) int { return compareKeys(a.key, b.key) })
 	next.changes = append(kept(old.changes, came, now.Add(-retention)), came...)
-	next.apps = list(next.byKey)
+	next.apps, next.keys = list(next.byKey)
+	for _, info := range next.byKey {
+		next.counts.Add(info.Status)
+	}
 	r.held.Store(next)
 	return first || len(came) > 0 || len(next.changes) != len(old.changes)
 }
@@ -126,22 +132,22 @@ func compareKeys(a, b registry.Key) int {
 	return cmp.Or(strings.Compare(a.App, b.App), strings.Compare(a.ID, b.ID))
 }
 
-// list returns instances as applications by name, each with its instances by id.
-func list(all instances) []eureka.Application {
-	keys := make([]registry.Key, 0, len(all))
+// list returns instances as applications by name, each with its instances by id, and
+// their keys in this order.
+func list(all instances) (apps []eureka.Application, keys []registry.Key) {
+	keys = make([]registry.Key, 0, len(all))
 	for key := range all {
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, compareKeys)
-	var out []eureka.Application
 	for _, key := range keys {
-		if len(out) == 0 || out[len(out)-1].Name != key.App {
-			out = append(out, eureka.Application{Name: key.App})
+		if len(apps) == 0 || apps[len(apps)-1].Name != key.App {
+			apps = append(apps, eureka.Application{Name: key.App})
 		}
-		last := &out[len(out)-1]
+		last := &apps[len(apps)-1]
 		last.Instances = append(last.Instances, all[key])
 	}
-	return out
+	return apps, keys
 }
 
 // application returns an application by its name in upper case.

@@ -1,7 +1,7 @@
 package registry_test
 
 import (
-	"slices"
+	"maps"
 	"testing"
 
 	"github.com/registryd/registryd/eureka"
@@ -23,12 +23,12 @@ func TestPresent(t *testing.T) {
 	keys := []registry.Key{
 		registry.NewKey("ORDERS", "a"), registry.NewKey("ORDERS", "b"), registry.NewKey("ORDERS", "c"), registry.NewKey("USERS", "a"),
 	}
-	want := []bool{true, false, false, false}
-	if got := r.Present(keys); !slices.Equal(got, want) {
+	want := registry.Keys{keys[0]: {}}
+	if got := r.Present(keys); !maps.Equal(got, want) {
 		t.Errorf("present: got %v, want %v", got, want)
 	}
-	delta, counts, present := r.DeltaBeside(keys)
-	if !slices.Equal(present, want) {
+	delta, counts, present := r.DeltaBeside(keys[2:], keys[:2])
+	if !maps.Equal(present, want) {
 		t.Errorf("present beside the delta: got %v, want %v", present, want)
 	}
 	if got := counts.HashCode(); got != "UP_1_" || delta.HashCode != got {

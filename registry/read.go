@@ -140,28 +140,37 @@ func (r *Registry) Delta() eureka.Applications {
 	return r.newDelta(all, apps, counts)
 }
 
+// Keys is a set of keys.
+type Keys map[Key]struct{}
+
 // DeltaBeside returns [Registry.Delta], the counts of the full list of that moment, and
-// which of the keys are in that list: what others list under these keys is hidden by it.
-func (r *Registry) DeltaBeside(keys []Key) (delta eureka.Applications, counts eureka.StatusCounts, present []bool) {
+// the keys of lists of others that are in that list too.
+func (r *Registry) DeltaBeside(
+	others ...[]Key,
+) (delta eureka.Applications, counts eureka.StatusCounts, present Keys) {
 	r.mu.RLock()
 	all, apps, counts := r.collectDelta()
-	present = r.presentOf(keys)
+	present = r.presentOf(others)
 	r.mu.RUnlock()
 	return r.newDelta(all, apps, counts), counts, present
 }
 
-// Present returns which of the keys readers see in lists.
-func (r *Registry) Present(keys []Key) []bool {
+// Present returns those of the keys that readers see in lists.
+func (r *Registry) Present(keys []Key) Keys {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	return r.presentOf(keys)
+	return r.presentOf([][]Key{keys})
 }
 
 // presentOf is Present under the lock.
-func (r *Registry) presentOf(keys []Key) []bool {
-	out := make([]bool, len(keys))
-	for i, key := range keys {
-		out[i] = r.lookupPresent(key) != nil
+func (r *Registry) presentOf(lists [][]Key) Keys {
+	out := make(Keys)
+	for _, keys := range lists {
+		for _, key := range keys {
+			if r.lookupPresent(key) != nil {
+				out[key] = struct{}{}
+			}
+		}
 	}
 	return out
 }

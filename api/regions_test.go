@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/registryd/registryd/api"
@@ -37,6 +38,13 @@ func (e elsewhere) RoundTrip(r *http.Request) (*http.Response, error) {
 // newRegional returns a node beside the regions east, which has ORDERS and SEARCH, west,
 // which has ORDERS, and away, which was never fetched.
 func newRegional(t *testing.T, noFallback bool) *node {
+	t.Helper()
+	n, _ := newRegionalBeside(t, noFallback)
+	return n
+}
+
+// newRegionalBeside is newRegional, with the servers of the regions.
+func newRegionalBeside(t *testing.T, noFallback bool) (*node, elsewhere) {
 	t.Helper()
 	servers := elsewhere{}
 	for host, instances := range map[string][]string{"east": {"ORDERS/e1", "SEARCH/e2"}, "west": {"ORDERS/w1"}} {
@@ -68,7 +76,33 @@ func newRegional(t *testing.T, noFallback bool) *node {
 	<-set.Tried()
 	n := newNode(t, api.Options{Regions: set, MaxAge: time.Hour})
 	n.put(t, "ORDERS", "l1", "")
-	return n
+	return n, servers
+}
+
+// TestChangesOfRegions reads lists that are cached for an hour, and with the next fetch of
+// a region what has changed there.
+func TestChangesOfRegions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, servers := newRegionalBeside(t, false)
+		const before, after = "ORDERS/e1 ORDERS/l1 ORDERS/w1 SEARCH/e2", "ORDERS/e1 ORDERS/l1 SEARCH/e2"
+		check := func(path, want string) {
+			t.Helper()
+			if got := answered(t, n.ask(t, "GET", "/eureka/"+path, "", "Accept", jsonType)); got != want {
+				t.Errorf("GET %s: got %q, want %q", path, got, want)
+			}
+		}
+		check("apps", before)
+		check("apps?regions=east,west", before)
+		servers["west"].Cancel(registry.NewKey("ORDERS", "w1"), false)
+		time.Sleep(regions.DefaultInterval + time.Second)
+		synctest.Wait()
+		check("apps", after)
+		check("apps?regions=east,west", after)
+		w := n.ask(t, "GET", "/eureka/apps/delta", "", "Accept", jsonType, "X-Eureka-Accept", "compact")
+		if !strings.Contains(w.Body.String(), "DELETED") || !strings.Contains(w.Body.String(), `"apps__hashcode":"UP_3_"`) {
+			t.Errorf("delta: %s", w.Body)
+		}
+	})
 }
 
 // TestRegions asks every list and every instance with and without ?regions=.

@@ -96,6 +96,10 @@ bench: ## benchmarks to OUT=bench/new.txt, compared with BASE=bench/old.txt (COU
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 0 $$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n1 dirname | sort -u) | tee $(OUT)
 	$(TOOL) benchstat $(wildcard $(BASE)) $(OUT)
 
+.PHONY: bench-guard
+bench-guard: ## the benchmarks that users feel, as ratios to a yardstick, against bench/baseline.txt (UPDATE=1 writes it): a minute
+	go run ./bench/guard $(if $(UPDATE),-update)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target in turn for FUZZTIME=30s
 	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r dir name; do \

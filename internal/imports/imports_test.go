@@ -58,9 +58,10 @@ var rooms = map[string][]string{
 		"node", "dev", "tail", "broker", "client", "registry", "regions", "api",
 		"internal/logqueue", "internal/plain", "internal/serviceurl",
 	},
-	"simulate": nil,
-	"faults":   nil,
-	"topology": nil,
+	"bench/guard": nil,
+	"simulate":    nil,
+	"faults":      nil,
+	"topology":    nil,
 
 	"internal/await":      nil,
 	"internal/docs":       nil,

@@ -78,7 +78,7 @@ lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the f
 .PHONY: interop
 interop: build ## real clients against real processes: eureka-js-client (needs Node 20, npm), then fargo beside it
 	cd interop/node && npm ci && npm test
-	cd interop/fargo && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./...
+	cd interop && go vet ./process ./fargo && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./fargo
 
 .PHONY: faults
 faults: ## real processes under kill -9, SIGSTOP, partitions, loss, delay, a full disk: 15 minutes (Linux, root, iproute2; RUN=.)

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,15 +16,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/registryd/registryd/interop/process"
 )
 
 const (
 	// evictionInterval is the time between two passes on each node.
 	evictionInterval = 2 * time.Second
 
-	// Ports are taken below the range that systems give to outgoing connections,
-	// so that a node that was killed finds its port free again.
-	firstPort, lastPort = 20_000, 30_000
 	// starts is how often a node is started on yet another port, when some other
 	// program took the one before.
 	starts = 5
@@ -40,7 +37,7 @@ type node struct {
 	name string
 	port int
 	args []string // all but --listen
-	proc *process
+	proc *process.Process
 }
 
 func (n *node) base() string { return fmt.Sprintf("http://127.0.0.1:%d", n.port) }
@@ -96,7 +93,7 @@ func (c *cluster) launch(ctx context.Context, t *testing.T) {
 	c.b = c.newNode(ctx, t, "b", keep, "--nats", nats)
 	c.c = c.newNode(ctx, t, "c", keep, "--nats", nats)
 	for _, n := range c.nodes() {
-		t.Logf("node %s: pid %d, %s", n.name, n.proc.cmd.Process.Pid, n.registry())
+		t.Logf("node %s: pid %d, %s", n.name, n.proc.PID(), n.registry())
 	}
 }
 
@@ -112,7 +109,7 @@ func (c *cluster) newNode(ctx context.Context, t *testing.T, name string, onLine
 		"serve", "--node", name, "--data", "none", "--eviction-interval", evictionInterval.String(), "--self-preservation=false",
 	}, args...)}
 	for range starts {
-		n.port = freePort(ctx, t)
+		n.port = process.FreePort(ctx, t)
 		if c.start(ctx, t, n, onLine) {
 			return n
 		}
@@ -126,15 +123,15 @@ func (c *cluster) newNode(ctx context.Context, t *testing.T, name string, onLine
 func (c *cluster) start(ctx context.Context, t *testing.T, n *node, onLine func(string) bool) bool {
 	t.Helper()
 	args := append(slices.Clone(n.args), "--listen", "127.0.0.1:"+strconv.Itoa(n.port))
-	proc, err := spawn(c.owner, "node "+n.name, onLine, nil, c.binary, args...)
+	proc, err := process.Start(c.owner, "node "+n.name, onLine, nil, c.binary, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.proc = proc
 	taken := false
 	until(ctx, t, "node "+n.name+" is ready", func() error {
-		if err := proc.ended(); err != nil {
-			if taken = strings.Contains(proc.said.String(), "address already in use"); taken {
+		if err := proc.Ended(); err != nil {
+			if taken = strings.Contains(proc.Said(), "address already in use"); taken {
 				return nil
 			}
 			t.Fatal(err)
@@ -146,23 +143,6 @@ func (c *cluster) start(ctx context.Context, t *testing.T, n *node, onLine func(
 		return err
 	})
 	return !taken
-}
-
-// freePort returns a port that nobody listens on.
-func freePort(ctx context.Context, t *testing.T) int {
-	t.Helper()
-	var listen net.ListenConfig
-	for range 100 {
-		port := firstPort + rand.IntN(lastPort-firstPort)
-		if l, err := listen.Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return port
-		}
-	}
-	t.Fatalf("no free port between %d and %d", firstPort, lastPort)
-	return 0
 }
 
 // get returns header and body of a 200, asked for without an Accept.
@@ -277,9 +257,9 @@ func (c *cluster) counter(ctx context.Context, n *node, name string) (int, error
 // stop ends a node by SIGTERM, which must be the end with code 0.
 func (n *node) stop(t *testing.T) {
 	t.Helper()
-	if err := n.proc.signal(syscall.SIGTERM); err != nil {
+	if err := n.proc.Signal(syscall.SIGTERM); err != nil {
 		t.Errorf("node %s: %v", n.name, err)
-	} else if n.proc.err != nil {
-		t.Errorf("node %s after SIGTERM: %v", n.name, n.proc.err)
+	} else if n.proc.Err() != nil {
+		t.Errorf("node %s after SIGTERM: %v", n.name, n.proc.Err())
 	}
 }

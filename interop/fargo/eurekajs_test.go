@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/registryd/registryd/interop/process"
 )
 
 // answerTime is how long the process may take for one answer: its own waits are
@@ -21,7 +23,7 @@ const answerTime = patience + 5*time.Second
 // process.js, which takes words and answers with JSON, a line each.
 type jsClient struct {
 	id      string
-	proc    *process
+	proc    *process.Process
 	mu      sync.Mutex // one question at a time
 	stdin   *os.File
 	answers chan string
@@ -77,7 +79,7 @@ func newJSClient(owner, t *testing.T, id string, delta bool, instance map[string
 		t.Fatal(err)
 	}
 	j := &jsClient{id: id, stdin: write, answers: make(chan string, 1)}
-	j.proc, err = spawn(owner, id, func(line string) bool {
+	j.proc, err = process.Start(owner, id, func(line string) bool {
 		select {
 		case j.answers <- line:
 			return false
@@ -97,10 +99,10 @@ func newJSClient(owner, t *testing.T, id string, delta bool, instance map[string
 // close ends the client's process by the end of its input, as a code 0.
 func (j *jsClient) close(t *testing.T) {
 	t.Helper()
-	if err := errors.Join(j.stdin.Close(), j.proc.gone()); err != nil {
+	if err := errors.Join(j.stdin.Close(), j.proc.Gone()); err != nil {
 		t.Errorf("%s: %v", j.id, err)
-	} else if j.proc.err != nil {
-		t.Errorf("%s at the end of its input: %v", j.id, j.proc.err)
+	} else if j.proc.Err() != nil {
+		t.Errorf("%s at the end of its input: %v", j.id, j.proc.Err())
 	}
 }
 
@@ -126,8 +128,8 @@ func (j *jsClient) tell(ctx context.Context, word string, ok any) error {
 			return fmt.Errorf("%s: %s: %s", j.id, word, answer.Error)
 		}
 		return nil
-	case <-j.proc.done:
-		return j.proc.ended()
+	case <-j.proc.Done():
+		return j.proc.Ended()
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %s: %w", j.id, word, context.Cause(ctx))
 	}

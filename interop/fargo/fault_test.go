@@ -27,7 +27,7 @@ func (m *mixed) killNode(ctx context.Context, t *testing.T) {
 		}
 		before[n] = all
 	}
-	if err := m.c.proc.signal(syscall.SIGKILL); err != nil {
+	if err := m.c.proc.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	m.beats(ctx, t, 4)
@@ -66,7 +66,7 @@ func (m *mixed) evict(ctx context.Context, t *testing.T) {
 		evicted[n] = count
 	}
 	m.mortal.abandon()
-	if err := m.mortalJS.proc.signal(syscall.SIGKILL); err != nil {
+	if err := m.mortalJS.proc.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	renewed := map[string]int64{} // ms; last seen, by node and id

@@ -1,4 +1,6 @@
-package interop_test
+// Package process starts the programs that the interop tests put together. Each
+// ends with the test that owns it, and what it said last is in that test's log.
+package process
 
 import (
 	"bytes"
@@ -20,8 +22,8 @@ const (
 	tailLines = 40               // kept of what a process says
 )
 
-// process is a program that a test started. It ends with that test, its owner.
-type process struct {
+// Process is a program that a test started. It ends with that test, its owner.
+type Process struct {
 	name string
 	cmd  *exec.Cmd
 	said *tail
@@ -29,13 +31,13 @@ type process struct {
 	err  error         // of Wait, once done is closed
 }
 
-// spawn starts a program. Each line of its standard output goes to onLine, which
-// reports whether it belongs into the tail; of standard error all do. A stdin is what
-// the process reads.
-func spawn(owner *testing.T, name string, onLine func(line string) (keep bool), stdin *os.File, program string, args ...string) (*process, error) {
+// Start starts a program. Each line of its standard output goes to onLine, which
+// reports whether it is kept for [Process.Said]; of standard error all are. A stdin is
+// what the process reads. Call it from the goroutine of the owner.
+func Start(owner *testing.T, name string, onLine func(line string) (keep bool), stdin *os.File, program string, args ...string) (*Process, error) {
 	owner.Helper()
 	cmd := exec.CommandContext(owner.Context(), program, args...)
-	p := &process{name: name, cmd: cmd, said: &tail{}, done: make(chan struct{})}
+	p := &Process{name: name, cmd: cmd, said: &tail{}, done: make(chan struct{})}
 	// Flags can come from the environment too; those of the caller's shell stay out.
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "REGISTRYD_") })
 	if stdin != nil {
@@ -57,7 +59,7 @@ func spawn(owner *testing.T, name string, onLine func(line string) (keep bool), 
 		close(p.done)
 	}()
 	owner.Cleanup(func() {
-		if err := p.signal(syscall.SIGKILL); err != nil {
+		if err := p.Signal(syscall.SIGKILL); err != nil {
 			owner.Errorf("kill %s: %v", name, err)
 		}
 		if owner.Failed() {
@@ -67,17 +69,17 @@ func spawn(owner *testing.T, name string, onLine func(line string) (keep bool), 
 	return p, nil
 }
 
-// signal sends a signal and waits until the process is gone. Of a process that
+// Signal sends a signal and waits until the process is gone. Of a process that
 // is gone already it wants nothing.
-func (p *process) signal(sig syscall.Signal) error {
+func (p *Process) Signal(sig syscall.Signal) error {
 	if err := p.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return err
 	}
-	return p.gone()
+	return p.Gone()
 }
 
-// gone waits until the process is gone.
-func (p *process) gone() error {
+// Gone waits until the process is gone.
+func (p *Process) Gone() error {
 	late := time.NewTimer(exitTime)
 	defer late.Stop()
 	select {
@@ -88,8 +90,8 @@ func (p *process) gone() error {
 	}
 }
 
-// ended says how the process ended, or nil while it runs.
-func (p *process) ended() error {
+// Ended says how the process ended, or nil while it runs.
+func (p *Process) Ended() error {
 	select {
 	case <-p.done:
 		return fmt.Errorf("%s, pid %d, ended: %v", p.name, p.cmd.Process.Pid, p.cmd.ProcessState)
@@ -97,6 +99,22 @@ func (p *process) ended() error {
 		return nil
 	}
 }
+
+// Done is closed when the process is gone.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Err returns nil if the process ended with exit code 0. It waits until the process is
+// gone.
+func (p *Process) Err() error {
+	<-p.done
+	return p.err
+}
+
+// Said returns the last lines that the process said.
+func (p *Process) Said() string { return p.said.String() }
+
+// PID returns the process's id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // tail holds the last lines that a process said.
 type tail struct {

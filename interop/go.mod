@@ -1,5 +1,5 @@
 // A module of its own: what these tests need stays out of the program's go.mod.
-module github.com/registryd/registryd/interop/fargo
+module github.com/registryd/registryd/interop
 
 go 1.26.0
 

@@ -58,7 +58,7 @@ func TestStatusPage(t *testing.T) {
 		t.Errorf("Content-Type %q", w.Header().Get("Content-Type"))
 	}
 	got := parse(t, w.Body.Bytes(), false)
-	for _, want := range []string{"<com.netflix.eureka.util.StatusInfo>", "<string>prod & <test>", "<isHeathly>true", "<string>unavailable-replicas"} {
+	for _, want := range []string{"<com.netflix.eureka.util.StatusInfo>", "<environment>prod & <test>", "<isHeathly>true", "<unavailable-replicas>http://node-3:8761/eureka/"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("XML lacks %q: %s", want, got)
 		}

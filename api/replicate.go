@@ -84,7 +84,7 @@ func appendXMLResponse(b []byte, response eureka.ReplicationListResponse) []byte
 		if entity := response[i].ResponseEntity; entity != nil {
 			instance := eureka.XML.AppendInstanceDocument(nil, entity)
 			instance = bytes.TrimSuffix(bytes.TrimPrefix(instance, []byte("<instance>")), []byte("</instance>"))
-			b = append(b, `<responseEntity class="instance">`...)
+			b = append(b, "<responseEntity>"...)
 			b = append(b, instance...)
 			b = append(b, "</responseEntity>"...)
 		}

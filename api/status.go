@@ -73,14 +73,13 @@ func appendXMLStatus(b []byte, general, application []stat, healthy bool) []byte
 	return append(b, "</isHeathly></"+xmlStatus+">"...)
 }
 
+// appendXMLStats writes an element for each stat, as Java's converter for maps does.
 func appendXMLStats(b []byte, name string, stats []stat) []byte {
 	b = append(append(append(b, '<'), name...), '>')
 	for _, s := range stats {
-		b = append(b, "<entry><string>"...)
-		b = append(b, s.name...)
-		b = append(b, "</string><string>"...)
+		b = append(append(append(b, '<'), s.name...), '>')
 		b = appendXMLText(b, s.value)
-		b = append(b, "</string></entry>"...)
+		b = append(append(append(b, "</"...), s.name...), '>')
 	}
 	return append(append(append(b, "</"...), name...), '>')
 }

@@ -93,6 +93,12 @@ func TestDecodeInstance(t *testing.T) {
 		{"Amazon in lower case in XML", XML, xinst(`<dataCenterInfo class="whatever"><name>amazon</name><metadata><instance-id>i-1</instance-id></metadata></dataCenterInfo>`), func(i *InstanceInfo) {
 			i.DataCenterInfo = DataCenterInfo{Amazon, map[string]string{"instance-id": "i-1"}}
 		}},
+		{"metadata of Amazon that is null", JSON, inst(`"dataCenterInfo":{"@class":"com.netflix.appinfo.AmazonInfo","name":"Amazon","metadata":null}`), func(i *InstanceInfo) {
+			i.DataCenterInfo = DataCenterInfo{Amazon, map[string]string{}}
+		}},
+		{"metadata of Amazon that is a text", JSON, inst(`"dataCenterInfo":{"@class":"com.netflix.appinfo.AmazonInfo","name":"Amazon","metadata":""}`), func(i *InstanceInfo) {
+			i.DataCenterInfo = DataCenterInfo{Amazon, map[string]string{}}
+		}},
 		{"Amazon's class goes before the name", JSON, inst(`"dataCenterInfo":{"name":"MyOwn","metadata":{"mac":null,"vpc-id":"v"},"@class":"com.netflix.appinfo.AmazonInfo"}`), func(i *InstanceInfo) {
 			i.DataCenterInfo = DataCenterInfo{Amazon, map[string]string{"vpc-id": "v"}}
 		}},

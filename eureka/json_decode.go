@@ -284,8 +284,8 @@ func (r *jsonReader) dataCenter() DataCenterInfo {
 			class = r.word()
 		case "name":
 			name = r.word()
-		case "metadata":
-			metadata = nil
+		case "metadata": // whatever is no object is an empty one, as in Eureka
+			metadata = map[string]string{}
 			if r.kind() == jsontext.KindBeginObject {
 				metadata = r.metadata(false)
 			} else {

@@ -46,12 +46,14 @@ func TestCheck(t *testing.T) {
 				t.Errorf("%s: got %v", body, err)
 			}
 		}
-		i, err := DecodeInstance(XML, xinst(`<dataCenterInfo/>`))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := i.Check("A"); err == nil || err.Error() != "Missing dataCenterInfo Name" {
-			t.Errorf("XML: got %v", err)
+		for _, body := range []string{`<dataCenterInfo/>`, `<dataCenterInfo class="x"><x>1</x></dataCenterInfo>`} {
+			i, err := DecodeInstance(XML, xinst(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := i.Check("A"); err == nil || err.Error() != "Missing dataCenterInfo" { // unlike in JSON
+				t.Errorf("%s: got %v", body, err)
+			}
 		}
 	})
 	t.Run("Amazon gets its id", func(t *testing.T) {

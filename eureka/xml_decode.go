@@ -175,21 +175,21 @@ func (r *xmlReader) lease() LeaseInfo {
 }
 
 // dataCenter reads a data centre. Its kind follows from its name; Eureka
-// ignores the class here.
+// ignores the class here, and one without a name counts as missing.
 func (r *xmlReader) dataCenter() DataCenterInfo {
-	name := ""
+	name, named := "", false
 	var metadata map[string]string
 	for e, ok := r.child(); ok; e, ok = r.child() {
 		switch rawName(e.Name) {
 		case "name":
-			name = strings.TrimSpace(r.text())
+			name, named = strings.TrimSpace(r.text()), true
 		case "metadata":
 			metadata = r.metadata()
 		default:
 			r.skip()
 		}
 	}
-	if r.err != nil {
+	if r.err != nil || !named {
 		return DataCenterInfo{}
 	}
 	d, err := dataCenter("", name, metadata)

@@ -17,6 +17,7 @@ RUN      ?= .
 SEEDS    ?= $(if $(RULE),20,20000)
 SEED     ?=
 RULE     ?=
+REQUESTS ?= 20000
 ARGS     ?= --nodes 3 --listen 127.0.0.1:8761 --instances 50
 
 # Some tests wait for processes and clocks most of the time, so more packages than there are cores run at once.
@@ -75,10 +76,22 @@ lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the f
 	go vet ./...
 	$(TOOL) golangci-lint run ./...
 
+# A registry that refuses one of many downloads is asked again.
+RETRY := retry() { for try in 1 2 3; do "$$@" && return; sleep $$((10 * try)); done; "$$@"; }; retry
+
 .PHONY: interop
-interop: build ## real clients against real processes: eureka-js-client (needs Node 20, npm), then fargo beside it
-	cd interop/node && npm ci && npm test
-	cd interop && go vet ./process ./fargo && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./fargo
+interop: build java ## real clients (Node 20, npm; fargo) and a real Eureka server (Java 17, Maven) against real processes; SEED=n for its requests
+	cd interop/node && $(RETRY) npm ci && npm test
+	cd interop && go vet ./process ./fargo ./differential && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./fargo
+	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./differential $(if $(SEED),-args -seed $(SEED))
+
+.PHONY: interop-long
+interop-long: build java ## registryd beside a real Eureka server, REQUESTS=20000 random requests; SEED=n replays some, else one is drawn
+	cd interop && go test -count 1 -v -timeout 0 -run '^TestDifferential$$' ./differential -args -requests $(REQUESTS) -seed $(or $(SEED),0)
+
+.PHONY: java
+java: ## build the Java programs of the interop tests
+	$(RETRY) mvn -q -B -f interop/java package
 
 .PHONY: faults
 faults: ## real processes under kill -9, SIGSTOP, partitions, loss, delay, a full disk: 15 minutes (Linux, root, iproute2; RUN=.)

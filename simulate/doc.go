@@ -29,8 +29,13 @@
 // docs/convergence.md says no such registry can help.
 //
 // A seed decides all that happens to a message by the link and the time, whom a
-// node asks first, and how long a pipeline waits. What two goroutines do at one
-// instant has no order: of 150 seeds, run twice, one differed in what clients saw.
+// node asks first, what it evicts first, and how long a pipeline waits. Every message
+// and every event has an instant of its own, to the nanosecond: their order, and what
+// a node knows when one of them comes, are the same in each run. What has no order is
+// what the goroutines of one node do at one instant: which of two batches that failed
+// is sent first, how the items that are handed over after a comparison are shared out
+// among batches, in which order a node names instances, and how often it announces
+// itself when it resumes.
 //
 // Entries cross the bus in their real form; presence and digests don't, since
 // their JSON took half of the time.

@@ -317,9 +317,10 @@ func (p *plan) finish() {
 	}
 	for i := range p.events {
 		e := &p.events[i]
-		e.lasts = min(e.lasts, p.faults-e.at)
+		last := p.faults - time.Duration(i+1)*time.Microsecond // no two end together
+		e.lasts = min(e.lasts, max(0, last-e.at))
 		for j := range e.downs {
-			e.downs[j] = min(e.downs[j], p.faults-e.at)
+			e.downs[j] = min(e.downs[j], max(0, last-e.at-time.Duration(j)*time.Nanosecond))
 		}
 	}
 	slices.SortStableFunc(p.events, func(a, b event) int { return cmp.Compare(a.at, b.at) })

@@ -96,12 +96,14 @@ func (w *world) start(node int, snap *disk) *proc {
 	if w.plan.evictors {
 		evict = registry.EvictorOptions{}
 	}
+	evict.Shuffle = rand.New(rand.NewPCG(w.plan.seed, uint64(w.since()))).Shuffle
 	if p.evictor, err = registry.NewEvictor(p.reg, evict); err != nil {
 		panic(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	p.stopTimers = func() { cancel(); p.timers.Wait() }
 	p.timers.Go(func() {
+		time.Sleep(time.Microsecond) // not when the membership has its turn
 		tick := time.NewTicker(registry.DefaultEvictionInterval)
 		defer tick.Stop()
 		for {

@@ -93,7 +93,7 @@ func (p *proc) ask(
 				if r.body != nil {
 					r.body = w.onWire(l+1, at, p.node, r.body)
 				}
-				w.travel(l+1, at, p.node, func() {
+				w.travel(l+1, at, p.node, r.body, func() {
 					select {
 					case replies <- r:
 					default:
@@ -102,7 +102,7 @@ func (p *proc) ask(
 			})
 		})
 	}
-	w.travel(l, p.node, at, send)
+	w.travel(l, p.node, at, body, send)
 	var r reply
 	select {
 	case r = <-replies:
@@ -151,7 +151,7 @@ func (p *proc) Announce(presence membership.Presence) error {
 	}
 	p.checkIncarnations()
 	for i := range p.world.plan.nodes {
-		p.world.travel(presenceLink, p.node, i, func() {
+		p.world.travel(presenceLink, p.node, i, nil, func() {
 			if q := p.world.proc(i); q != nil { // the process that has the name now
 				q.arrive(func() { q.cluster.HandlePresence(presence) })
 			}
@@ -191,7 +191,7 @@ func (p *proc) Ask() error {
 		if q == nil || q == p {
 			continue
 		}
-		p.world.travel(askLink, p.node, i, func() { q.arrive(q.cluster.HandleAsk) })
+		p.world.travel(askLink, p.node, i, nil, func() { q.arrive(q.cluster.HandleAsk) })
 	}
 	return nil
 }

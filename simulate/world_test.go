@@ -36,7 +36,8 @@ type world struct {
 	begun time.Time
 	log   io.Writer // nil: no log
 
-	now atomic.Pointer[conditions]
+	now   atomic.Pointer[conditions]
+	turns turns
 
 	mu         sync.Mutex
 	procs      [maxNodes]*proc // guarded by mu; nil: down
@@ -75,7 +76,7 @@ func (w *world) logf(format string, args ...any) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	fmt.Fprintf(w.log, "%12.6f  %s\n", w.since().Seconds(), fmt.Sprintf(format, args...))
+	fmt.Fprintf(w.log, "%15.9f  %s\n", w.since().Seconds(), fmt.Sprintf(format, args...))
 }
 
 func (w *world) violate(format string, args ...any) {
@@ -124,28 +125,28 @@ func (w *world) chance(l linkKind, from, to int, salt uint64) float64 {
 }
 
 // travel delivers a message over a link, or loses, delays or repeats it.
-func (w *world) travel(l linkKind, from, to int, deliver func()) {
+func (w *world) travel(l linkKind, from, to int, body []byte, deliver func()) {
 	c := w.now.Load()
 	if l < clientLink && (c.cut&link(from, to) != 0 || !c.carries(from, to)) ||
 		c.loss > 0 && w.chance(l, from, to, 1) < c.loss || w.losesPage(l, from, to) {
 		return
 	}
 	if q := w.proc(to); w.plan.slowDrain && l == batchAnswer && q != nil && q.leaving.Load() {
-		time.AfterFunc(drainDelay, deliver)
+		w.arrives(drainDelay, l, from, to, body, deliver)
 		return
 	}
 	if late := w.plan.answersLate; late > 0 && (l == syncAnswer || l == batchAnswer) && w.since() < w.plan.faults {
-		time.AfterFunc(time.Duration(w.chance(l, from, to, 7)*float64(late)), deliver)
+		w.arrives(time.Duration(w.chance(l, from, to, 7)*float64(late)), l, from, to, body, deliver)
 		return
 	}
 	if c.twice > 0 && w.chance(l, from, to, 2) < c.twice {
-		time.AfterFunc(time.Duration(w.chance(l, from, to, 3)*float64(4*time.Second)), deliver)
+		w.arrives(time.Duration(w.chance(l, from, to, 3)*float64(4*time.Second)), l, from, to, body, deliver)
 	}
 	if c.slow > 0 && w.chance(l, from, to, 4) < c.slow {
-		time.AfterFunc(time.Duration(w.chance(l, from, to, 5)*float64(c.delay)), deliver)
+		w.arrives(time.Duration(w.chance(l, from, to, 5)*float64(c.delay)), l, from, to, body, deliver)
 		return
 	}
-	deliver()
+	w.arrives(0, l, from, to, body, deliver)
 }
 
 // run runs the plan to its end. It is called in a bubble.

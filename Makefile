@@ -113,6 +113,11 @@ bench: ## benchmarks to OUT=bench/new.txt, compared with BASE=bench/old.txt (COU
 bench-guard: ## the benchmarks that users feel, as ratios to a yardstick, against bench/baseline.txt (UPDATE=1 writes it): a minute
 	go run ./bench/guard $(if $(UPDATE),-update)
 
+JAR ?= interop/java/server/target/server.jar
+.PHONY: bench-processes
+bench-processes: build ## registryd and a real Java server as processes, in turn: CPU, times, memory (Linux; JAR= none; LOAD='-sizes 1000'): 15 minutes
+	go run ./bench/load -registryd bin/registryd $(if $(wildcard $(JAR)),-jar $(JAR)) $(LOAD)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target in turn for FUZZTIME=30s
 	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r dir name; do \

@@ -59,6 +59,7 @@ var rooms = map[string][]string{
 		"internal/logqueue", "internal/plain", "internal/serviceurl",
 	},
 	"bench/guard": nil,
+	"bench/load":  nil,
 	"simulate":    nil,
 	"faults":      nil,
 	"topology":    nil,

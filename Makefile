@@ -80,7 +80,7 @@ lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the f
 RETRY := retry() { for try in 1 2 3; do "$$@" && return; sleep $$((10 * try)); done; "$$@"; }; retry
 
 .PHONY: interop
-interop: build java ## real clients (Node 20, npm; fargo) and real Eureka servers (Java 17, Maven) against real processes; SEED=n for its requests
+interop: build java ## real clients (Node 20, npm; fargo; Spring) and real Eureka servers (Java 17, Maven) against real processes; SEED=n for its requests
 	cd interop/node && $(RETRY) npm ci && npm test
 	cd interop && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./fargo
 	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./differential $(if $(SEED),-args -seed $(SEED))

@@ -287,7 +287,13 @@ func (w *world) checkEqual(c *client, all []holding) bool {
 		if first == nil {
 			first = h
 		}
-		exempt = exempt || h.entry.Age > retirement(h.longest())-near
+		age := h.entry.Age
+		if !h.entry.Record.Live {
+			// An operator may have renewed the lease at a node that had not heard of the
+			// cancel. Who has forgotten it went by the cancel itself.
+			age = max(age, time.Since(time.UnixMilli(h.entry.Record.Version)))
+		}
+		exempt = exempt || age > retirement(h.longest())-near
 		if h.entry.Age <= termOf(&h.entry.Record) || !h.entry.Record.Live {
 			expired = false
 		}

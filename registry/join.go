@@ -117,7 +117,8 @@ func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, E
 	if newRecord {
 		r.unkeep(e)
 	}
-	if withRecord && in.Keep > 0 && !in.Record.After(&e.record) && !e.record.After(&in.Record) {
+	// What is retired here is on no page: a peer that keeps an older copy would not learn of it.
+	if withRecord && in.Keep > 0 && (!e.record.After(&in.Record) || e.dueAt() < t.lease) {
 		e.kept = max(e.kept, t.lease+min(in.Keep, 2*r.maxLease+retirement).Milliseconds())
 	}
 	back := e.evicted && !r.lapsed(e, t.lease)

@@ -337,6 +337,43 @@ func TestRestoredCancelLeavesTheNextLife(t *testing.T) {
 	}
 }
 
+// One node keeps readers' sight of an instance beyond its time, another has restored an
+// older copy of it, as evicted. The first is reminded by that copy, and both get equal.
+func TestRetiredIsRemindedByARestoredCopy(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	a, _ := newRegistry(t, c)
+	b, _ := newRegistry(t, c)
+	key := registry.NewKey("ORDERS", "i-1")
+	a.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+	older, _, _ := a.Entry(key)
+	older.Evicted = true
+	a.SetMetadata(key, map[string]string{"k": "v"})
+	c.Add(481 * time.Second)
+	if a.Digest() != 0 {
+		t.Fatal("not retired")
+	}
+	b.Restore(key, older, 481*time.Second)
+	b.Exchanged()
+	exchange := func(from, to *registry.Registry) {
+		e, evicted, _ := from.Entry(key)
+		e.Evicted = evicted
+		to.Join(key, onWire(t, key, e), whole)
+	}
+	exchange(b, a)
+	if a.Digest() == 0 {
+		t.Error("the later record is not in the digest, so that the other node can't learn of it")
+	}
+	exchange(a, b)
+	if a.Digest() != b.Digest() {
+		t.Error("the digests differ")
+	}
+	c.Add(480*time.Second + time.Millisecond)
+	if a.Digest() != 0 || b.Digest() != 0 || b.Len() != 0 {
+		t.Errorf("kept for more than the older copy was: digests %x, %x, %d entries", a.Digest(), b.Digest(), b.Len())
+	}
+}
+
 // A node that never meets its peers remembers what it restored for as long as the
 // longest lease, not until its end.
 func TestRestoredWithoutExchange(t *testing.T) {

@@ -89,7 +89,7 @@ func headClasses() []class {
 			return x.request.with("Accept", strings.ToLower(accept))
 		}},
 		{name: "quality-of-zero", parts: true, explains: func(x *exchange, d difference) bool {
-			return strings.HasSuffix(x.request.get("Accept"), ";q=0") && d.path == codePath && d.ours == "406"
+			return strings.HasSuffix(x.request.get("Accept"), ";q=0") && (d.path == codePath && d.ours == "406" || d.path == contentTypePath)
 		}},
 		{name: "gzip-by-the-book", explains: func(x *exchange, d difference) bool {
 			accepts := x.request.get("Accept-Encoding")
@@ -159,6 +159,9 @@ func registryClasses() []class {
 		{name: "true-status", explains: func(_ *exchange, d difference) bool {
 			single := strings.HasPrefix(d.path, "body.instance.") || strings.Contains(d.path, ".responseEntity.")
 			return single && d.last() == "status" && d.java == "DOWN" && (d.ours == "OUT_OF_SERVICE" || d.ours == "UNKNOWN")
+		}},
+		{name: "copy-after-batch", explains: func(_ *exchange, d difference) bool {
+			return strings.Contains(d.path, ".responseEntity.leaseInfo.")
 		}},
 		{name: "colon-in-key", explains: func(_ *exchange, d difference) bool {
 			_, key, ok := strings.Cut(d.path, ".metadata.")

@@ -89,7 +89,11 @@ func headClasses() []class {
 			return x.request.with("Accept", strings.ToLower(accept))
 		}},
 		{name: "quality-of-zero", parts: true, explains: func(x *exchange, d difference) bool {
-			return strings.HasSuffix(x.request.get("Accept"), ";q=0") && (d.path == codePath && d.ours == "406" || d.path == contentTypePath)
+			if !strings.HasSuffix(x.request.get("Accept"), ";q=0") {
+				return false
+			}
+			otherFormat := x.java.code == http.StatusConflict && mediaType(x.java.header.Get(contentTypePath)) != mediaType(x.ours.header.Get(contentTypePath))
+			return d.codes(x.java.code, http.StatusNotAcceptable) || d.path == contentTypePath || otherFormat
 		}},
 		{name: "gzip-by-the-book", explains: func(x *exchange, d difference) bool {
 			accepts := x.request.get("Accept-Encoding")

@@ -85,3 +85,15 @@ func TestBatchesHeld(t *testing.T) {
 	<-in // there is room again
 	<-first
 }
+
+// TestBatchShowsCluster tells a peer that it talks to a node, also one that takes no
+// batches yet: no Java server stands there that could be waited for.
+func TestBatchShowsCluster(t *testing.T) {
+	for code, now := range map[int]api.Readiness{200: ready, 503: {State: "syncing"}} {
+		n := newNode(t, api.Options{Cluster: "blue", Node: &fakeNode{now: now}})
+		w := n.want(t, code, "POST", "/eureka/peerreplication/batch/", `{"replicationList":[]}`, "Content-Type", jsonType)
+		if got := w.Header().Get("Registryd-Cluster"); got != "blue" {
+			t.Errorf("status %d: header %q, want blue", code, got)
+		}
+	}
+}

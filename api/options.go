@@ -82,6 +82,10 @@ type Options struct {
 	// always allowed, and * allows all. Other clients may use any name.
 	Hosts []string
 
+	// Cluster is the name of this node's cluster, which answers to batches show
+	// (eureka.ClusterHeader); "": they do not.
+	Cluster string
+
 	MaxBody      int           // bytes, see DefaultMaxBody
 	MaxBatchBody int           // bytes, see DefaultMaxBatchBody
 	MaxBatches   int           // see DefaultMaxBatches

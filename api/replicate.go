@@ -14,6 +14,9 @@ import (
 // second and send the batch again. It is the answer while this node does not know
 // what its peers know, and while too many batches are held.
 func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
+	if h.opts.Cluster != "" {
+		w.Header().Set(eureka.ClusterHeader, h.opts.Cluster)
+	}
 	f, _, ok := bodyFormat(r.Header)
 	if !ok || f != eureka.JSON {
 		return h.rejected(w, http.StatusUnsupportedMediaType, badContentType)

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
 )
@@ -79,6 +80,12 @@ func (p *Peer) comparison(list *eureka.Applications, now time.Time, forced bool)
 // Pull implements cluster.Foreign: all instances, whatever their status. Eureka takes
 // only those that are UP from a peer.
 func (p *Peer) Pull(ctx context.Context, progress func(entries int)) error {
+	if _, _, err := p.postList(ctx, emptyList); err != nil {
+		return err
+	}
+	if p.isNode() {
+		return cluster.ErrNode
+	}
 	list, now, err := p.list(ctx)
 	if err != nil {
 		return err

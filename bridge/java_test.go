@@ -38,6 +38,7 @@ type java struct {
 	queries  []string // of requests for the list
 	// localOnly is an option of its peer
 	localOnly bool
+	cluster   string // whose node it says it is; "": it is a Java server
 }
 
 func newJava(t *testing.T) *java {
@@ -92,14 +93,21 @@ func (j *java) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, req.Context().Err()
 	}
 	reply := func(code int, body []byte) (*http.Response, error) {
+		header := http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}}
+		if j.cluster != "" && req.Method == http.MethodPost {
+			header.Set(eureka.ClusterHeader, j.cluster)
+		}
 		return &http.Response{
-			StatusCode: code, Header: http.Header{"Date": {time.Now().UTC().Format(http.TimeFormat)}},
+			StatusCode: code, Header: header,
 			Body: io.NopCloser(bytes.NewReader(body)), Request: req,
 		}, nil
 	}
 	switch req.Method + " " + req.URL.Path {
 	case "GET /eureka/apps":
 		j.queries = append(j.queries, req.URL.RawQuery)
+		if j.cluster == "default" {
+			return reply(403, nil) // a node that starts
+		}
 		return reply(200, eureka.Form{Format: eureka.JSON}.AppendApplications(nil, j.reg.Applications()))
 	case "POST /eureka/peerreplication/batch/":
 	default:
@@ -175,6 +183,7 @@ func start(t *testing.T, j *java) *node {
 	}
 	if n.peer, err = bridge.New(bridge.Options{
 		URL: "http://me:secret@java.example:8761/eureka", Registry: n.reg, RoundTripper: j, Logger: log, LocalOnly: j.localOnly,
+		Cluster:    "default",
 		MayCompare: func() bool { return n.cluster.MayRead() },
 	}); err != nil {
 		t.Fatal(err)

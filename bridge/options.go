@@ -43,6 +43,9 @@ type Options struct {
 	// these are none of this node's. A Java server logs a warning for each list that it
 	// makes so, because the request names a region that it does not have.
 	LocalOnly bool
+	// Cluster is the name of this node's cluster. A server that says that it is a node of
+	// that is no peer of this kind while it says so. Default: no server is.
+	Cluster string
 	// MayCompare reports whether this node knows what the other nodes know. Any
 	// goroutine may call it. Default: always.
 	MayCompare func() bool

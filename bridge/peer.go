@@ -11,6 +11,7 @@ import (
 
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/cluster"
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/sample"
 	"github.com/registryd/registryd/registry"
 )
@@ -42,6 +43,7 @@ type Peer struct {
 	mu      sync.Mutex
 	heard   time.Time                 // guarded by mu; of the last answer
 	failing bool                      // guarded by mu; the last request was not answered
+	node    bool                      // guarded by mu; it is a node of this cluster, by its last answer
 	refused map[registry.Key]versions // guarded by mu; what the peer could not take
 	failed  sample.Sample
 
@@ -87,8 +89,12 @@ func (p *Peer) State() cluster.ForeignState {
 	if since.IsZero() {
 		since = p.began
 	}
+	version := "eureka"
+	if p.node {
+		version = "registryd"
+	}
 	return cluster.ForeignState{
-		URL: p.base.String(), Version: "eureka", Reachable: !p.heard.IsZero() && !p.failing, Silent: time.Since(since),
+		URL: p.base.String(), Version: version, Reachable: !p.heard.IsZero() && !p.failing, Silent: time.Since(since),
 	}
 }
 
@@ -123,6 +129,31 @@ func (p *Peer) silent(err error) {
 	if !was {
 		p.log.Warn("peer unreachable", "url", p.base.String(), "err", err)
 	}
+}
+
+// met notes who has answered a batch. A node of this cluster, which stands where a Java
+// server was or will be, hears everything by itself. When it is a Java server again the
+// lists are compared.
+func (p *Peer) met(answer http.Header) {
+	node := p.opts.Cluster != "" && answer.Get(eureka.ClusterHeader) == p.opts.Cluster
+	p.mu.Lock()
+	was := p.node
+	p.node = node
+	p.mu.Unlock()
+	switch {
+	case node && !was:
+		p.log.Info("peer is a node of this cluster, not bridged", "url", p.base.String())
+	case was && !node:
+		p.log.Info("peer is no node of this cluster any more, bridged", "url", p.base.String())
+		p.pipeline.Wake()
+		p.Compare()
+	}
+}
+
+func (p *Peer) isNode() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.node
 }
 
 func (p *Peer) isFailing() bool {
@@ -198,6 +229,11 @@ func (p *Peer) Run(ctx context.Context) {
 		switch {
 		case p.isFailing():
 			p.probe(ctx) // when it answers it asks for a comparison
+		case p.isNode():
+			p.compared = comparison{} // of the server that was there before
+			if p.State().Silent >= probeAfter {
+				p.probe(ctx) // it may be another server by now
+			}
 		case !p.opts.MayCompare():
 		case asked && since >= apart, since >= p.opts.Interval:
 			p.round(ctx, asked)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -24,7 +25,12 @@ import (
 // item. A batch that the peer refuses as a whole is malformed only if the peer takes
 // an empty one: then the batcher halves it, down to the item to blame. Else the
 // trouble is the peer's, such as a password that is wrong, and the batch waits.
+//
+// A batch for a node of this cluster is done: the node hears the same by itself.
 func (p *Peer) Send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
+	if p.isNode() {
+		return slices.Repeat([]acceptor.Outcome{acceptor.Done()}, len(b.Items)), nil
+	}
 	tasks, items := make([][]byte, len(b.Items)), 0
 	for i := range b.Items {
 		tasks[i] = b.Items[i].Task.Body
@@ -148,6 +154,7 @@ func (p *Peer) postList(ctx context.Context, body []byte) (code int, answer []by
 	if answer, err = p.read(ctx, resp, maxAnswer); err != nil {
 		return 0, nil, err
 	}
+	p.met(resp.Header)
 	p.answered()
 	return resp.StatusCode, answer, nil
 }

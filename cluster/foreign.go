@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -32,11 +33,16 @@ type Foreign interface {
 	// Compare asks for a comparison at once. It must not block.
 	Compare()
 	// Pull takes everything that the peer has, and calls progress with the number of
-	// entries. A node calls it that starts and finds no peer that has everything.
+	// entries. A node calls it that starts and finds no peer that has everything. The
+	// error is [ErrNode] where a node of this cluster has taken the peer's place.
 	Pull(ctx context.Context, progress func(entries int)) error
 	// State is what a status page shows. Any goroutine may call it.
 	State() ForeignState
 }
+
+// ErrNode is returned by Foreign.Pull where there is no foreign peer, but a node of this
+// cluster, which is asked as such.
+var ErrNode = errors.New("peer is a node of this cluster")
 
 // ForeignState is a snapshot of a foreign peer.
 type ForeignState struct {
@@ -137,17 +143,20 @@ func (c *Cluster) runPeer(p *peer) {
 }
 
 // pullForeign takes everything that one of the foreign peers has. It reports whether
-// one has sent it.
+// one has sent it, or all are nodes of this cluster.
 func (c *Cluster) pullForeign(ctx context.Context, progress func(entries int)) bool {
+	nodes := 0
 	for _, f := range c.opts.Foreign {
 		switch err := f.Pull(ctx, progress); {
 		case err == nil:
 			return true
+		case errors.Is(err, ErrNode):
+			nodes++
 		case ctx.Err() == nil && c.unpulled.Due(sampleEvery):
 			c.log.Warn("sync interrupted, retrying", "peer", f.Name(), "err", err)
 		}
 	}
-	return false
+	return nodes == len(c.opts.Foreign)
 }
 
 // foreignPeers returns snapshots of the foreign peers.

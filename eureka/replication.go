@@ -4,6 +4,10 @@ package eureka
 type Action string
 
 // The actions of Eureka's replication protocol, spelled as on the wire.
+// ClusterHeader names the cluster of a node in its answers to batches, where a Java
+// server has no such header.
+const ClusterHeader = "Registryd-Cluster"
+
 const (
 	ActionHeartbeat            Action = "Heartbeat"
 	ActionRegister             Action = "Register"

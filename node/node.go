@@ -220,7 +220,7 @@ func (n *Node) eurekaPeers() ([]cluster.Foreign, error) {
 	var out []cluster.Foreign
 	for _, at := range n.opts.EurekaPeers {
 		peer, err := bridge.New(bridge.Options{
-			URL: at, Registry: n.registry, Logger: n.log, LocalOnly: n.regions != nil,
+			URL: at, Registry: n.registry, Cluster: n.opts.Cluster, Logger: n.log, LocalOnly: n.regions != nil,
 			MayCompare: func() bool { return n.cluster.MayRead() },
 			Mirror: func(peer, batch string, body []byte) func(int, string, []byte) {
 				return n.broker.Mirror(peer, batch, body)
@@ -356,7 +356,7 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 		hosts = append(hosts, u.Host)
 	}
 	handler, err := api.New(n.registry, api.Options{
-		Hosts: hosts, Node: status{n}, Regions: n.regions, RateLimit: n.opts.RateLimit,
+		Hosts: hosts, Cluster: n.opts.Cluster, Node: status{n}, Regions: n.regions, RateLimit: n.opts.RateLimit,
 		Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {

@@ -29,8 +29,8 @@ const (
 	// bytes. Readers of one state of the list share its bytes.
 	DefaultMaxListBytes = 256 << 20
 	// DefaultMaxAge is how old lists may be in what they say of renewals
-	// (lastRenewalTimestamp). Eureka's responseCacheAutoExpirationInSeconds.
-	DefaultMaxAge = 3 * time.Minute
+	// (lastRenewalTimestamp): less than the 30 s of Eureka's response cache.
+	DefaultMaxAge = 20 * time.Second
 )
 
 // Node is what a [Handler] asks of its node, apart from the registry. Its methods are

@@ -1,13 +1,13 @@
 package eureka
 
-// Action says what a replicated task does. It decides how the receiver applies it.
-type Action string
-
-// The actions of Eureka's replication protocol, spelled as on the wire.
 // ClusterHeader names the cluster of a node in its answers to batches, where a Java
 // server has no such header.
 const ClusterHeader = "Registryd-Cluster"
 
+// Action says what a replicated task does. It decides how the receiver applies it.
+type Action string
+
+// The actions of Eureka's replication protocol, spelled as on the wire.
 const (
 	ActionHeartbeat            Action = "Heartbeat"
 	ActionRegister             Action = "Register"

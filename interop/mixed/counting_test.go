@@ -2,8 +2,7 @@ package mixed_test
 
 import (
 	"fmt"
-	"io"
-	"log"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -37,7 +36,7 @@ func newCounting(t *testing.T, to string) *counting {
 		Rewrite:        func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: "http", Host: to}) },
 		Transport:      &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16},
 		ModifyResponse: func(r *http.Response) error { c.count(r); return nil },
-		ErrorLog:       log.New(io.Discard, "", 0), // a server is killed
+		ErrorLog:       slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), // a server is killed
 	}
 	c.server.Handler = proxy
 	var serving sync.WaitGroup

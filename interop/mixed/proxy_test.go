@@ -30,7 +30,7 @@ func newProxy(t *testing.T, host, to string) *proxy {
 	p := &proxy{listener: l, to: to, open: make(map[net.Conn]struct{})}
 	p.work.Go(p.accept)
 	t.Cleanup(func() {
-		_ = l.Close() // accept ends with it
+		_ = l.Close() //nolint:errcheck // accept ends with it
 		p.heal()
 		p.closeAll()
 		p.work.Wait()
@@ -60,7 +60,7 @@ func (p *proxy) closeAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.open {
-		_ = c.Close() // its copiers end
+		_ = c.Close() //nolint:errcheck // its copiers end
 	}
 }
 
@@ -78,7 +78,7 @@ func (p *proxy) track(c net.Conn) {
 }
 
 func (p *proxy) forget(c net.Conn) {
-	_ = c.Close() // it may be closed already
+	_ = c.Close() //nolint:errcheck // it may be closed already
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, c)

@@ -86,11 +86,13 @@ func New(reg *registry.Registry, transport Transport, opts Options) (*Cluster, e
 		peers: make(map[string]*peer),
 	}
 	c.begun = c.now()
+	delay := cmp.Or(opts.BatchDelay, acceptor.DefaultDelay)
+	opts.Members.Exchange = cmp.Or(opts.Members.Exchange, membership.Silence+2*delay)
 	if c.members, err = membership.New(opts.Members, c.begun); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	if c.repair, err = repair.New(reg, transport, repair.Options{
-		BatchDelay: cmp.Or(opts.BatchDelay, acceptor.DefaultDelay), Up: c.up, Suspended: c.unnoticed,
+		BatchDelay: delay, Up: c.up, Suspended: c.unnoticed,
 		Logger: opts.Logger, Metrics: opts.Metrics,
 	}); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)

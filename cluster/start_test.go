@@ -55,6 +55,37 @@ func TestStartWaitsForAPeerThatIsReady(t *testing.T) {
 	})
 }
 
+// Two nodes are apart, and meet when a third one starts. They can't exchange what each
+// has taken meanwhile.
+func TestStartAsksAllWhoHaveJustMet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t)
+		n1, n2 := b.start("n1"), b.start("n2")
+		time.Sleep(5 * time.Second)
+		n2.vanish()
+		time.Sleep(10 * time.Second)
+		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n2.reg.Register(instance("DEMO", "d-2", eureka.StatusUp, 1), false)
+		time.Sleep(time.Second)
+		b.failSync(func(from, _ string, _ []byte) error {
+			if from != "n3" {
+				return batcher.Busy
+			}
+			return nil
+		})
+		b.fail(refuse(func(from, _ string) bool { return from != "n3" }, batcher.Busy))
+		n2.comeBack()
+		time.Sleep(2 * time.Second) // each has heard the other
+		n3 := b.start("n3")
+		<-n3.cluster.Ready()
+		if got := n3.count("DEMO"); got != 2 {
+			t.Errorf("n3 is ready and lists %d, want 2", got)
+		}
+		b.fail(nil)
+		b.failSync(nil)
+	})
+}
+
 // The first presence that a starting node receives is the goodbye of another.
 func TestStartIsNotOverWithAGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

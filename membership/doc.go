@@ -46,9 +46,9 @@
 // stays Syncing, and opens after [Options.StartWait] with what it has. It is
 // degraded then, and catches up when it can.
 //
-// A source that is ready and has synced knows everything, so one such source is
-// enough. Without one, the node waits until it would count as alone, and for
-// [Options.Expect] peers, and asks everybody.
+// A source that is ready and has synced, and has met no peer lately, knows
+// everything, so one such source is enough. Without one, the node waits until it
+// would count as alone, and for [Options.Expect] peers, and asks everybody.
 //
 // # Incarnations
 //

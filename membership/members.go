@@ -24,6 +24,7 @@ type Members struct {
 	announce time.Duration // when the next presence is due
 
 	opened     bool          // the node has served
+	returned   time.Duration // until when what peers know since its last connection may be on its way
 	paused     bool          // it was suspended, and has not caught up since
 	leaving    bool          // it says goodbye
 	taken      bool          // another node has its name: it ends
@@ -69,6 +70,9 @@ func (m *Members) SetLink(l Link, at Moment) []Event {
 func (m *Members) newSession(at Moment) {
 	m.session, m.echo, m.echoed = at.Mono, at.Mono, false
 	m.announce = at.Mono
+	if m.opened && !m.paused {
+		m.returned = at.Mono + m.opts.Exchange
+	}
 }
 
 // Tick takes the time. The first Tick begins the watch for suspensions.
@@ -232,10 +236,12 @@ func (m *Members) State() State {
 
 // Presence returns this node's presence.
 func (m *Members) Presence(digest uint64, at Moment) Presence {
-	return Presence{
+	p := Presence{
 		Node: m.opts.Node, Incarnation: m.opts.Incarnation, URL: m.opts.URL, Version: m.opts.Version,
 		Time: at.Wall.UnixMilli(), Digest: Digest(digest), State: m.State(), Synced: m.synced && !m.partial,
 	}
+	p.Meeting = p.whole() && m.meeting(at)
+	return p
 }
 
 // Degraded returns the reasons why this node serves less than it should, in

@@ -19,13 +19,14 @@ import (
 )
 
 func TestOptionsNameAllFaults(t *testing.T) {
-	bad := membership.Options{Expect: -1, StartWait: -1, WaitWhenEmpty: -1, MaxPeers: -1}
+	bad := membership.Options{Expect: -1, StartWait: -1, WaitWhenEmpty: -1, Exchange: -1, MaxPeers: -1}
 	_, err := membership.New(bad, membership.Moment{})
 	if err == nil {
 		t.Fatal("no error")
 	}
 	for _, fault := range []string{
-		"node", "incarnation", "expected peers -1", "start wait -1ns", "wait when empty -1ns", "max peers -1",
+		"node", "incarnation", "expected peers -1", "start wait -1ns", "wait when empty -1ns", "exchange -1ns",
+		"max peers -1",
 	} {
 		if !strings.Contains(err.Error(), fault) {
 			t.Errorf("error %q does not name %q", err, fault)

@@ -47,6 +47,8 @@ const (
 const (
 	DefaultMaxPeers  = 256 // each costs a pipeline
 	DefaultStartWait = time.Minute
+	// DefaultExchange has room for the usual batch delay, once in each direction.
+	DefaultExchange = Silence + time.Second
 	// RestoredWait bounds the start's wait of a node that has a snapshot: its data
 	// is a better answer than none.
 	RestoredWait = 5 * time.Second
@@ -76,6 +78,9 @@ type Options struct {
 	// peers. A node that hears no peer asks them while it waits for peers. Without a
 	// peer that has everything, a catch-up asks them too.
 	Outside bool
+	// Exchange is how long two nodes that meet take to exchange what one of them knows
+	// and the other does not. Default DefaultExchange.
+	Exchange time.Duration
 	// Restored reports whether a snapshot with at least one instance was loaded.
 	Restored bool
 	// MaxPeers bounds the peers. Default DefaultMaxPeers.
@@ -86,6 +91,9 @@ type Options struct {
 func (o Options) withDefaults() (Options, error) {
 	if o.StartWait == 0 {
 		o.StartWait = DefaultStartWait
+	}
+	if o.Exchange == 0 {
+		o.Exchange = DefaultExchange
 	}
 	if o.MaxPeers == 0 {
 		o.MaxPeers = DefaultMaxPeers
@@ -102,6 +110,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.WaitWhenEmpty < 0 {
 		errs = append(errs, fmt.Errorf("wait when empty %v: negative", o.WaitWhenEmpty))
+	}
+	if o.Exchange < 0 {
+		errs = append(errs, fmt.Errorf("exchange %v: negative", o.Exchange))
 	}
 	if o.MaxPeers < 0 {
 		errs = append(errs, fmt.Errorf("max peers %d: negative", o.MaxPeers))

@@ -27,6 +27,7 @@ type Peer struct {
 type peer struct {
 	Peer
 	since    time.Duration // when this incarnation was heard first
+	meets    time.Duration // until when what it knows may be on its way to this node
 	fresh    bool          // heard since this node started or resumed
 	old      sighting      // of an older incarnation
 	skewed   bool          // Skewed was reported
@@ -42,6 +43,7 @@ const replaceable = Interval * 3 / 2
 // hearPeer takes the presence of another node.
 func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 	known := m.peers[p.Node]
+	met := known == nil || known.Status != Reachable || known.Presence.Incarnation != p.Incarnation
 	switch {
 	case known == nil:
 		if p.State == Leaving {
@@ -69,6 +71,12 @@ func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 		return
 	case known.Status == Unreachable:
 		*out = append(*out, Event{Kind: Back, Peer: p.Node, Presence: p, Elapsed: at.Mono - known.Last})
+	}
+	switch {
+	case p.State != Ready || !m.opened || m.paused:
+		known.meets = at.Mono // one of the two is catching up
+	case met:
+		known.meets = at.Mono + m.opts.Exchange
 	}
 	known.Presence, known.Status, known.Last, known.fresh = p, Reachable, at.Mono, true
 	known.measure(at, out)
@@ -192,6 +200,19 @@ func (m *Members) reachable() int {
 	return n
 }
 
+// meeting reports whether this node may not have yet what some peer knows.
+func (m *Members) meeting(at Moment) bool {
+	if !m.link.Up || at.Mono < m.returned {
+		return true // it may not even have heard yet who is there
+	}
+	for _, p := range m.peers {
+		if p.Status == Reachable && at.Mono < p.meets {
+			return true
+		}
+	}
+	return false
+}
+
 // Peers returns the peers by name.
 func (m *Members) Peers() []Peer {
 	all := m.sorted()
@@ -205,14 +226,14 @@ func (m *Members) Peers() []Peer {
 // Sources are the peers to catch up from.
 type Sources struct {
 	Peers []Peer // by name; begin at any of them
-	// One reports whether one of them is enough: each is ready and has synced.
-	// Else each may know what no other does.
+	// One reports whether one of them is enough: each is ready, has synced, and is not
+	// meeting a peer. Else each may know what no other does.
 	One bool
 }
 
-// Sources returns the peers to catch up from: those that are ready and have
-// synced; without any, all that have been heard since this node started or went
-// on.
+// Sources returns the peers to catch up from: those that are ready, have synced and
+// are not meeting a peer; without any, all that have been heard since this node
+// started or went on.
 func (m *Members) Sources() Sources {
 	var whole, all []Peer
 	for _, p := range m.sorted() {
@@ -220,7 +241,7 @@ func (m *Members) Sources() Sources {
 			continue
 		}
 		all = append(all, p.Peer)
-		if p.Presence.whole() {
+		if p.Presence.whole() && !p.Presence.Meeting {
 			whole = append(whole, p.Peer)
 		}
 	}

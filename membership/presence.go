@@ -83,6 +83,10 @@ type Presence struct {
 	// its start and its last suspension, or nobody else was there. Earlier versions
 	// do not send it.
 	Synced bool `json:"synced,omitempty"`
+	// Meeting reports whether a node that has synced has met a peer that serves, or got
+	// its connection back, so lately that it may not have yet what that peer knows.
+	// Earlier versions neither send nor know it.
+	Meeting bool `json:"meeting,omitempty"`
 }
 
 // Check returns an error that names the fault of a presence that can't be used:
@@ -102,7 +106,7 @@ func (p *Presence) Check() error {
 func (p *Presence) sent() time.Time { return time.UnixMilli(p.Time) }
 
 // whole reports whether the node is ready and has everything that its peers
-// had.
+// had, apart from those that it is meeting.
 func (p *Presence) whole() bool { return p.State == Ready && p.Synced }
 
 // older reports whether incarnation a started before b, by their nodes' clocks.

@@ -135,7 +135,7 @@ func (w *world) speaker(cmd script.Command) *speaker {
 	s := &speaker{skew: cmd.Duration("skew", 0)}
 	s.presence = membership.Presence{
 		Node: cmd.Word(0), Incarnation: incarnation(cmd.Int("inc", 1)),
-		Synced: cmd.Text("synced", "true") == "true",
+		Synced: cmd.Text("synced", "true") == "true", Meeting: slices.Contains(cmd.Words, "meeting"),
 	}
 	if err := s.presence.State.UnmarshalText([]byte(cmd.Text("state", "ready"))); err != nil {
 		cmd.Fatalf("%v", err)
@@ -253,7 +253,11 @@ func (w *world) state() string {
 	if err != nil {
 		return err.Error()
 	}
-	fmt.Fprintf(&w.out, "%v, says %s synced=%t\n", w.State(), said, own.Synced)
+	fmt.Fprintf(&w.out, "%v, says %s synced=%t", w.State(), said, own.Synced)
+	if own.Meeting {
+		w.out.WriteString(" meeting")
+	}
+	w.out.WriteString("\n")
 	fmt.Fprintf(&w.out, "reads=%t writes=%t evicts=%t\n", gate.MayRead(at), gate.MayWrite(at), gate.MayEvict(at))
 	if gate.Empty(at) {
 		w.out.WriteString("knows that there is nothing to read\n")

@@ -46,6 +46,7 @@ const (
 	takeSnapshot
 	cutToEvict // in an emphasis: a partition that ends before an eviction pass
 	quitting   // in an emphasis: clients cancel often, and stay away
+	meeting    // in an emphasis: a node starts just when another has its connection again
 
 	// Events of extremes.
 	brokerLost       // the nodes in nodes have no connection, each for its time in downs
@@ -68,7 +69,7 @@ const (
 
 var kindNames = [...]string{
 	"weather", "partition", "crash", "all down", "process suspended",
-	"override", "delete override", "metadata", "snapshot", "", "",
+	"override", "delete override", "metadata", "snapshot", "", "", "",
 	"broker lost", "deafness", "machine suspended", "forgery", "restart",
 }
 
@@ -204,6 +205,11 @@ func newPlan(seed uint64, skew time.Duration, much emphasis) *plan {
 			p.addCall(setMetadata)
 		}
 	}
+	if n := much[meeting]; n > 0 {
+		for range times(n) {
+			p.addMeeting()
+		}
+	}
 	p.addExtremes(much)
 	p.finish()
 	return p
@@ -257,6 +263,21 @@ func (p *plan) addPartition(before time.Duration) {
 				e.links |= link(from, to)
 			}
 		}
+	}
+	p.add(e)
+}
+
+// addMeeting starts a node when another one has its connection again, and has not
+// exchanged yet what it missed.
+func (p *plan) addMeeting() {
+	cutOff := p.rng.IntN(p.nodes)
+	lost := event{kind: brokerLost, at: p.between(30*time.Second, p.faults-time.Minute), nodes: 1 << cutOff}
+	lost.downs[cutOff] = p.between(10*time.Second, 40*time.Second)
+	p.add(lost)
+	starts, down := lost.at+lost.downs[cutOff]+p.between(0, time.Second), p.between(time.Second, 8*time.Second)
+	e := event{kind: crash, at: starts - down, lasts: down, node: (cutOff + 1 + p.rng.IntN(p.nodes-1)) % p.nodes}
+	for i := range e.snapshot {
+		e.snapshot[i] = -1
 	}
 	p.add(e)
 }

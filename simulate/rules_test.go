@@ -27,6 +27,7 @@ const (
 	workOffQueue
 	evictStalled
 	openDoor
+	oneOfTwo
 )
 
 var ruleNames = [...]string{
@@ -36,6 +37,7 @@ var ruleNames = [...]string{
 	workOffQueue: "a stopped node works off what queued up",
 	evictStalled: "a pass when the process goes on, before it has synced",
 	openDoor:     "a node that starts works off what waited for it",
+	oneOfTwo:     "one of two nodes that meet is enough to start",
 }
 
 func (r rule) String() string { return ruleNames[r] }
@@ -71,6 +73,7 @@ func brokenRules() []broken {
 		{rule: leaseAsTime, skew: time.Minute, much: emphasis{partition: 6}, seeds: 40},
 		{rule: workOffQueue, much: emphasis{partition: 3, processSuspended: 20, quitting: 1}, seeds: 40},
 		{rule: openDoor, much: emphasis{crash: 10}, seeds: 20, as: `before it served`},
+		{rule: oneOfTwo, much: emphasis{meeting: 10}, seeds: 100, as: `serves its first list|answers 404`},
 		{rule: evictStalled, much: emphasis{processSuspended: 20}, seeds: 80},
 		{rule: noPipeline, much: emphasis{partition: 15}, seeds: 80},
 		{

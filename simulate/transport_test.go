@@ -150,6 +150,9 @@ func (p *proc) Announce(presence membership.Presence) error {
 		return errDead
 	}
 	p.checkIncarnations()
+	if p.world.rule == oneOfTwo {
+		presence.Meeting = false
+	}
 	for i := range p.world.plan.nodes {
 		p.world.travel(presenceLink, p.node, i, nil, func() {
 			if q := p.world.proc(i); q != nil { // the process that has the name now

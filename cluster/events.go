@@ -149,7 +149,7 @@ func (c *Cluster) catchUp(ctx context.Context, round uint64) {
 		})
 	}
 	if c.sync.state == nil {
-		c.sync.state = c.repair.NewCatchUp()
+		c.sync.state, c.known = c.repair.NewCatchUp(), nil
 	}
 	state := c.sync.state
 	sources, one := c.sources()
@@ -165,8 +165,11 @@ func (c *Cluster) catchUp(ctx context.Context, round uint64) {
 		}
 		if ctx.Err() == nil {
 			c.deliver(func(m *membership.Members, at membership.Moment) []membership.Event {
-				if known := state.Known(); ok && known > 0 && c.sync.state == state {
-					c.known = new(at.Mono - known)
+				if ok && c.sync.state == state {
+					if known := state.Known(); known > 0 {
+						c.known = new(at.Mono - known)
+					}
+					c.sync.state = nil // another one begins from the first entry
 				}
 				return m.Synced(round, ok, at)
 			})

@@ -86,6 +86,41 @@ func TestStartAsksAllWhoHaveJustMet(t *testing.T) {
 	})
 }
 
+// A node has received everything, and loses its connection before it serves.
+func TestStartBeginsAnewAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBus(t)
+		n1 := b.start("n1")
+		<-n1.cluster.Ready()
+		for i := range 300 { // several pages
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+		}
+		time.Sleep(2 * time.Second)
+		n2 := b.start("n2")
+		for n2.count("DEMO") < 300 {
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		n2.vanish()
+		select {
+		case <-n2.cluster.Ready():
+			t.Fatal("n2 was ready before its connection was lost")
+		default:
+		}
+		time.Sleep(3 * time.Second)
+		for i := range 300 {
+			n1.reg.Register(instance("LATER", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+		}
+		b.fail(refuse(func(from, _ string) bool { return from == "n1" }, batcher.Busy))
+		n2.comeBack()
+		<-n2.cluster.Ready()
+		if got := n2.count("LATER"); got != 300 {
+			t.Errorf("n2 is ready and lists %d of those that came meanwhile, want 300", got)
+		}
+		b.fail(nil)
+	})
+}
+
 // The first presence that a starting node receives is the goodbye of another.
 func TestStartIsNotOverWithAGoodbye(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -70,8 +70,11 @@ func (m *Members) SetLink(l Link, at Moment) []Event {
 func (m *Members) newSession(at Moment) {
 	m.session, m.echo, m.echoed = at.Mono, at.Mono, false
 	m.announce = at.Mono
-	if m.opened && !m.paused {
+	switch {
+	case m.opened && !m.paused:
 		m.returned = at.Mono + m.opts.Exchange
+	case m.done && !m.want:
+		m.restart() // it has missed what came since
 	}
 }
 

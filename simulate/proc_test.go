@@ -38,9 +38,10 @@ type proc struct {
 	opens    atomic.Int64               // when it serves clients; what they sent before is not applied; ns
 	leaving  atomic.Bool                // it takes no more requests of clients
 	left     atomic.Int64               // when it said goodbye, ns; 0: it has not
+	served   atomic.Int64               // when it served lists first, ns; 0: it has not
 	restored bool                       // from a snapshot with instances
 	answered atomic.Int64               // when it last got an answer to a sync request, ns; at first its start
-	learned  map[registry.Key]time.Time // guarded by mu; when it got the record that it has
+	learned  map[registry.Key]time.Time // guarded by mu; when it got the record that it has, or listed it again
 	// newest is the newest incarnation of each node that it has taken for the present
 	// one.
 	newest    [maxNodes]uuid.UUID // guarded by mu
@@ -126,6 +127,7 @@ func (w *world) start(node int, snap *disk) *proc {
 	w.graves.Go(func() {
 		select {
 		case <-p.cluster.Ready():
+			p.served.Store(time.Now().UnixNano())
 			w.firstList(p)
 		case <-p.done:
 		}
@@ -313,7 +315,7 @@ func (p *proc) opensAt() time.Time { return time.Unix(0, p.opens.Load()) }
 func (p *proc) runsFor() time.Duration { return time.Since(time.Unix(0, p.runs.Load())) }
 
 // knowsFor returns for how long the process has had its present record of an
-// instance.
+// instance, and known that the lease runs if it had evicted it.
 func (p *proc) knowsFor(key registry.Key) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()

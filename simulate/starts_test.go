@@ -144,6 +144,13 @@ func (w *world) refused(p *proc, key registry.Key) {
 	}
 }
 
+// gaveUp reports whether the process has served lists before it had its present
+// connection.
+func (p *proc) gaveUp(linked time.Time) bool {
+	served := p.served.Load()
+	return served != 0 && time.Unix(0, served).Before(linked)
+}
+
 // knowsMore returns a process that lists an instance that p ought to list too; nil:
 // there is none, or p had no way to know.
 func (w *world) knowsMore(p *proc, key registry.Key) *proc {
@@ -157,7 +164,8 @@ func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 	case isolated && up >= wait, // it has given up
 		!isolated && w.calmFor() < max(up, reach),
 		time.Since(time.Unix(0, p.answered.Load())) >= membership.Patience, // no page has come for so long
-		!isolated && !w.isLinked(p, 0):
+		!isolated && !w.isLinked(p, 0),
+		p.gaveUp(w.linkedSince(p)) && !w.isLinked(p, reach): // it was cut off, as others may be later
 		return nil
 	}
 	entry, _, _ := p.reg.Entry(key)

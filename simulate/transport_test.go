@@ -123,7 +123,8 @@ func (p *proc) ask(
 
 // Changed implements registry.Sink. An entry of a snapshot is no change.
 func (p *proc) Changed(ch registry.Change) {
-	if ch.Bits&registry.Registered != 0 {
+	again := ch.IsReplication && ch.Bits == registry.Renewed // it was evicted, and a peer knows a lease that runs
+	if ch.Bits&registry.Registered != 0 || again {
 		p.mu.Lock()
 		p.learned[ch.Key] = time.Now()
 		p.mu.Unlock()

@@ -63,7 +63,9 @@ func javaServer(addr string, peers ...string) *server {
 		"--server.address="+host, "--server.port="+port, "--eureka.instance.hostname="+host,
 		"--eureka.client.serviceUrl.defaultZone="+strings.Join(urls, ","),
 		"--eureka.client.register-with-eureka=false", "--eureka.client.fetch-registry=false",
-		"--eureka.server.enable-self-preservation=false", "--eureka.server.use-read-only-response-cache=false")
+		"--eureka.server.enable-self-preservation=false", "--eureka.server.use-read-only-response-cache=false",
+		// A list that is made while an instance registers may miss it, and stay in the cache.
+		"--eureka.server.response-cache-auto-expiration-in-seconds=0")
 }
 
 // node is a registryd with Java servers as its peers.

@@ -67,8 +67,14 @@ func TestMessagesComeInTurns(t *testing.T) {
 		body     string
 	}
 	sent := []message{
-		{presenceLink, 0, 1, ""}, {presenceLink, 0, 2, ""}, {presenceLink, 2, 1, ""}, {presenceLink, 1, 2, ""},
-		{batchLink, 0, 1, "a"}, {batchLink, 0, 1, "b"}, {syncAnswer, 1, 0, "a"}, {askLink, 1, 0, ""},
+		{presenceLink, 0, 1, ""},
+		{presenceLink, 0, 2, ""},
+		{presenceLink, 2, 1, ""},
+		{presenceLink, 1, 2, ""},
+		{batchLink, 0, 1, "a"},
+		{batchLink, 0, 1, "b"},
+		{syncAnswer, 1, 0, "a"},
+		{askLink, 1, 0, ""},
 	}
 	come := func(order []message) (came []message) {
 		synctest.Test(t, func(t *testing.T) {

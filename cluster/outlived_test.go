@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -213,12 +214,12 @@ func TestKnowledgeOutlivesItsNodes(t *testing.T) {
 					n1.reg.Register(instance("MORE", fmt.Sprint("m-", i), eureka.StatusUp, 1), false)
 				}
 				b.snapshot = nil
-				pages := 0
+				var pages atomic.Int64
 				b.failSync(func(from, _ string, body []byte) error {
 					if from == "n2" && strings.Contains(string(body), `"page"`) {
-						pages++
+						pages.Add(1)
 					}
-					if tt.lost && pages == 2 {
+					if tt.lost && pages.Load() == 2 {
 						return errLost
 					}
 					return nil
@@ -226,8 +227,8 @@ func TestKnowledgeOutlivesItsNodes(t *testing.T) {
 				b.payload.Store(4 << 10)
 				n2 := b.start("n2")
 				<-n2.cluster.Ready()
-				if b.payload.Store(1 << 20); pages < 3 {
-					t.Fatalf("n2 has asked for %d pages, want three at least", pages)
+				if b.payload.Store(1 << 20); pages.Load() < 3 {
+					t.Fatalf("n2 has asked for %d pages, want three at least", pages.Load())
 				}
 				time.Sleep(time.Second)
 				n1.close()

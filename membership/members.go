@@ -266,6 +266,9 @@ func (m *Members) Degraded(at Moment) string {
 	if !m.opened && m.link.Up && m.link.Late && m.link.Trouble == "" {
 		why = append(why, "waiting for other nodes")
 	}
+	if !m.opened && m.asked && !m.outside {
+		why = append(why, "waiting for a server outside the cluster")
+	}
 	switch {
 	case m.partial && m.synced:
 		why = append(why, "sync after suspension incomplete")

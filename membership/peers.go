@@ -43,7 +43,8 @@ const replaceable = Interval * 3 / 2
 // hearPeer takes the presence of another node.
 func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 	known := m.peers[p.Node]
-	met := known == nil || known.Status != Reachable || known.Presence.Incarnation != p.Incarnation
+	met := known == nil || known.Status != Reachable || known.Presence.Incarnation != p.Incarnation ||
+		known.Presence.State != Ready // it may have restored what this node lacks
 	switch {
 	case known == nil:
 		if p.State == Leaving {

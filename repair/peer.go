@@ -100,8 +100,8 @@ func (p *Peer) Heard(digest uint64) {
 // change takes.
 func (p *Peer) Divergent() int64 { return p.divergent.Load() }
 
-// SetDivergent, Repaired and Round count for a peer that is compared otherwise than by
-// Run.
+// SetDivergent sets how many entries differ for longer than a change takes, for a peer
+// that is compared otherwise than by Run. So do [Peer.Repaired] and [Peer.Round].
 func (p *Peer) SetDivergent(n int) { p.setDivergent(n) }
 
 // Repaired counts entries that were found different.

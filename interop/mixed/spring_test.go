@@ -29,7 +29,9 @@ func (g generation) jar() string { return "../java/client/" + string(g) + "/targ
 
 // Settings of the Spring clients: Eureka's own ones, but shorter.
 const (
-	fetchEvery = time.Second
+	// fetchEvery is also how long the client lets a fetch take. Beyond that it begins the
+	// next one, finds its list locked, and fetches everything.
+	fetchEvery = 3 * time.Second
 	renewEvery = 5 * time.Second
 	leaseLasts = 15 * time.Second
 )

@@ -54,7 +54,7 @@ func (p *Part) Instances() iter.Seq[*eureka.InstanceInfo] {
 
 // List is a list in parts, as of one moment.
 type List struct {
-	Parts      []*Part // by application and id
+	Parts      []*Part // by application and id; of changes those that are gone last
 	Version    string
 	HashCode   string // of the full list
 	Generation uint64 // see [Registry.Generation]
@@ -92,11 +92,12 @@ func (r *Registry) list(of *sequence, version string, maxAge time.Duration) List
 	}
 }
 
-// sequence holds entries by application and id, in blocks. The registry's lock guards
-// it; parts may be called under the shared one.
+// sequence holds entries in an order, in blocks. The registry's lock guards it; parts may
+// be called under the shared one. An entry must not change its place while it is in.
 type sequence struct {
-	of     membership // which of an entry's blocks is this sequence's
-	blocks []*block
+	of      membership // which of an entry's blocks is this sequence's
+	compare func(a, b *entry) int
+	blocks  []*block
 }
 
 // membership names the sequences that an entry may be in.
@@ -114,6 +115,7 @@ type block struct {
 	part    atomic.Pointer[Part] // nil: something has changed since
 }
 
+// compareEntries orders by application and id.
 func compareEntries(a, b *entry) int {
 	if c := strings.Compare(a.app.name, b.app.name); c != 0 {
 		return c
@@ -121,15 +123,32 @@ func compareEntries(a, b *entry) int {
 	return strings.Compare(a.id, b.id)
 }
 
+// compareChanges orders by application, those that are there before those that are gone,
+// and id. Eureka's client that does not know an application yet takes all that the delta
+// has of it with the first instance that is there, those that are gone too. It then takes
+// out those that it reads after that one. Of others its hash code would be wrong, and it
+// would fetch everything (DiscoveryClient.updateDelta).
+func compareChanges(a, b *entry) int {
+	switch c := strings.Compare(a.app.name, b.app.name); {
+	case c != 0:
+		return c
+	case a.gone != b.gone && a.gone:
+		return 1
+	case a.gone != b.gone:
+		return -1
+	}
+	return strings.Compare(a.id, b.id)
+}
+
 // find returns the block in which e is or belongs, and its place there. There is a block.
 func (s *sequence) find(e *entry) (at, i int) {
 	at, exact := slices.BinarySearchFunc(s.blocks, e, func(b *block, e *entry) int {
-		return compareEntries(b.entries[0], e)
+		return s.compare(b.entries[0], e)
 	})
 	if !exact {
 		at = max(0, at-1)
 	}
-	i, _ = slices.BinarySearchFunc(s.blocks[at].entries, e, compareEntries)
+	i, _ = slices.BinarySearchFunc(s.blocks[at].entries, e, s.compare)
 	return at, i
 }
 

@@ -208,6 +208,7 @@ type entry struct {
 	view *eureka.InstanceInfo
 
 	blocks [memberships]*block // of the lists that it is in
+	gone   bool                // in the delta as DELETED: its place there
 
 	deltaAt                int64 // lease clock, ms; 0: not in the delta
 	deltaNext, deltaBefore *entry
@@ -234,8 +235,9 @@ func New(opts Options) (*Registry, error) {
 		compat: opts.LeaseCompat, future: opts.FutureTimestamps, maxLease: opts.MaxLease, room: opts.MaxInstances,
 		retention: opts.DeltaRetention.Milliseconds(),
 		start:     start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),
-		all: sequence{of: inAll}, changes: sequence{of: inChanges},
-		vips: newAddresses(vipAddress), svips: newAddresses(secureVIPAddress),
+		all:     sequence{of: inAll, compare: compareEntries},
+		changes: sequence{of: inChanges, compare: compareChanges},
+		vips:    newAddresses(vipAddress), svips: newAddresses(secureVIPAddress),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
 	}
 	if r.stats, err = newCounters(r, opts.Metrics); err != nil {
@@ -353,6 +355,10 @@ func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 	r.vips.change(e, before, after)
 	r.svips.change(e, before, after)
 	r.delta.touch(e, t.lease)
+	if e.gone == is { // it moves to another place
+		r.changes.remove(e)
+		e.gone = !is
+	}
 	r.changes.put(e)
 	r.generation.Add(1)
 }

@@ -1,6 +1,11 @@
 package registry
 
-import "github.com/registryd/registryd/eureka"
+import (
+	"cmp"
+	"strings"
+
+	"github.com/registryd/registryd/eureka"
+)
 
 // Key names an instance: overrides, leases and versions belong to the
 // application and the id together (Java's overrides to the id alone).
@@ -14,6 +19,11 @@ func NewKey(app, id string) Key { return Key{App: eureka.Upper(app), ID: id} }
 
 // String returns APP/id, as logs and tail show it.
 func (k Key) String() string { return k.App + "/" + k.ID }
+
+// compare orders by application and id.
+func (k Key) compare(o Key) int {
+	return cmp.Or(strings.Compare(k.App, o.App), strings.Compare(k.ID, o.ID))
+}
 
 // Bits say what happened to an instance. They are all that a pipeline keeps of
 // a change: what is sent is read from the registry when the batch is cut, so it

@@ -40,8 +40,8 @@ func (d *deltaList) remove(e *entry) {
 // deltaRetentionTimerIntervalInMs.
 func (r *Registry) SweepDelta() int {
 	_, lease := r.clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	s := r.lockSlices(&r.mu)
+	defer s.unlock()
 	dropped := 0
 	for e := r.delta.first; e != nil && e.deltaAt < lease-r.retention; e = r.delta.first {
 		r.settle(e)
@@ -51,10 +51,13 @@ func (r *Registry) SweepDelta() int {
 		if r.forgotten[e.key()] == e {
 			delete(r.forgotten, e.key())
 		}
-		dropped++
-	}
-	if dropped > 0 {
-		r.generation.Add(1)
+		if dropped++; dropped%sweepLen == 1 {
+			r.generation.Add(1) // before readers see that it is gone
+		}
+		s.pass(sliceLen / sweepLen)
 	}
 	return dropped
 }
+
+// sweepLen is how many changes are taken out of the delta while the lock is held once.
+const sweepLen = 512

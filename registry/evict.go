@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"slices"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
@@ -23,16 +24,17 @@ func (r *Registry) Evict() int {
 // come from an old snapshot, or self-preservation keeps them.
 func (r *Registry) Outlived() []Key {
 	_, lease := r.clock()
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+	r.retireAll(lease)
 	var out []Key
-	for _, a := range r.sorted {
-		for _, e := range a.present {
-			if e.dueAt() < lease {
-				out = append(out, e.key())
-			}
+	s := r.lockSlices(r.mu.RLocker())
+	for e := range r.outlived {
+		if e.isPresent() && e.dueAt() < lease {
+			out = append(out, e.key())
 		}
+		s.pass(1)
 	}
+	s.unlock()
+	slices.SortFunc(out, Key.compare)
 	return out
 }
 
@@ -42,21 +44,32 @@ func (r *Registry) Outlived() []Key {
 // them: they were cancelled, or have expired, and even that may be forgotten by
 // now. They don't count as expected renewals any more.
 func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {
-	var t tx
-	t.wall, t.lease = r.clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	evicted := 0
-	for _, key := range keys {
-		e := r.lookupPresent(key)
-		if e == nil {
-			continue
+	_, now := r.clock()
+	return r.evictEach(keys, func(e *entry) bool {
+		if e.dueAt() >= now || now-e.renewed.Load() >= since.Milliseconds() {
+			return false
 		}
-		if e.dueAt() < t.lease && t.lease-e.renewed.Load() < since.Milliseconds() {
-			delete(r.lost, key)
+		delete(r.lost, e.key())
+		return true
+	})
+}
+
+// evictEach evicts those of the keys that readers see and that is says yes to, under the
+// lock, in slices. It returns how many it evicted.
+func (r *Registry) evictEach(keys []Key, is func(*entry) bool) int {
+	evicted := 0
+	s := r.lockSlices(&r.mu)
+	defer s.unlock()
+	for _, key := range keys {
+		cost := 1
+		if e := r.lookupPresent(key); e != nil && is(e) {
+			var t tx
+			t.wall, t.lease = r.clock() // no change that came between two slices is later
 			r.evict(&t, e)
 			evicted++
+			cost = changeCost
 		}
+		s.pass(cost)
 	}
 	return evicted
 }
@@ -65,54 +78,48 @@ func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {
 // than late ago.
 func (r *Registry) Expired(late time.Duration) []Key {
 	_, lease := r.clock()
-	r.mu.RLock()
-	defer r.mu.RUnlock()
 	var out []Key
-	for _, a := range r.sorted {
-		for _, e := range a.present {
-			if r.expired(e, lease-late.Milliseconds()) {
-				out = append(out, e.key())
-			}
+	r.eachLate(lease, func(e *entry) {
+		if r.expired(e, lease-late.Milliseconds()) {
+			out = append(out, e.key())
 		}
-	}
+	})
+	slices.SortFunc(out, Key.compare)
 	return out
 }
 
 // Evicted returns the instances that this node has evicted and remembers: a peer that
 // it has not met for a while may have taken their renewals since.
 func (r *Registry) Evicted() []Key {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+	s := r.lockSlices(r.mu.RLocker())
+	defer s.unlock()
 	var out []Key
 	for _, a := range r.apps {
 		for _, e := range a.entries {
 			if e.evicted {
 				out = append(out, e.key())
 			}
+			s.pass(1)
 		}
 	}
 	return out
 }
 
-// EvictExpired evicts those of the keys whose leases are expired now: a lease
-// may have been renewed since [Registry.Expired] found it. It returns how many
-// it evicted.
+// EvictExpired evicts those of the keys whose leases are expired when it is called: a
+// lease may have been renewed since [Registry.Expired] found it. It returns how many
+// it evicted. Clients are served in between, and what they renew meanwhile stays.
 func (r *Registry) EvictExpired(keys []Key) int {
-	var t tx
-	t.wall, t.lease = r.clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	evicted := 0
-	for _, key := range keys {
-		if e := r.lookupPresent(key); e != nil && r.expired(e, t.lease) {
-			if _, again := r.lost[key]; again || len(r.lost) < r.room {
-				r.lost[key] = t.lease
-			}
-			r.evict(&t, e)
-			evicted++
+	_, now := r.clock()
+	return r.evictEach(keys, func(e *entry) bool {
+		if !r.expired(e, now) {
+			return false
 		}
-	}
-	return evicted
+		key := e.key()
+		if _, again := r.lost[key]; again || len(r.lost) < r.room {
+			r.lost[key] = now
+		}
+		return true
+	})
 }
 
 // evict hides a present entry. The lock is held.
@@ -163,38 +170,22 @@ type Leases struct {
 	Missing  int // of Expected: evicted, expired, or silent for too long
 }
 
-// Leases returns the state of the leases now. Its cost grows with the number of
-// instances.
+// Leases returns the state of the leases now. Its cost grows with the number of those
+// that are missing.
 func (r *Registry) Leases() Leases {
 	_, lease := r.clock()
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+	missing := 0
+	r.eachLate(lease, func(*entry) { missing++ })
+	s := r.lockSlices(r.mu.RLocker())
+	defer s.unlock()
 	out := Leases{Present: r.present, Expected: r.present}
-	for _, a := range r.sorted {
-		for _, e := range a.present {
-			if r.silent(e, lease) {
-				out.Missing++
-			}
-		}
-	}
 	for key, at := range r.lost {
 		if r.misses(key, at, lease) {
 			out.Expected++
-			out.Missing++
+			missing++
 		}
+		s.pass(1)
 	}
+	out.Missing = min(missing, out.Expected) // one that was evicted meanwhile counts twice
 	return out
-}
-
-// silent reports whether the client of e seems to be gone: its lease has expired, or
-// it has left out two renewals. The latter shows an outage of many clients before
-// their first lease expires. It says nothing of a client whose lease is much longer
-// than its interval: such a client claims to renew at other times.
-func (r *Registry) silent(e *entry, lease int64) bool {
-	if r.expired(e, lease) {
-		return true
-	}
-	interval := interval(e.record.Info)
-	return r.term(&e.record) <= 4*interval &&
-		lease-max(e.renewed.Load(), r.upSince) > 2*interval.Milliseconds()
 }

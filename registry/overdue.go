@@ -32,20 +32,21 @@ func (r *Registry) Lease(key Key) (state LeaseState, ok bool) {
 }
 
 // Overdue returns at most limit of the instances whose leases are over, the longest
-// silent first, and how many there are. Its cost grows with the number of instances.
+// silent first, and how many there are. Its cost grows with that number.
 func (r *Registry) Overdue(limit int) (overdue []OverdueLease, total int) {
 	_, now := r.clock()
-	r.mu.RLock()
-	for _, a := range r.sorted {
-		for _, e := range a.present {
-			if r.expired(e, now) {
-				overdue = append(overdue, OverdueLease{Key: e.key(), LeaseState: r.leaseState(e, now)})
-			}
+	r.eachLate(now, func(e *entry) {
+		if !r.expired(e, now) {
+			return
 		}
-	}
-	r.mu.RUnlock()
-	slices.SortStableFunc(overdue, func(a, b OverdueLease) int { return cmp.Compare(b.Silent, a.Silent) })
-	return overdue[:min(len(overdue), limit)], len(overdue)
+		if total++; limit > 0 {
+			overdue = append(overdue, OverdueLease{Key: e.key(), LeaseState: r.leaseState(e, now)})
+		}
+	})
+	slices.SortFunc(overdue, func(a, b OverdueLease) int {
+		return cmp.Or(cmp.Compare(b.Silent, a.Silent), a.Key.compare(b.Key))
+	})
+	return overdue[:min(len(overdue), limit)], total
 }
 
 func (r *Registry) leaseState(e *entry, now int64) LeaseState {

@@ -85,8 +85,11 @@ func (r *Registry) nextDelta() string { return strconv.FormatInt(r.deltaVersion.
 
 func (r *Registry) list(of *sequence, version string, maxAge time.Duration) List {
 	now := r.now()
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+	s := r.lockSlices(r.mu.RLocker())
+	defer s.unlock()
+	for i := 0; i < len(of.blocks); i++ { // what can be made ahead, in slices
+		s.pass(of.renew(i, now, maxAge))
+	}
 	return List{
 		Parts: of.parts(now, maxAge), Version: version, HashCode: r.counts.HashCode(), Generation: r.generation.Load(),
 	}
@@ -152,6 +155,25 @@ func (s *sequence) find(e *entry) (at, i int) {
 	return at, i
 }
 
+// after returns the entries of a block after e, whether or not e is in; nil: of the first
+// one. There are none when the sequence ends. Nobody may change them, and they hold as
+// long as the lock.
+func (s *sequence) after(e *entry) []*entry {
+	at, i := 0, 0
+	if e != nil && len(s.blocks) > 0 {
+		at, i = s.find(e)
+		if b := s.blocks[at]; i < len(b.entries) && s.compare(b.entries[i], e) == 0 {
+			i++
+		}
+	}
+	for ; at < len(s.blocks); at, i = at+1, 0 {
+		if rest := s.blocks[at].entries[i:]; len(rest) > 0 {
+			return rest
+		}
+	}
+	return nil
+}
+
 // put adds e, or notes that it has changed.
 func (s *sequence) put(e *entry) {
 	if b := e.blocks[s.of]; b != nil {
@@ -208,17 +230,25 @@ func (s *sequence) remove(e *entry) {
 func (s *sequence) parts(now time.Time, maxAge time.Duration) []*Part {
 	out := make([]*Part, len(s.blocks))
 	for i, b := range s.blocks {
-		p := b.part.Load()
-		if p == nil || now.Sub(p.made) > spread(maxAge, i) {
-			p = &Part{all: make([]seen, len(b.entries)), made: now}
-			for n, e := range b.entries {
-				p.all[n] = e.seen()
-			}
-			b.part.Store(p)
-		}
-		out[i] = p
+		s.renew(i, now, maxAge)
+		out[i] = b.part.Load()
 	}
 	return out
+}
+
+// renew makes the i-th part anew if it is too old, or if something has changed. It
+// returns how many entries it has looked at.
+func (s *sequence) renew(i int, now time.Time, maxAge time.Duration) (looked int) {
+	b := s.blocks[i]
+	if p := b.part.Load(); p != nil && now.Sub(p.made) <= spread(maxAge, i) {
+		return 1
+	}
+	p := &Part{all: make([]seen, len(b.entries)), made: now}
+	for n, e := range b.entries {
+		p.all[n] = e.seen()
+	}
+	b.part.Store(p)
+	return len(b.entries)
 }
 
 // spread returns an age from half of maxAge to maxAge for the i-th part.

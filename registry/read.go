@@ -65,15 +65,17 @@ func (r *Registry) isDue(e *entry) bool {
 // several the one whose application's name sorts first.
 func (r *Registry) InstanceByID(id string) (*eureka.InstanceInfo, bool) {
 	r.mu.RLock()
-	for _, a := range r.sorted {
-		if e := a.entries[id]; e != nil && e.isPresent() && !r.isDue(e) {
-			s := e.seen()
-			r.mu.RUnlock()
-			return s.instance(), true
-		}
+	e := r.byID[id]
+	for e != nil && r.isDue(e) {
+		e = e.sameID
 	}
+	if e == nil {
+		r.mu.RUnlock()
+		return nil, false
+	}
+	s := e.seen()
 	r.mu.RUnlock()
-	return nil, false
+	return s.instance(), true
 }
 
 // Application returns the instances of an application, spelled in any case, by
@@ -219,10 +221,11 @@ func (r *Registry) Entry(key Key) (entry Entry, evicted, ok bool) {
 
 // All returns every key with the bits that tell a new peer of it: Registered, or
 // Cancelled for a tombstone. What is evicted or retired is left out. No lock is
-// held while the caller's loop runs.
+// held while the caller's loop runs. A key that comes or goes during the call may be in
+// or not.
 func (r *Registry) All() iter.Seq2[Key, Bits] {
 	_, lease := r.clock()
-	r.mu.RLock()
+	s := r.lockSlices(r.mu.RLocker())
 	all := make([]Change, 0, r.entries)
 	for _, a := range r.apps {
 		for _, e := range a.entries {
@@ -233,9 +236,10 @@ func (r *Registry) All() iter.Seq2[Key, Bits] {
 			default:
 				all = append(all, Change{Key: e.key(), Bits: Cancelled})
 			}
+			s.pass(1)
 		}
 	}
-	r.mu.RUnlock()
+	s.unlock()
 	return func(yield func(Key, Bits) bool) {
 		for _, c := range all {
 			if !yield(c.Key, c.Bits) {

@@ -147,12 +147,15 @@ type Registry struct {
 	delta     deltaList           // what changed, each entry once
 	changes   sequence            // the same by application and id
 	digest    digest
-	forgotten map[Key]*entry // removed, but in the delta still
-	queue     queue          // of entries to retire
-	restored  []*entry       // from a snapshot, until exchanged
-	exchanged bool           // see Exchanged
-	upSince   int64          // lease clock, ms
-	lost      map[Key]int64  // evicted lately, and when; lease clock, ms; at most room
+	forgotten map[Key]*entry      // removed, but in the delta still
+	queue     queue               // of entries to retire
+	outlived  map[*entry]struct{} // what readers see although it is retired
+	late      late                // what readers see, by when it can be late
+	byID      map[string]*entry   // what readers see; more of one id follow in sameID
+	restored  []*entry            // from a snapshot, until exchanged
+	exchanged bool                // see Exchanged
+	upSince   int64               // lease clock, ms
+	lost      map[Key]int64       // evicted lately, and when; lease clock, ms; at most room
 
 	// generation counts what readers can see: an answer made at one
 	// generation is the right answer as long as it stands.
@@ -166,6 +169,8 @@ type Registry struct {
 
 	// evicting is true while an Evictor may evict what has expired.
 	evicting atomic.Bool
+
+	between func() // what a test does between two slices of a pass; else nil
 
 	registered, cancelled recent
 
@@ -207,6 +212,8 @@ type entry struct {
 	// one; nil for a tombstone that has left it.
 	view *eureka.InstanceInfo
 
+	tick   int64               // where it waits to be late; 0: it does not
+	sameID *entry              // the next one of its id, by application; of those that readers see
 	blocks [memberships]*block // of the lists that it is in
 	gone   bool                // in the delta as DELETED: its place there
 
@@ -239,6 +246,7 @@ func New(opts Options) (*Registry, error) {
 		changes: sequence{of: inChanges, compare: compareChanges},
 		vips:    newAddresses(vipAddress), svips: newAddresses(secureVIPAddress),
 		apps: make(map[string]*application), forgotten: make(map[Key]*entry), lost: make(map[Key]int64),
+		outlived: make(map[*entry]struct{}), late: newLate(), byID: make(map[string]*entry),
 	}
 	if r.stats, err = newCounters(r, opts.Metrics); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
@@ -350,7 +358,10 @@ func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 	}
 	if is {
 		r.all.put(e)
+		r.late.put(e, r.lateAt(e))
 		after = e.view
+	} else {
+		r.late.remove(e)
 	}
 	r.vips.change(e, before, after)
 	r.svips.change(e, before, after)
@@ -372,8 +383,11 @@ func (r *Registry) settle(e *entry) {
 // show adds e to what readers see, or takes it out.
 func (r *Registry) show(e *entry, in bool) {
 	a := e.app
-	if !in {
+	if in {
+		r.indexID(e)
+	} else {
 		r.all.remove(e)
+		r.unindexID(e)
 	}
 	i, _ := slices.BinarySearchFunc(a.present, e.id, func(x *entry, id string) int { return strings.Compare(x.id, id) })
 	if in {
@@ -392,6 +406,35 @@ func (r *Registry) show(e *entry, in bool) {
 	case !in && len(a.present) == 0:
 		r.sorted = slices.Delete(r.sorted, j, j+1)
 	}
+}
+
+// indexID makes e known by its id.
+func (r *Registry) indexID(e *entry) {
+	first := r.byID[e.id]
+	if first == nil || e.app.name < first.app.name {
+		r.byID[e.id], e.sameID = e, first
+		return
+	}
+	for first.sameID != nil && first.sameID.app.name < e.app.name {
+		first = first.sameID
+	}
+	first.sameID, e.sameID = e, first.sameID
+}
+
+// unindexID undoes indexID.
+func (r *Registry) unindexID(e *entry) {
+	switch first := r.byID[e.id]; {
+	case first != e:
+		for first.sameID != e {
+			first = first.sameID
+		}
+		first.sameID = e.sameID
+	case e.sameID != nil:
+		r.byID[e.id] = e.sameID
+	default:
+		delete(r.byID, e.id)
+	}
+	e.sameID = nil
 }
 
 // known returns the greatest version that e has seen.

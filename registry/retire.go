@@ -2,13 +2,12 @@ package registry
 
 import (
 	"container/heap"
-	"maps"
 	"math"
 	"time"
 )
 
 // retireBatch bounds how many entries are retired while the lock is held once.
-const retireBatch = 1000
+const retireBatch = sliceLen / changeCost
 
 // queue is a heap of entries by the time at which they may be retired. A renewal only
 // makes that time later, so a heartbeat leaves the heap alone: an entry whose turn has
@@ -91,7 +90,12 @@ func (r *Registry) requeue(e *entry) {
 func (r *Registry) track(e *entry, lease int64) {
 	isRetired := e.dueAt() < lease
 	r.digest.set(e, isRetired)
-	if e.at == notQueued && (!isRetired || !e.isPresent()) {
+	switch {
+	case e.at != notQueued:
+	case isRetired && e.isPresent():
+		r.outlived[e] = struct{}{}
+	default:
+		delete(r.outlived, e)
 		e.retires = e.dueAt()
 		heap.Push(&r.queue, e)
 	}
@@ -132,6 +136,7 @@ func (r *Registry) retireDue(lease int64) (forgotten int, more bool) {
 		heap.Pop(&r.queue)
 		if e.isPresent() {
 			r.digest.set(e, true)
+			r.outlived[e] = struct{}{}
 			continue
 		}
 		r.remove(e)
@@ -147,11 +152,26 @@ func (r *Registry) retireDue(lease int64) (forgotten int, more bool) {
 // the time alone and not on when a node makes its eviction pass.
 func (r *Registry) Forget() int {
 	_, lease := r.clock()
-	r.mu.Lock()
-	if !r.exchanged && lease-r.startMs > r.maxLease.Milliseconds() {
+	r.mu.RLock()
+	late := !r.exchanged && lease-r.startMs > r.maxLease.Milliseconds()
+	r.mu.RUnlock()
+	if late {
 		r.resume(lease)
 	}
-	r.mu.Unlock()
+	forgotten := r.retireAll(lease)
+	s := r.lockSlices(&r.mu)
+	defer s.unlock()
+	for key, at := range r.lost {
+		if !r.misses(key, at, lease) {
+			delete(r.lost, key)
+		}
+		s.pass(1)
+	}
+	return forgotten
+}
+
+// retireAll retires all that is due, and returns how many entries it forgot.
+func (r *Registry) retireAll(lease int64) int {
 	forgotten := 0
 	for more := true; more; {
 		r.mu.Lock()
@@ -159,10 +179,10 @@ func (r *Registry) Forget() int {
 		n, more = r.retireDue(lease)
 		forgotten += n
 		r.mu.Unlock()
+		if r.between != nil {
+			r.between()
+		}
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	maps.DeleteFunc(r.lost, func(key Key, at int64) bool { return !r.misses(key, at, lease) })
 	return forgotten
 }
 
@@ -211,19 +231,21 @@ func (r *Registry) Restore(key Key, in Entry, away time.Duration) Outcome {
 // each peer that is there: time passes again for what was restored.
 func (r *Registry) Exchanged() {
 	_, lease := r.clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.resume(lease)
 }
 
-// resume is Exchanged under the lock.
+// resume lets time pass again for what was restored.
 func (r *Registry) resume(lease int64) {
-	for _, e := range r.restored {
+	s := r.lockSlices(&r.mu)
+	defer s.unlock()
+	all := r.restored
+	r.restored, r.exchanged = nil, true // Restore adds no more
+	for _, e := range all {
 		if e.restored != 0 {
 			e.kept += lease - e.restored
 			e.restored = 0
 			r.requeue(e)
 		}
+		s.pass(changeCost)
 	}
-	r.restored, r.exchanged = nil, true
 }

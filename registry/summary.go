@@ -32,14 +32,10 @@ func (r *Registry) Summary(limit int) (apps []Summary, hashCode string) {
 // have the same id, it is the override of the first one by name.
 func (r *Registry) Overridden() map[string]eureka.Status {
 	all := make(map[string]eureka.Status)
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	for _, a := range r.sorted {
-		for _, e := range a.present {
-			if _, taken := all[e.id]; !taken && e.view.OverriddenStatus != eureka.StatusUnknown {
-				all[e.id] = e.view.OverriddenStatus
-			}
+	r.eachPresent(func(e *entry) {
+		if _, taken := all[e.id]; !taken && e.view.OverriddenStatus != eureka.StatusUnknown {
+			all[e.id] = e.view.OverriddenStatus
 		}
-	}
+	})
 	return all
 }

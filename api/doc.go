@@ -1,5 +1,5 @@
 // Package api is the HTTP side of a node: Eureka's REST under /eureka/ (Spring)
-// and /eureka/v2/ (Netflix), health, readiness, metrics and a page for people.
+// and /eureka/v2/ (Netflix), health, readiness, metrics, and the way to a page for people.
 //
 //	client ──HTTP──▶ Server ──door──▶ Handler ──parsePath──▶ operation
 //	                                                     │ writes: decode, Check, registry, answer at once

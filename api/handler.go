@@ -161,8 +161,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.readiness(w)
 	case metricsPage:
 		return h.scraped(w, r)
-	case page:
-		return h.page(w)
+	case page, pageLive:
+		return h.page(w, r)
 	case recent:
 		return h.recent(w)
 	case versions:
@@ -210,6 +210,9 @@ type codeWriter struct {
 	http.ResponseWriter
 	code int
 }
+
+// Unwrap is for http.ResponseController.
+func (c *codeWriter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
 
 func (c *codeWriter) WriteHeader(code int) {
 	c.code = code

@@ -46,6 +46,9 @@ func newNode(t testing.TB, opts api.Options) *node {
 	if n, ok := opts.Node.(*fakeNode); ok && n.apply == nil {
 		n.apply = newReplicator(reg)
 	}
+	if opts.Page == nil {
+		opts.Page = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	}
 	h, err := api.New(reg, opts)
 	if err != nil {
 		t.Fatal(err)

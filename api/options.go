@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,6 +96,10 @@ type Options struct {
 	// Regions are the instances of other regions, shown beside the local ones; nil: there
 	// are none.
 	Regions *regions.Set
+
+	// Page answers at / and below /page/; nil: nothing is there. It is called when the
+	// checks for browsers have passed.
+	Page http.Handler
 
 	RateLimit RateLimit // of lists; the zero value counts, and refuses nothing
 

@@ -22,6 +22,8 @@ type Overview struct {
 	Leases  LeasesOverview `json:"leases"`
 	Peers   []PeerOverview `json:"peers"` // by name, never null
 
+	Pipeline PipelineOverview `json:"pipeline"`
+
 	// Instances is the number that readers see. Entries counts tombstones and evicted
 	// instances too.
 	Instances int `json:"instances"`
@@ -66,6 +68,23 @@ type LeasesOverview struct {
 	Expected         int  `json:"expected"` // leases that are there, or were evicted in the last quarter of an hour
 	Missing          int  `json:"missing"`  // of these: evicted, expired or silent
 	SelfPreservation bool `json:"self_preservation"`
+
+	// Since is when self-preservation began; left out while it is not on. Off reports that
+	// it is switched off, Threshold is the share of the expected leases that ends it, and
+	// Min is how many must be missing for it.
+	Since     *time.Time `json:"since,omitempty"`
+	Off       bool       `json:"off,omitempty"`
+	Threshold float64    `json:"threshold"`
+	Min       int        `json:"min"`
+}
+
+// PipelineOverview is what bounds the pipelines to all peers.
+type PipelineOverview struct {
+	Delay    float64 `json:"delay_seconds"` // how long a change waits for others
+	Adaptive bool    `json:"adaptive"`      // not while nothing is in flight
+	Batch    int     `json:"batch_tasks"`
+	Queue    int     `json:"queue_actions"`     // of the acceptorQueue
+	InFlight int     `json:"in_flight_batches"` // at a time, to a node
 }
 
 // Kinds of peers.
@@ -106,7 +125,8 @@ type PeerOverview struct {
 	SentBatches   uint64            `json:"sent_batches"`
 	SentTasks     uint64            `json:"sent_tasks"`
 	SentBytes     uint64            `json:"sent_bytes"`
-	Failed        map[string]uint64 `json:"failed"` // batches, by why
+	Failed        map[string]uint64 `json:"failed"`  // batches, by why
+	Answers       map[string]uint64 `json:"answers"` // of tasks, by status code or "other"
 	RoundTripLast float64           `json:"round_trip_last_seconds"`
 	RoundTripMean float64           `json:"round_trip_mean_seconds"`
 

@@ -4,13 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"net/url"
-	"strconv"
+	"slices"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/eureka"
@@ -65,53 +64,31 @@ func TestStatusPage(t *testing.T) {
 	}
 }
 
-func TestPage(t *testing.T) {
-	const evil = `<script>alert(1)</script>`
-	n := newNode(t, api.Options{Node: twoPeers(), Gatherer: prometheus.NewRegistry()})
-	n.put(t, "ORDERS", "orders-1", `"statusPageUrl":"http://h:8080/info"`)
-	n.put(t, "ORDERS", `y\u202e\u001b[31m`, "")
-	n.put(t, "ORDERS", "x"+evil[:len(evil)-len("</script>")], `"statusPageUrl":"javascript:alert(1)"`)
-	n.want(t, 200, "PUT", orders1+"/status?value=OUT_OF_SERVICE", "")
-	w := n.want(t, 200, "GET", "/", "")
-	if got := w.Header().Get("Content-Type"); got != "text/html; charset=utf-8" {
-		t.Errorf("Content-Type %q", got)
-	}
-	body := w.Body.String()
-	for _, want := range []string{
-		"node-1", "prod &amp; &lt;test&gt;", "1.2.3", "node-2", "unreachable", "250ms",
-		`href="http://node-2:8761/"`, `href="http://node-3:8761/"`, "http://node-1:8761/eureka/apps/APP/INSTANCE/status",
-		"Not connected to a broker for 3s", "no answer", "26h5m",
-		"orders-1", `y\u202e\x1b[31m`, `href="http://h:8080/info"`, "OUT_OF_SERVICE (override)", "OUT_OF_SERVICE_1_UP_2_", `href="/metrics"`,
-	} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %q", want)
+// TestPagePlugged: what is plugged in answers at / and below /page/, with the checks for
+// browsers before it; without it nothing is there.
+func TestPagePlugged(t *testing.T) {
+	var asked []string
+	n := newNode(t, api.Options{Node: twoPeers(), Page: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		if err := http.NewResponseController(w).Flush(); err != nil {
+			t.Error(err)
 		}
+	})})
+	for _, path := range []string{"/", "/page/live", "/page/list", "/page/style.css"} {
+		n.want(t, 200, "GET", path, "")
 	}
-	for _, bad := range []string{"<script", `href="javascript:`, "src="} {
-		if strings.Contains(body, bad) {
-			t.Errorf("the page has %q", bad)
-		}
+	n.want(t, 404, "GET", "/page/a/b", "")
+	n.want(t, 421, "GET", "http://stranger.example/", "", "User-Agent", "Mozilla/5.0")
+	if want := []string{"GET /", "GET /page/live", "GET /page/list", "GET /page/style.css"}; !slices.Equal(asked, want) {
+		t.Errorf("asked: %q, want %q", asked, want)
 	}
-}
-
-func TestPageBound(t *testing.T) {
-	n := newNode(t, api.Options{})
-	for i := range 1001 {
-		id := "i-" + strconv.Itoa(i)
-		n.reg.Register(&eureka.InstanceInfo{
-			InstanceID: &id, HostName: "h", App: "APP-" + strconv.Itoa(i/500), IPAddr: "192.0.2.1", Status: eureka.StatusUp,
-			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 1,
-		}, false)
+	none, err := api.New(n.reg, api.Options{Node: twoPeers()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	body := n.want(t, 200, "GET", "/", "").Body.String()
-	if got := strings.Count(body, "192.0.2.1"); got != 1000 {
-		t.Errorf("%d instances listed, want 1000", got)
-	}
-	for _, want := range []string{"Instances: 1001", "1 more are not listed here", "APP-2 (1)"} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %q", want)
-		}
-	}
+	n.Handler = none
+	n.want(t, 404, "GET", "/", "")
+	n.want(t, 404, "GET", "/page/live", "")
 }
 
 // TestLastN: Spring's page of the last registrations and cancels.

@@ -37,6 +37,7 @@ const (
 	readiness
 	metricsPage
 	page
+	pageLive
 	recent
 	versions
 	repair
@@ -52,7 +53,8 @@ var operationNames = [operations]string{
 	setMetadata: "metadata", getByID: "instance_by_id", getVIP: "vip", getSVIP: "svip",
 	replicate: "batch", setASG: "asg", getStatus: "status", getOverrides: "status_overrides",
 	base: "base", stray: "stray", health: "healthz", readiness: "readyz", metricsPage: "metrics",
-	page: "page", recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
+	page: "page", pageLive: "page_live",
+	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
 }
 
 func (op operation) String() string { return operationNames[op] }
@@ -104,6 +106,8 @@ var eurekaResources = [...]resource{
 // rootResources are beside Eureka's.
 var rootResources = [...]resource{
 	{pattern: pattern{}, get: page},
+	{pattern: pattern{"page", "live"}, get: pageLive}, // open for as long as the page is
+	{pattern: pattern{"page", anyName}, get: page},
 	{pattern: pattern{"eureka", "serverinfo", "statusoverrides"}, get: getOverrides}, // not below v2
 	{pattern: pattern{"healthz"}, get: health},
 	{pattern: pattern{"readyz"}, get: readiness},

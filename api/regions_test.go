@@ -254,21 +254,3 @@ func TestNoRegionsCostNothing(t *testing.T) {
 		t.Errorf("%v allocations with ?regions=, %v without", with, without)
 	}
 }
-
-// TestPageShowsRegions tells people of other regions, and only where there are any.
-func TestPageShowsRegions(t *testing.T) {
-	overview := api.Overview{Regions: []api.RegionOverview{
-		{Name: "east", URL: "http://east/eureka/", Loaded: true, Age: 12, Instances: 7},
-		{Name: "west", URL: "http://west/", Trouble: "connection \u202erefused <b>"},
-	}}
-	n := newNode(t, api.Options{Node: &fakeNode{now: ready, overview: overview}})
-	body := n.want(t, 200, "GET", "/", "").Body.String()
-	for _, want := range []string{"Other regions", "http://east/eureka/", "12s ago", ">7<", "never", `connection \u202erefused &lt;b&gt;`} {
-		if !strings.Contains(body, want) {
-			t.Errorf("the page lacks %q", want)
-		}
-	}
-	if body := newNode(t, api.Options{}).want(t, 200, "GET", "/", "").Body.String(); strings.Contains(body, "Other regions") {
-		t.Error("the page tells of regions where there are none")
-	}
-}

@@ -68,7 +68,7 @@ func (p Pipeline) Dropped(key registry.Key, reason acceptor.Reason) {
 
 // Result counts the result of one item.
 func (p Pipeline) Result(action string, code int) {
-	p.peer.results.WithLabelValues(action, codeLabel(code)).Inc()
+	p.peer.answered(action, code)
 }
 
 // Repaired counts entries found different: pushed to the peer, or fetched from it.
@@ -171,6 +171,7 @@ func (c *Cluster) foreignPeers() []Peer {
 		out = append(out, Peer{
 			Name: p.name, Foreign: true, URL: s.URL, Version: s.Version, Status: status, Silent: s.Silent,
 			Divergent: p.repair.Divergent(), Acceptor: p.acceptor.Stats(), Batcher: p.pipeline.Stats(),
+			Answers: p.answersByCode(),
 		})
 	}
 	return out

@@ -2,7 +2,7 @@ package cluster
 
 import (
 	"net/http"
-	"strconv"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -49,14 +49,18 @@ func newMetrics(c *Cluster) *metrics {
 	}
 }
 
-// codeLabel bounds the values of the label code.
-func codeLabel(code int) string {
-	switch code {
-	case http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict:
-		return strconv.Itoa(code)
-	default:
-		return "other"
+// answers are the codes with a label of their own. What is none of them is "other".
+var answers = [...]int{http.StatusOK, http.StatusBadRequest, http.StatusNotFound, http.StatusConflict}
+
+// answerLabels are the values of the label code.
+var answerLabels = [len(answers) + 1]string{"200", "400", "404", "409", "other"}
+
+// answerOf returns the place of a code in answerLabels.
+func answerOf(code int) int {
+	if i := slices.Index(answers[:], code); i >= 0 {
+		return i
 	}
+	return len(answers)
 }
 
 // forget drops the series of a peer that is gone.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -36,6 +37,7 @@ type peer struct {
 	status   membership.Status  // of a node; owned by Cluster.Run
 
 	results *prometheus.CounterVec // by action and code
+	answers [len(answerLabels)]atomic.Uint64
 	lost    *prometheus.CounterVec // by reason
 }
 
@@ -203,6 +205,26 @@ type Peer struct {
 	Divergent   int64         // entries that differ for longer than a change takes
 	Acceptor    acceptor.Stats
 	Batcher     batcher.Stats
+
+	// Answers are the results of tasks by status code: "200", "400", "404", "409" and
+	// "other". It holds each of them.
+	Answers map[string]uint64
+}
+
+// answered counts the result of one task.
+func (p *peer) answered(action string, code int) {
+	n := answerOf(code)
+	p.answers[n].Add(1)
+	p.results.WithLabelValues(action, answerLabels[n]).Inc()
+}
+
+// answersByCode is the value of Peer.Answers.
+func (p *peer) answersByCode() map[string]uint64 {
+	out := make(map[string]uint64, len(answerLabels))
+	for n, code := range answerLabels {
+		out[code] = p.answers[n].Load()
+	}
+	return out
 }
 
 // WaitLeft returns for how long batches will still be held back.
@@ -229,7 +251,7 @@ func (c *Cluster) Peers() []Peer {
 		out = append(out, Peer{
 			Name: p.name, URL: m.Presence.URL, Incarnation: m.Presence.Incarnation, Version: m.Presence.Version,
 			Status: m.Status, Silent: now.Mono - m.Last, Skew: m.Skew, Divergent: p.repair.Divergent(),
-			Acceptor: p.acceptor.Stats(), Batcher: p.pipeline.Stats(),
+			Acceptor: p.acceptor.Stats(), Batcher: p.pipeline.Stats(), Answers: p.answersByCode(),
 		})
 	}
 	return append(out, c.foreignPeers()...)

@@ -59,7 +59,7 @@ func (p nodePeer) deliver(ctx context.Context, b batch) ([]acceptor.Outcome, err
 
 // settle acts on the result of one task: docs/convergence.md, "On NATS".
 func (p *peer) settle(item *batchItem, res *eureka.Result) acceptor.Outcome {
-	p.results.WithLabelValues(item.Task.Action, codeLabel(res.StatusCode)).Inc()
+	p.answered(item.Task.Action, res.StatusCode)
 	if res.Err != nil {
 		return acceptor.Retry()
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
 	"github.com/registryd/registryd/membership"
+	"github.com/registryd/registryd/page"
 	"github.com/registryd/registryd/regions"
 	"github.com/registryd/registryd/registry"
 	"github.com/registryd/registryd/repair"
@@ -355,16 +356,34 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 	if u, err := url.Parse(n.url); err == nil {
 		hosts = append(hosts, u.Host)
 	}
+	pages, err := page.New(n.registry, page.Options{Node: status{n}, Logger: n.log, Metrics: n.metrics})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
 	handler, err := api.New(n.registry, api.Options{
 		Hosts: hosts, Cluster: n.opts.Cluster, Node: status{n}, Regions: n.regions, RateLimit: n.opts.RateLimit,
-		Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+		Page: pages, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	n.awaitRegions(ctx)
 	n.onStop("http", func(context.Context) error { return server.stop() }) // before what it serves
+	n.startPage(pages)
 	return server.Open(ctx, handler)
+}
+
+// startPage keeps open pages up to date. It stops before the HTTP server, which waits for
+// their streams.
+func (n *Node) startPage(pages *page.Page) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { pages.Run(ctx) })
+	n.onStop("page", func(context.Context) error {
+		cancel()
+		running.Wait()
+		return nil
+	})
 }
 
 // startCluster announces the node.

@@ -1,9 +1,13 @@
 package node
 
 import (
+	"cmp"
 	"time"
 
+	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/batcher"
+	"github.com/registryd/registryd/registry"
 )
 
 // Overview is the state of a node, as GET /status returns it.
@@ -22,10 +26,21 @@ func (n *Node) Overview() Overview {
 		Broker: api.BrokerOverview{Connected: link.Up, For: time.Since(link.Since).Seconds(), Trouble: link.Trouble},
 		Leases: api.LeasesOverview{
 			Expected: leases.Expected, Missing: leases.Missing,
-			SelfPreservation: n.evictor.SelfPreservation(),
+			SelfPreservation: n.evictor.SelfPreservation(), Off: n.opts.NoSelfPreservation,
+			Threshold: cmp.Or(n.opts.RenewalThreshold, registry.DefaultRenewalThreshold),
+			Min:       cmp.Or(n.opts.SelfPreservationMin, registry.DefaultSelfPreservationMin),
+		},
+		Pipeline: api.PipelineOverview{
+			Delay:    cmp.Or(n.opts.BatchDelay, DefaultBatchDelay).Seconds(),
+			Adaptive: n.opts.BatchMode == acceptor.Adaptive,
+			Batch:    cmp.Or(n.opts.BatchSize, DefaultBatchSize),
+			Queue:    acceptor.DefaultQueueLen, InFlight: batcher.DefaultInFlight,
 		},
 		Peers:   []api.PeerOverview{},
 		Regions: n.regionOverviews(),
+	}
+	if since := n.evictor.Since(); !since.IsZero() {
+		out.Leases.Since = &since
 	}
 	for _, p := range n.cluster.Peers() {
 		a, b := &p.Acceptor, &p.Batcher
@@ -38,6 +53,7 @@ func (n *Node) Overview() Overview {
 			Accepted: a.Offered, Acknowledged: a.Acknowledged, Merged: a.Merged, Retried: a.Retried,
 			Dropped:     make(map[string]uint64, len(a.Dropped)),
 			SentBatches: b.Batches, SentTasks: b.Tasks, SentBytes: b.Bytes,
+			Answers:       p.Answers,
 			Failed:        make(map[string]uint64, len(b.Failures)),
 			RoundTripLast: b.RoundTripLast.Seconds(), RoundTripMean: b.RoundTripMean.Seconds(),
 			Waiting: string(b.Waiting), WaitLeft: p.WaitLeft().Seconds(),

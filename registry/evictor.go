@@ -92,6 +92,7 @@ type Evictor struct {
 	last time.Time // of the last pass
 
 	preserving                   atomic.Bool
+	since                        atomic.Int64 // when preserving began; ns since 1970
 	preserves, expected, missing prometheus.Gauge
 }
 
@@ -125,6 +126,15 @@ func NewEvictor(reg *Registry, opts EvictorOptions) (*Evictor, error) {
 // SelfPreservation reports whether the last pass evicted nothing because too many
 // leases are missing. Any goroutine may call it.
 func (v *Evictor) SelfPreservation() bool { return v.preserving.Load() }
+
+// Since returns when self-preservation began; the zero time while it is not on. Any
+// goroutine may call it.
+func (v *Evictor) Since() time.Time {
+	if !v.SelfPreservation() {
+		return time.Time{}
+	}
+	return time.Unix(0, v.since.Load())
+}
 
 // Asker asks the peers of this node before it evicts.
 type Asker interface {
@@ -174,6 +184,9 @@ func (v *Evictor) candidates() (Leases, []Key) {
 	v.last = now
 	leases := v.reg.Leases()
 	preserving := !v.opts.NoSelfPreservation && v.tooFew(leases)
+	if preserving && !v.SelfPreservation() {
+		v.since.Store(now.UnixNano())
+	}
 	v.preserving.Store(preserving)
 	v.preserves.Set(map[bool]float64{true: 1}[preserving])
 	v.expected.Set(float64(leases.Expected))

@@ -47,11 +47,12 @@ var rooms = map[string][]string{
 	"regions":  {"registry", "eureka", "internal/sample", "internal/serviceurl"},
 	"snapshot": {"registry", "eureka"},
 	"api":      {"registry", "regions", "eureka", "internal/plain", "internal/sample"},
+	"page":     {"api", "registry", "eureka", "internal/plain"},
 	"tail":     {"eureka", "internal/plain"},
 	"client":   {"eureka"},
 	"node": {
 		"eureka", "registry", "acceptor", "batcher", "broker",
-		"consumer", "cluster", "bridge", "membership", "regions", "repair", "api", "tail", "client", "snapshot",
+		"consumer", "cluster", "bridge", "membership", "regions", "repair", "api", "page", "tail", "client", "snapshot",
 	},
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {

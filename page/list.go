@@ -371,7 +371,7 @@ func (q query) fits(i *eureka.InstanceInfo) bool {
 	case q.Text == "":
 		return true
 	}
-	for _, word := range strings.FieldsSeq(q.Text) {
+	for word := range strings.FieldsSeq(q.Text) {
 		if !mentions(i, word) {
 			return false
 		}

@@ -67,8 +67,9 @@ simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of
 	go test -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED)) $(if $(RULE),-rule "$(RULE)")
 
 .PHONY: docs
-docs: ## write docs/metrics.md from the program
+docs: ## write docs/metrics.md and docs/cli.md from the program
 	go test -count 1 -run '^TestMetrics$$' ./node -args -update
+	go test -count 1 -run '^TestCommandLineDoc$$' ./cmd/registryd -args -update
 
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)

@@ -13,6 +13,7 @@ import (
 // compares those of all nodes.
 type Versions struct {
 	Node    string         `json:"node"`
+	State   string         `json:"state"` // as in Overview
 	Peers   []PeerAddress  `json:"peers"`
 	Digest  string         `json:"digest"` // 16 hexadecimal digits
 	Entries []EntryVersion `json:"entries"`
@@ -34,22 +35,32 @@ type EntryVersion struct {
 	Override       int64         `json:"ov,omitempty"`
 	Set            bool          `json:"set,omitempty"`
 	OverrideStatus eureka.Status `json:"os,omitempty"`
+
+	// Status is what the client of a live instance registered, for people.
+	Status eureka.Status `json:"status,omitempty"`
 }
 
 // versions answers `registryd diff`.
 func (h *Handler) versions(w http.ResponseWriter) int {
 	node := h.opts.Node.Overview()
-	out := Versions{Node: node.Node, Peers: []PeerAddress{}, Digest: hex16(h.reg.Digest()), Entries: []EntryVersion{}}
+	out := Versions{
+		Node: node.Node, State: node.State, Digest: hex16(h.reg.Digest()),
+		Peers: []PeerAddress{}, Entries: []EntryVersion{},
+	}
 	for _, p := range node.Peers {
 		if p.Kind != KindEureka { // it has no versions
 			out.Peers = append(out.Peers, PeerAddress{Name: p.Name, URL: p.URL})
 		}
 	}
 	for v := range h.reg.AllVersions() {
-		out.Entries = append(out.Entries, EntryVersion{
+		e := EntryVersion{
 			App: v.Key.App, ID: v.Key.ID, Record: v.Record, Live: v.Live, Hash: hex16(v.Hash),
 			Override: v.Override, Set: v.Set, OverrideStatus: v.OverrideStatus,
-		})
+		}
+		if entry, _, ok := h.reg.Entry(v.Key); ok && v.Live {
+			e.Status = entry.Record.Base
+		}
+		out.Entries = append(out.Entries, e)
 	}
 	body, err := json.Marshal(out)
 	if err != nil {

@@ -79,6 +79,25 @@ func (s Subjects) AllReplies() string { return s.root + "reply.>" }
 // AllPresence matches every node's presence, and PresenceAsk too.
 func (s Subjects) AllPresence() string { return s.Presence("*") }
 
+// PresenceAnywhere matches the presence of the nodes of all clusters.
+func PresenceAnywhere() string { return subjectRoot + ".*.presence.*" }
+
+// ParsePresenceAnywhere returns the cluster and the node that a presence subject belongs to. PresenceAsk belongs to no
+// node.
+func ParsePresenceAnywhere(subject string) (cluster, node string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, subjectRoot+".")
+	if !ok {
+		return "", "", false
+	}
+	cluster, _, _ = strings.Cut(rest, ".")
+	s, err := NewSubjects(cluster)
+	if err != nil {
+		return "", "", false
+	}
+	node, ok = s.ParsePresence(subject)
+	return cluster, node, ok
+}
+
 // ParseBatch takes a batch subject of this cluster apart. ok is false for any other subject, and for a wildcard.
 func (s Subjects) ParseBatch(subject string) (to, from string, ok bool) {
 	return s.parsePeer(subject, "batch")

@@ -23,6 +23,8 @@ type WatchOptions struct {
 	Node    string // Batches from or to this node only; empty: all. Replies come all, the reader pairs them.
 	Buffer  int    // Messages. Default DefaultWatchBuffer.
 	Logger  *slog.Logger
+
+	Presence bool // The presence of all nodes too, also of other clusters.
 }
 
 // WatchStats is a snapshot of a Watcher's counters.
@@ -80,6 +82,9 @@ func Watch(ctx context.Context, options WatchOptions) (*Watcher, error) {
 	wanted := []string{subjects.AllReplies(), subjects.AllBatches()}
 	if options.Node != "" {
 		wanted = []string{subjects.AllReplies(), subjects.Batch(options.Node, "*"), subjects.Batch("*", options.Node)}
+	}
+	if options.Presence {
+		wanted = append(wanted, PresenceAnywhere())
 	}
 	w := &Watcher{
 		wanted: wanted,

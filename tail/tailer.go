@@ -40,6 +40,8 @@ type Options struct {
 	Color bool
 	// Node limits the output to batches from or to this node. "": all.
 	Node string
+	// Filter limits the output to some tasks.
+	Filter Filter
 	// Timeout is how long a request may wait for its reply before its tasks
 	// are printed as timed out. Default 5 s, more than the 2 s of the sender.
 	Timeout time.Duration
@@ -86,6 +88,7 @@ type Counts struct {
 	Unanswered  uint64 // batches that had to make room, or waited at the end
 	NotExpected uint64 // batches that named no subject for a reply
 
+	Hidden     uint64 // tasks that Options.Filter left out, which are in Tasks too
 	Filtered   uint64 // requests that neither came from Options.Node nor went there
 	Unmatched  uint64 // replies to requests that were not seen, were filtered, or are no batch
 	Foreign    uint64 // messages that can't be read
@@ -343,6 +346,10 @@ func (t *Tailer) settle(b *batch, o outcome) error {
 }
 
 func (t *Tailer) print(b *batch, i int, o outcome) error {
+	if !t.opts.Filter.shows(&b.tasks[i], &o) {
+		t.counts.Hidden++
+		return nil
+	}
 	if _, err := t.out.Write(t.line.render(b, i, o)); err != nil {
 		return fmt.Errorf("tail: write: %w", err)
 	}

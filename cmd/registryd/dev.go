@@ -8,14 +8,21 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/dev"
 	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/node"
 )
 
-func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	fs := newFlagSet("dev", "a cluster in one process, with one embedded broker", stdout)
+func (p *program) devCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "dev", Short: "a cluster in one process, with demo instances", Args: noArgs,
+		Example: `  registryd dev
+  registryd dev --nodes 1 --instances 0`,
+	}
+	fs := c.Flags()
 	var o dev.Options
 	fs.IntVar(&o.Nodes, "nodes", 3, "`NUMBER` of nodes")
 	fs.StringVar(&o.Listen, "listen", "127.0.0.1:"+eurekaPort,
@@ -25,11 +32,17 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	fs.IntVar(&o.Instances, "instances", 50, "`NUMBER` of demo instances")
 	fs.StringVar(&o.Node.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
 	logs := addLogFlags(fs, "info")
-	if err := parse(fs, args); err != nil {
-		return err
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		o.Embedded.ListenFallback = !set(fs)["embedded-listen"]
+		return p.dev(c.Context(), o, logs)
 	}
+	return c
+}
+
+// dev runs a cluster until ctx is done.
+func (p *program) dev(ctx context.Context, o dev.Options, logs logFlags) error {
 	signal.Ignore(syscall.SIGPIPE) // an output that nobody reads any more must not end the nodes
-	logger, _, err := logs.logger(stderr)
+	logger, _, err := logs.logger(p.err)
 	if err != nil {
 		return err
 	}
@@ -37,8 +50,7 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 		return usagef("--cluster %.80q: %v", o.Node.Cluster, broker.ErrName)
 	}
 	o.Logger, o.Node.Version = logger, version()
-	o.Node.Collectors = logMetrics(stderr)
-	o.Embedded.ListenFallback = !set(fs)["embedded-listen"]
+	o.Node.Collectors = logMetrics(p.err)
 	c, err := dev.Start(ctx, o)
 	switch {
 	case errors.Is(err, node.ErrOptions):
@@ -46,7 +58,7 @@ func runDev(ctx context.Context, args []string, stdout, stderr io.Writer) error 
 	case err != nil:
 		return err
 	}
-	out := logqueue.New(stdout, nil) // Signals don't wait for its reader.
+	out := logqueue.New(p.out, nil) // Signals don't wait for its reader.
 	defer out.Close()
 	welcome(out, c, o)
 	select {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"net/url"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/broker"
 )
@@ -30,7 +31,7 @@ type natsFile struct {
 	file *string
 }
 
-func addNATSFlags(fs *flag.FlagSet, what string) natsFlags {
+func addNATSFlags(fs *pflag.FlagSet, what string) natsFlags {
 	n := natsFlags{urls: fs.String("nats", "", "`URLS` of "+what+", separated by commas")}
 	for _, f := range []struct{ name, usage string }{
 		{"nats-creds", "credentials `FILE` for --nats"},
@@ -41,6 +42,7 @@ func addNATSFlags(fs *flag.FlagSet, what string) natsFlags {
 	} {
 		n.files = append(n.files, natsFile{f.name, fs.String(f.name, "", f.usage)})
 	}
+	group(fs, "NATS", "nats", "nats-creds", "nats-nkey", "nats-tls-ca", "nats-tls-cert", "nats-tls-key")
 	return n
 }
 

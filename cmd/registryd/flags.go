@@ -2,23 +2,17 @@ package main
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 
-	"github.com/peterbourgon/ff/v3"
-	"github.com/peterbourgon/ff/v3/ffyaml"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/internal/plain"
 )
-
-// envPrefix starts the name of each flag's environment variable.
-const envPrefix = "REGISTRYD"
 
 // faults collects what is wrong with the flags, in the order of the checks.
 type faults []error
@@ -40,71 +34,15 @@ func (f faults) err() error {
 	return usagef("%w", errors.Join(f...))
 }
 
-// newFlagSet returns an empty set for a command, with a help that lists its
-// flags the way they are documented: with two dashes.
-func newFlagSet(command, what string, stdout io.Writer) *flag.FlagSet {
-	fs := flag.NewFlagSet("registryd "+command, flag.ContinueOnError)
-	fs.SetOutput(io.Discard) // run reports faults
-	fs.Usage = func() {
-		fmt.Fprintf(stdout, "registryd %s: %s\n\nFlags (each also as %s_… in the environment):\n",
-			command, what, envPrefix)
-		fs.VisitAll(func(f *flag.Flag) {
-			kind, help := flag.UnquoteUsage(f)
-			def := ""
-			if f.DefValue != "" && f.DefValue != "false" {
-				def = " (default " + f.DefValue + ")"
-			}
-			fmt.Fprintf(stdout, "  --%s %s\n        %s%s\n", f.Name, kind, help, def)
-		})
-	}
-	return fs
-}
-
-// parse reads flags, environment and the file named by --config, in this order
-// of weight. Any fault is one of usage.
-func parse(fs *flag.FlagSet, args []string) error {
-	fs.String("config", "", "`FILE` with settings in YAML, a key per flag")
-	help := fs.Usage
-	fs.Usage = func() {} // called for faults too
-	err := ff.Parse(fs, args,
-		ff.WithEnvVarPrefix(envPrefix),
-		ff.WithConfigFileFlag("config"), ff.WithConfigFileParser(ffyaml.Parser),
-	)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		help()
-		return err
-	case err != nil:
-		return usagef("%v", err)
-	case fs.NArg() > 0:
-		return usagef("unexpected argument %q", fs.Arg(0))
-	}
-	return empties(fs)
-}
-
-// empties refuses values that are given and empty: mostly a variable that was
-// not set where the value was made. Taken as "not given" it would start, say, a
-// broker of its own instead of joining one.
-func empties(fs *flag.FlagSet) error {
-	given := set(fs)
-	var wrong faults
-	fs.VisitAll(func(f *flag.Flag) {
-		name := envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		switch value, there := os.LookupEnv(name); {
-		case given[f.Name] && strings.TrimSpace(f.Value.String()) == "":
-			wrong.addf("--%s: the value given is empty; leave the flag out for its default", f.Name)
-		case there && strings.TrimSpace(value) == "":
-			wrong.addf("%s: the variable is set and empty; unset it for the default of --%s", name, f.Name)
-		}
-	})
-	return wrong.err()
-}
-
 // set returns the flags that were given, on the command line, in the environment
 // or in the file.
-func set(fs *flag.FlagSet) map[string]bool {
+func set(fs *pflag.FlagSet) map[string]bool {
 	given := map[string]bool{}
-	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	fs.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			given[f.Name] = true
+		}
+	})
 	return given
 }
 
@@ -122,11 +60,13 @@ func list(text string) []string {
 // logFlags are the flags of the log.
 type logFlags struct{ level, format *string }
 
-func addLogFlags(fs *flag.FlagSet, level string) logFlags {
-	return logFlags{
+func addLogFlags(fs *pflag.FlagSet, level string) logFlags {
+	l := logFlags{
 		level:  fs.String("log-level", level, "`LEVEL` of the log: debug, info, warn or error"),
 		format: fs.String("log-format", "text", "`FORMAT` of the log: text or json"),
 	}
+	group(fs, "Log", "log-level", "log-format")
+	return l
 }
 
 // logger returns the log that the flags ask for, and its level, which may be

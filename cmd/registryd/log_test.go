@@ -81,7 +81,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 			}
 		}
 	}
-	if code, body, err := request(http.MethodGet, "http://"+http1+"/metrics"); err != nil || code != http.StatusOK ||
+	if code, body, err := send(http.MethodGet, "http://"+http1+"/metrics"); err != nil || code != http.StatusOK ||
 		!strings.Contains(body, "\nregistryd_log_dropped_lines_total 0\n") {
 		t.Errorf("metrics: %d, %v, want registryd_log_dropped_lines_total in them", code, err)
 	}

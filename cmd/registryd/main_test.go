@@ -130,7 +130,7 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	checkArgs(ts, neg || len(args) != 2, "get URL REGEXP")
 	re := pattern(ts, args[1])
 	poll(ts, func() error {
-		code, body, err := request(http.MethodGet, args[0])
+		code, body, err := send(http.MethodGet, args[0])
 		if err == nil && (code != http.StatusOK || !re.MatchString(body)) {
 			err = fmt.Errorf("%s: got %d %.300q", args[0], code, body)
 		}
@@ -252,7 +252,7 @@ func poll(ts *testscript.TestScript, check func() error) {
 	}
 }
 
-func request(method, url string) (code int, body string, err error) {
+func send(method, url string) (code int, body string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, url, nil)

@@ -42,6 +42,7 @@ func TestOutputIsPlain(t *testing.T) {
 		{"repair", "--url", node.URL},
 		{"diff", "--url", urls, "--wait", "1ms"},
 		{"status", "--url", "http://" + evil},
+		{"status", evil},
 		{evil},
 	} {
 		var stdout, stderr strings.Builder

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"flag"
+	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/api"
 )
@@ -13,8 +13,8 @@ type rateFlags struct {
 	privileged           *string
 }
 
-func addRateFlags(fs *flag.FlagSet) rateFlags {
-	return rateFlags{
+func addRateFlags(fs *pflag.FlagSet) rateFlags {
+	f := rateFlags{
 		enabled: fs.Bool("rate-limit", false,
 			"answer 503 to lists that are read more often than the bounds below; without it they are only counted"),
 		burst: fs.Int("rate-limit-burst", api.DefaultRateBurst, "`LISTS` that may be read at once; 0: no bound at all"),
@@ -28,6 +28,9 @@ func addRateFlags(fs *flag.FlagSet) rateFlags {
 		standard: fs.Bool("rate-limit-standard-clients", false,
 			"bound all clients, also DefaultClient, DefaultServer and those of --rate-limit-privileged"),
 	}
+	group(fs, "Rate limit", "rate-limit", "rate-limit-burst", "rate-limit-fetches", "rate-limit-full-fetches",
+		"rate-limit-privileged", "rate-limit-standard-clients")
+	return f
 }
 
 // options returns the rate limit. As in Eureka a bound of 0 is none.

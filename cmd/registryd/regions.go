@@ -1,10 +1,11 @@
 package main
 
 import (
-	"flag"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/internal/serviceurl"
 	"github.com/registryd/registryd/node"
@@ -17,7 +18,7 @@ type regionFlags struct {
 	fallback   *bool
 }
 
-func addRegionFlags(fs *flag.FlagSet, o *node.Options) regionFlags {
+func addRegionFlags(fs *pflag.FlagSet, o *node.Options) regionFlags {
 	f := regionFlags{
 		urls: fs.String("remote-regions", "",
 			"`NAME=URL,…` of other regions and a Eureka server in each, such as east=http://host:8761/eureka/, "+
@@ -30,6 +31,8 @@ func addRegionFlags(fs *flag.FlagSet, o *node.Options) regionFlags {
 	}
 	fs.DurationVar(&o.RegionInterval, "remote-region-interval", regions.DefaultInterval,
 		"time between two fetches of another region")
+	group(fs, "Other regions",
+		"remote-regions", "remote-region-apps", "remote-region-fallback", "remote-region-interval")
 	return f
 }
 

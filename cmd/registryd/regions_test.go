@@ -30,7 +30,7 @@ func TestRegionFlags(t *testing.T) {
 		if tt.apps != "" {
 			args = append(args, "--remote-region-apps", tt.apps)
 		}
-		s, err := readSettings(args, io.Discard, io.Discard)
+		s, err := readSettings(args, io.Discard)
 		if (err != nil) != (tt.want == nil) {
 			t.Errorf("%q: %v", args, err)
 			continue

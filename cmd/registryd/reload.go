@@ -12,7 +12,7 @@ import (
 // each new connection reads them. What is wrong changes nothing.
 func (s *settings) reload(args []string) {
 	log := s.Logger.With("node", s.Name, "component", "node")
-	now, err := readSettings(args, io.Discard, io.Discard)
+	now, err := readSettings(args, io.Discard)
 	if err != nil {
 		log.Error("reload refused, settings unchanged", "err", usageText(err))
 		return

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +13,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/broker"
@@ -32,14 +34,27 @@ const lookInterval = 5 * time.Second
 // eurekaPort is the port that Eureka clients expect.
 const eurekaPort = "8761"
 
-func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func (p *program) serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "serve", Short: "one node of the registry", Args: noArgs,
+		Example: `  registryd --listen :8761
+  registryd --node a --nats nats://nats-1:4222,nats://nats-2:4222 --peers 2
+  registryd --config /etc/registryd.yaml`,
+	}
+	f := addServeFlags(c.Flags())
+	c.RunE = func(c *cobra.Command, _ []string) error { return p.serve(c.Context(), f) }
+	return c
+}
+
+// serve runs a node until ctx is done.
+func (p *program) serve(ctx context.Context, f *serveFlags) error {
 	// A log or an output that nobody reads any more must not end the node.
 	signal.Ignore(syscall.SIGPIPE)
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 
-	s, err := readSettings(args, stdout, stderr)
+	s, err := f.settings(p.err)
 	if err != nil {
 		return err
 	}
@@ -50,7 +65,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case err != nil:
 		return err
 	}
-	out := logqueue.New(stdout, nil) // Signals don't wait for its reader.
+	out := logqueue.New(p.out, nil) // Signals don't wait for its reader.
 	defer out.Close()
 	fmt.Fprintf(out, "registryd %s: node %s of cluster %s serves %s\n", s.Version, n.Name(), s.Cluster, n.URL())
 	addr := n.BrokerAddress()
@@ -67,7 +82,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 				look.Stop()
 			}
 		case <-hangups:
-			s.reload(args)
+			s.reload(p.args)
 		case <-ctx.Done():
 			return n.Close()
 		case <-n.Done():
@@ -137,16 +152,45 @@ type settings struct {
 }
 
 // readSettings reads flags, environment and file. It reports all faults.
-func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
-	fs := newFlagSet("serve", "one node of the registry", stdout)
+func readSettings(args []string, stderr io.Writer) (*settings, error) {
+	fs := pflag.NewFlagSet("registryd serve", pflag.ContinueOnError)
+	fs.String("config", "", "")
+	f := addServeFlags(fs)
+	if err := fs.Parse(args); err != nil {
+		return nil, usagef("%w", err)
+	}
+	p := &program{out: io.Discard, err: stderr}
+	if err := p.settle(fs); err != nil {
+		return nil, err
+	}
+	return f.settings(stderr)
+}
+
+// serveFlags are the flags of serve. Those of a plain option are in the options.
+type serveFlags struct {
+	options *settings
+	fs      *pflag.FlagSet
+
+	hosts, data, compat, eurekaPeers *string
+	preserve                         *bool
+
+	remote   regionFlags
+	limits   rateFlags
+	nats     natsFlags
+	embedded embeddedFlags
+	logs     logFlags
+}
+
+func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 	o := &settings{values: map[string]string{}}
+	f := &serveFlags{options: o, fs: fs}
 	fs.StringVar(&o.Listen, "listen", ":"+eurekaPort, "`HOST:PORT` of the HTTP server")
 	fs.StringVar(&o.Name, "node", "",
 		"`NAME` of this node (default: the host name's first label, with the port unless it is 8761)")
 	fs.StringVar(&o.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
 	fs.StringVar(&o.Advertise, "advertise", "",
 		"service `URL` for peers and readers (default: made of --listen, or of this machine's address for a wildcard)")
-	hosts := fs.String("http-hosts", "",
+	f.hosts = fs.String("http-hosts", "",
 		"`NAMES`, beside that of --advertise, under which browsers may ask this node, "+
 			"separated by commas; * allows all")
 	fs.DurationVar(&o.IdleTimeout, "idle-timeout", api.DefaultIdleTimeout,
@@ -155,7 +199,7 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		"how long a change waits for others before its batch is sent")
 	fs.IntVar(&o.BatchSize, "batch-size", node.DefaultBatchSize, "`TASKS` per batch, at most")
 	fs.TextVar(&o.BatchMode, "batch-mode", o.BatchMode,
-		"when a batch is sent, `fixed` or adaptive: after --batch-delay, or at once while none is in flight")
+		"`MODE`, fixed or adaptive: a batch is sent after --batch-delay, or at once while none is in flight")
 	fs.DurationVar(&o.EvictionInterval, "eviction-interval", node.DefaultEvictionInterval,
 		"time between two eviction passes")
 	fs.IntVar(&o.Expect, "peers", 0, "`COUNT` of peers that there should be: with fewer the node is degraded")
@@ -163,11 +207,11 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		"how long a node that reaches no broker and no peer waits before it serves what it has")
 	fs.DurationVar(&o.DeltaRetention, "delta-retention", registry.DefaultDeltaRetention,
 		"how long a change stays in the delta")
-	data := fs.String("data", "", "`DIR` of the snapshot that a restart begins with, or "+noData+
+	f.data = fs.String("data", "", "`DIR` of the snapshot that a restart begins with, or "+noData+
 		" (default: $STATE_DIRECTORY, else registryd/CLUSTER/NODE in $XDG_STATE_HOME or ~/.local/state)")
 	fs.DurationVar(&o.WaitWhenEmpty, "wait-when-empty", 0,
 		"how long lists are refused with 403 after a start with nothing to serve, so that clients keep what they have")
-	preserve := fs.Bool("self-preservation", true,
+	f.preserve = fs.Bool("self-preservation", true,
 		"evict nothing while fewer leases are renewed than --renewal-threshold asks for")
 	fs.Float64Var(&o.RenewalThreshold, "renewal-threshold", registry.DefaultRenewalThreshold,
 		"`SHARE` of the expected renewals below which nothing is evicted")
@@ -177,28 +221,37 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		"longest lease, from a minute to a year, the same on all nodes")
 	fs.IntVar(&o.MaxInstances, "max-instances", registry.DefaultMaxInstances,
 		"`COUNT` of instances, with those that are remembered as cancelled, beyond which a new one is refused with 507")
-	compat := fs.String("lease-compat", "",
-		"how long a lease lives, `exact` or netflix: its duration, or twice that once renewed "+
+	f.compat = fs.String("lease-compat", "",
+		"`RULE` of how long a lease lives, exact or netflix: its duration, or twice that once renewed "+
 			"(default exact; with --eureka-peers netflix)")
-	eurekaPeers := fs.String("eureka-peers", "",
+	f.eurekaPeers = fs.String("eureka-peers", "",
 		"`URLS` of Java Eureka servers that are peers too, such as http://host:8761/eureka/, separated by commas; "+
 			"a user and a password in one are not shown again")
-	remote := addRegionFlags(fs, &o.Options)
-	limits := addRateFlags(fs)
-	nats := addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
-	embedded := addEmbeddedFlags(fs)
-	logs := addLogFlags(fs, "info")
-	if err := parse(fs, args); err != nil {
-		return nil, err
-	}
-	fs.VisitAll(func(f *flag.Flag) { o.values[f.Name] = f.Value.String() })
+	f.remote = addRegionFlags(fs, &o.Options)
+	f.limits = addRateFlags(fs)
+	f.nats = addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
+	f.embedded = addEmbeddedFlags(fs)
+	f.logs = addLogFlags(fs, "info")
+	group(fs, "HTTP", "listen", "advertise", "http-hosts", "idle-timeout")
+	group(fs, "Node and cluster", "node", "cluster", "peers", "start-wait", "data", "wait-when-empty")
+	group(fs, "Replication", "batch-delay", "batch-size", "batch-mode")
+	group(fs, "Leases and lists", "eviction-interval", "self-preservation", "renewal-threshold",
+		"self-preservation-min", "max-lease", "lease-compat", "max-instances", "delta-retention")
+	group(fs, "Java Eureka servers", "eureka-peers")
+	return f
+}
+
+// settings returns what the flags say. It reports all faults.
+func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
+	o := f.options
+	f.fs.VisitAll(func(f *pflag.Flag) { o.values[f.Name] = f.Value.String() })
 
 	var wrong faults
 	var err error
-	o.Logger, o.level, err = logs.logger(stderr)
+	o.Logger, o.level, err = f.logs.logger(stderr)
 	wrong.add(err)
 	o.Collectors = logMetrics(stderr)
-	for _, f := range []struct {
+	for _, bound := range []struct {
 		name  string
 		above bool
 	}{
@@ -214,28 +267,28 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 		{"remote-region-interval", o.RegionInterval > 0},
 		{"max-instances", o.MaxInstances > 0},
 	} {
-		if !f.above {
-			wrong.addf("--%s %s: must be above 0", f.name, o.values[f.name])
+		if !bound.above {
+			wrong.addf("--%s %s: must be above 0", bound.name, o.values[bound.name])
 		}
 	}
-	o.EurekaPeers = list(*eurekaPeers)
-	remote.apply(&o.Options, &wrong)
-	o.RateLimit = limits.options(&wrong)
-	if *compat == "" {
-		*compat = "exact"
+	o.EurekaPeers = list(*f.eurekaPeers)
+	f.remote.apply(&o.Options, &wrong)
+	o.RateLimit = f.limits.options(&wrong)
+	if *f.compat == "" {
+		*f.compat = "exact"
 		if len(o.EurekaPeers) > 0 {
-			*compat = "netflix"
+			*f.compat = "netflix"
 		}
 	}
-	switch *compat {
+	switch *f.compat {
 	case "exact":
 		o.LeaseCompat = registry.Exact
 	case "netflix":
 		o.LeaseCompat = registry.Netflix
 	default:
-		wrong.addf("--lease-compat %q: not exact or netflix", *compat)
+		wrong.addf("--lease-compat %q: not exact or netflix", *f.compat)
 	}
-	o.NoSelfPreservation = !*preserve
+	o.NoSelfPreservation = !*f.preserve
 	o.Version = version()
 	switch {
 	case o.Name == "":
@@ -247,16 +300,16 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 	if !broker.ValidName(o.Cluster) {
 		wrong.addf("--cluster %.80q: %w", o.Cluster, broker.ErrName)
 	}
-	if o.Hosts = list(*hosts); *hosts != "" && len(o.Hosts) == 0 {
-		wrong.addf("--http-hosts %q: no name", *hosts)
+	if o.Hosts = list(*f.hosts); *f.hosts != "" && len(o.Hosts) == 0 {
+		wrong.addf("--http-hosts %q: no name", *f.hosts)
 	}
-	o.Broker, err = nats.access()
+	o.Broker, err = f.nats.access()
 	wrong.add(err)
 	o.external = len(o.Broker.URLs) > 0
-	o.Embedded, err = embedded.options(set(fs), o.Cluster, o.external)
+	o.Embedded, err = f.embedded.options(set(f.fs), o.Cluster, o.external)
 	wrong.add(err)
 	if len(wrong) == 0 {
-		o.DataDir, err = dataDir(*data, o.Cluster, o.Name)
+		o.DataDir, err = dataDir(*f.data, o.Cluster, o.Name)
 		wrong.add(err)
 	}
 	return o, wrong.err()
@@ -265,8 +318,8 @@ func readSettings(args []string, stdout, stderr io.Writer) (*settings, error) {
 // embeddedFlags are the flags of the embedded broker.
 type embeddedFlags struct{ listen, routeListen, routes, secretFile, tailSecretFile, ca, cert, key *string }
 
-func addEmbeddedFlags(fs *flag.FlagSet) embeddedFlags {
-	return embeddedFlags{
+func addEmbeddedFlags(fs *pflag.FlagSet) embeddedFlags {
+	e := embeddedFlags{
 		listen: fs.String("embedded-listen", defaultEmbedded,
 			"`HOST:PORT` where the embedded broker listens; the default gives way to a free port when it is taken"),
 		routeListen: fs.String("embedded-route-listen", "",
@@ -283,6 +336,9 @@ func addEmbeddedFlags(fs *flag.FlagSet) embeddedFlags {
 			"`FILE` with the certificate of the embedded broker, for clients and routes"),
 		key: fs.String("embedded-tls-key", "", "`FILE` with the key of --embedded-tls-cert"),
 	}
+	group(fs, "Embedded broker", "embedded-listen", "embedded-route-listen", "embedded-routes", "cluster-secret-file",
+		"tail-secret-file", "embedded-tls-ca", "embedded-tls-cert", "embedded-tls-key")
+	return e
 }
 
 // options returns the embedded broker's options, empty ones with a NATS of

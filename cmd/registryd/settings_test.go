@@ -95,7 +95,7 @@ func TestEveryFlagCounts(t *testing.T) {
 	// These are the log's, and where settings are.
 	want := append(slices.Collect(maps.Keys(rows)), "config", "log-format", "log-level")
 	slices.Sort(want)
-	s, err := readSettings(nil, io.Discard, io.Discard)
+	s, err := readSettings(nil, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestEveryFlagCounts(t *testing.T) {
 // optionsOf returns the options of a node, without what can't be compared.
 func optionsOf(t *testing.T, args []string) node.Options {
 	t.Helper()
-	s, err := readSettings(args, io.Discard, io.Discard)
+	s, err := readSettings(args, io.Discard)
 	if err != nil {
 		t.Fatalf("%q: %v", args, err)
 	}

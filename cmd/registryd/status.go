@@ -3,17 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/internal/plain"
@@ -23,46 +23,57 @@ import (
 // maxOverdue is how many overdue instances status lists.
 const maxOverdue = 10
 
-func runStatus(ctx context.Context, args []string, stdout io.Writer) error {
-	fs := newFlagSet("status", "a node, its leases, its peers and their queues, at a glance", stdout)
-	base := fs.String("url", defaultURL, "`URL` of the node; its service URL, which ends with /eureka/, will do")
-	asJSON := fs.Bool("json", false, "all that the node answers, as JSON")
-	if err := parse(fs, args); err != nil {
-		return err
+func (p *program) statusCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "status [NODE…]", Short: "a node, its leases and its peers, at a glance",
+		Args: cobra.ArbitraryArgs,
+		Example: `  registryd status
+  registryd status node-1 --verbose
+  registryd status --url http://node-1:8761/eureka/,http://node-2:8761/eureka/ --json`,
 	}
-	root, err := nodeURL(*base)
-	if err != nil {
-		return err
+	nodes := addNodes(c, firstAnswers)
+	verbose := c.Flags().BoolP("verbose", "v", false, "show the three queues to each peer, and all counters")
+	asJSON := addJSON(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		roots, err := nodes.roots(args)
+		if err != nil {
+			return err
+		}
+		return p.status(c.Context(), roots, *verbose, *asJSON)
 	}
-	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	return c
+}
+
+func (p *program) status(ctx context.Context, roots []*url.URL, verbose, asJSON bool) error {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout*time.Duration(len(roots)))
 	defer cancel()
-	body, err := ask(ctx, newAsker(), http.MethodGet, root, "status", http.StatusOK, maxStatus)
+	a := newAsker()
+	defer a.close()
+	done := p.working("asking for the status")
+	body, o, err := a.status(ctx, roots)
+	done()
 	if err != nil {
 		return fmt.Errorf("status: %w", err)
 	}
-	o, err := decodeStatus(body)
-	if err != nil {
-		return fmt.Errorf("status: %s: %w", root.Redacted(), err)
-	}
-	if *asJSON {
-		_, err := stdout.Write(plain.JSON(append(bytes.TrimSpace(body), '\n')))
+	if asJSON {
+		_, err := p.out.Write(plain.JSON(append(bytes.TrimSpace(body), '\n')))
 		return err
 	}
-	return printStatus(stdout, &o, time.Now())
+	return printStatus(p.out, o, time.Now(), verbose)
 }
 
-var errNoStatus = errors.New("not the status of a registryd node")
-
-func decodeStatus(body []byte) (node.Overview, error) {
-	var o node.Overview
-	if err := json.Unmarshal(body, &o); err != nil || o.Node == "" {
-		return o, errNoStatus
+// status returns the status of the first node that answers, also as it answered.
+func (a *asker) status(ctx context.Context, roots []*url.URL) ([]byte, *node.Overview, error) {
+	root, body, err := a.first(ctx, roots, request{path: []string{"status"}, bound: maxStatus})
+	if err != nil {
+		return nil, nil, err
 	}
-	return o, nil
+	o, err := decode(root, body, "the status", func(o *node.Overview) bool { return o.Node != "" })
+	return body, o, err
 }
 
 // printStatus writes what a person wants to know first.
-func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
+func printStatus(w io.Writer, o *node.Overview, now time.Time, verbose bool) error {
 	var out bytes.Buffer
 	uptime := max(0, now.Sub(o.Started)).Truncate(time.Second)
 	fmt.Fprintf(&out, "node       %s of cluster %s, registryd %s, at %s\n",
@@ -94,25 +105,74 @@ func printStatus(w io.Writer, o *node.Overview, now time.Time) error {
 			plain.Text(o.Cluster))
 	}
 	if len(o.Peers) > 0 {
-		fmt.Fprintln(&out)
-		table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "PEER\tSTATUS\tQUEUES\tIN FLIGHT\tOLDEST\tROUND TRIP\tLAG\tSENT\tFAILED\tDROPPED\tWAITING")
-		for i := range o.Peers {
-			p := &o.Peers[i]
-			fmt.Fprintf(table, "%s\t%s\t%d/%d/%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
-				plain.Text(p.Name), peerStatus(p.Status, p.Silent),
-				p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
-				p.InFlight, seconds(p.Oldest), seconds(p.RoundTripLast), seconds(p.Lag), p.SentTasks,
-				reasons(p.Failed), reasons(p.Dropped), waiting(p.Waiting, p.WaitLeft))
+		print := printPeers
+		if verbose {
+			print = printQueues
 		}
-		if err := table.Flush(); err != nil {
+		if err := print(&out, o.Peers); err != nil {
 			return err
 		}
-		fmt.Fprintln(&out, "\nQUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; "+
-			"SENT and IN FLIGHT are tasks, FAILED batches.")
 	}
 	_, err := out.WriteTo(w)
 	return err
+}
+
+// printPeers writes a line for each peer.
+func printPeers(out io.Writer, peers []api.PeerOverview) error {
+	fmt.Fprintln(out)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "PEER\tSTATUS\tCHANGES ON THEIR WAY\tBEHIND BY\tTROUBLE")
+	for i := range peers {
+		p := &peers[i]
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", plain.Text(p.Name), peerStatus(p.Status, p.Silent),
+			p.Pending()+p.InFlight, seconds(p.Lag), trouble(p))
+	}
+	return table.Flush()
+}
+
+// trouble says what is wrong with a peer, "-" if nothing is.
+func trouble(p *api.PeerOverview) string {
+	var out []string
+	if p.Waiting != "" {
+		out = append(out, fmt.Sprintf("nothing is sent for %s: %s", seconds(p.WaitLeft), plain.Text(p.Waiting)))
+	}
+	if p.Divergent > 0 {
+		out = append(out, count(int(p.Divergent), "instance differs", "instances differ"))
+	}
+	if p.Skew > 1 || p.Skew < -1 {
+		out = append(out, fmt.Sprintf("its clock is %s off", seconds(max(p.Skew, -p.Skew))))
+	}
+	if n := reasons(p.Dropped); n != "0" {
+		out = append(out, "dropped: "+n)
+	}
+	if n := reasons(p.Failed); n != "0" {
+		out = append(out, "failed batches: "+n)
+	}
+	if len(out) == 0 {
+		return "-"
+	}
+	return strings.Join(out, "; ")
+}
+
+// printQueues writes a line for each peer, with its queues.
+func printQueues(out io.Writer, peers []api.PeerOverview) error {
+	fmt.Fprintln(out)
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "PEER\tSTATUS\tQUEUES\tIN FLIGHT\tOLDEST\tROUND TRIP\tLAG\tSENT\tFAILED\tDROPPED\tWAITING")
+	for i := range peers {
+		p := &peers[i]
+		fmt.Fprintf(table, "%s\t%s\t%d/%d/%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
+			plain.Text(p.Name), peerStatus(p.Status, p.Silent),
+			p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
+			p.InFlight, seconds(p.Oldest), seconds(p.RoundTripLast), seconds(p.Lag), p.SentTasks,
+			reasons(p.Failed), reasons(p.Dropped), waiting(p.Waiting, p.WaitLeft))
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "\nQUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; "+
+		"SENT and IN FLIGHT are tasks, FAILED batches.")
+	return nil
 }
 
 // region writes what is held of another region.

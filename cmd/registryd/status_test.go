@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/registryd/registryd/node"
 )
 
 func TestPrintStatus(t *testing.T) {
@@ -44,16 +47,27 @@ n\x1b[3  unreachable for 12.35s  1/22/3  750        3.2s    1.5s        1m16s  7
 
 QUEUES are acceptorQueue/processingOrder/batchWorkQueue, in actions, slots and batches; SENT and IN FLIGHT are tasks, FAILED batches.
 `
-	o, err := decodeStatus([]byte(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out strings.Builder
-	if err := printStatus(&out, &o, time.Date(2026, 1, 1, 0, 1, 30, 5e8, time.UTC)); err != nil {
-		t.Fatal(err)
-	}
-	if got := out.String(); got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	const plainPeers = `
+PEER     STATUS                  CHANGES ON THEIR WAY  BEHIND BY  TROUBLE
+n2       reachable               0                     -          -
+n\x1b[3  unreachable for 12.35s  773                   1m16s      nothing is sent for 750ms: timeout; dropped: expired 4; failed batches: 4 (busy 1, timeout 3)
+`
+	head, _, _ := strings.Cut(want, "\nPEER")
+	for _, test := range []struct {
+		verbose bool
+		want    string
+	}{{true, want}, {false, head + plainPeers}} {
+		var o node.Overview
+		if err := json.Unmarshal([]byte(body), &o); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		if err := printStatus(&out, &o, time.Date(2026, 1, 1, 0, 1, 30, 5e8, time.UTC), test.verbose); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); got != test.want {
+			t.Errorf("verbose %t: got\n%s\nwant\n%s", test.verbose, got, test.want)
+		}
 	}
 }
 
@@ -66,8 +80,24 @@ func TestNodeURL(t *testing.T) {
 		{"http://h:8761/eureka", "http://h:8761"},
 		{"https://h/eureka/v2/", "https://h"},
 		{"https://h/behind/a/proxy/eureka/?x=y#z", "https://h/behind/a/proxy"},
+		{"http://h", "http://h"},
+		{"http://me:secret@h:1/eureka", "http://me:secret@h:1"},
+		{"h", "http://h:8761"},
+		{"h:1", "http://h:1"},
+		{" h:1 ", "http://h:1"},
+		{"h/eureka/v2/", "http://h:8761"},
+		{"h:1/behind/eureka", "http://h:1/behind"},
+		{"me:secret@h", "http://me:secret@h:8761"},
+		{"127.0.0.1", "http://127.0.0.1:8761"},
+		{"::1", "http://[::1]:8761"},
+		{"[::1]:1/x", "http://[::1]:1/x"},
+		{"[::1]", "http://[::1]:8761"},
 		{"nats://h", ""},
-		{"h:8761", ""},
+		{"http://", ""},
+		{"http://:8761", ""},
+		{"h:port", ""},
+		{"a b", ""},
+		{":8761", ""},
 		{"", ""},
 	} {
 		u, err := nodeURL(test.base)
@@ -77,7 +107,7 @@ func TestNodeURL(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || u.JoinPath("status").String() != test.want+"/status" {
+		if err != nil || u.String() != test.want {
 			t.Errorf("nodeURL(%q) = %v, %v, want %s", test.base, u, err, test.want)
 		}
 	}
@@ -103,10 +133,11 @@ func TestStatusOfSomethingElse(t *testing.T) {
 			}))
 			t.Cleanup(server.Close)
 			secret := strings.Replace(server.URL, "http://", "http://me:secret@", 1)
-			var out strings.Builder
-			err := runStatus(t.Context(), []string{"--url", secret}, &out)
-			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "secret") || out.Len() > 0 {
-				t.Errorf("got %v, output %.80q, want %q, nothing on the output and no password", err, out.String(), test.want)
+			var out, errs strings.Builder
+			code := run(t.Context(), []string{"status", "--url", secret}, &out, &errs)
+			got := errs.String()
+			if code != 1 || !strings.Contains(got, test.want) || strings.Contains(got, "secret") || out.Len() > 0 {
+				t.Errorf("got code %d, %q, output %.80q, want %q, nothing on the output and no password", code, got, out.String(), test.want)
 			}
 		})
 	}

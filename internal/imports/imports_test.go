@@ -56,7 +56,7 @@ var rooms = map[string][]string{
 	},
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {
-		"node", "dev", "tail", "broker", "client", "registry", "regions", "api",
+		"node", "dev", "tail", "broker", "client", "registry", "regions", "api", "eureka",
 		"internal/logqueue", "internal/plain", "internal/serviceurl",
 	},
 	"bench/guard": nil,

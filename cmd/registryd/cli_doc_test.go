@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+)
+
+var update = flag.Bool("update", false, "write docs/cli.md anew")
+
+const cliDoc = "../../docs/cli.md"
+
+// TestCommandLineDoc checks docs/cli.md against the help of the program. `make docs` writes it
+// anew.
+func TestCommandLineDoc(t *testing.T) {
+	root := (&program{out: io.Discard, err: io.Discard}).root()
+	var doc bytes.Buffer
+	fmt.Fprintf(&doc, "# Command line\n\nWritten by `make docs` from the program; a test fails when it is out of date.\n\n"+
+		"A NODE is a host, HOST:PORT or URL: `node-1`, `10.0.0.1:8761`, `http://node-1:8761/eureka/`. Progress is told on standard\n"+
+		"error, and only to a terminal. `--json` prints what a program can read.\n\n"+
+		"## Completion\n\n    source <(registryd completion bash)          # needs the package bash-completion\n"+
+		"    registryd completion zsh > \"${fpath[1]}/_registryd\"\n"+
+		"    registryd completion fish > ~/.config/fish/completions/registryd.fish\n\n"+
+		"## registryd\n\n%s", indented(helpText(root)))
+	documented := 0
+	for c := range commands(root) {
+		if isCobras(c) || c.Hidden {
+			continue
+		}
+		documented++
+		fmt.Fprintf(&doc, "\n## %s\n\n%s", c.CommandPath(), indented(helpText(c)))
+		checkHelp(t, c)
+	}
+	if documented < 10 {
+		t.Errorf("%d commands documented", documented)
+	}
+	if *update {
+		if err := os.WriteFile(cliDoc, doc.Bytes(), 0o644); err != nil { //nolint:gosec // A document.
+			t.Fatal(err)
+		}
+		return
+	}
+	now, err := os.ReadFile(cliDoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(now, doc.Bytes()) {
+		t.Errorf("%s is out of date: run `make docs`", cliDoc)
+	}
+}
+
+// checkHelp checks that a command that does something has an example of itself, and --json if it
+// prints something.
+func checkHelp(t *testing.T, c *cobra.Command) {
+	t.Helper()
+	runs := c.Name() == "serve" || c.Name() == "dev"
+	if c.Name() != "version" && !strings.Contains(c.Example, "registryd ") {
+		t.Errorf("%s has no example", c.CommandPath())
+	}
+	if c.Flags().Lookup("json") == nil && !runs {
+		t.Errorf("%s has no flag --json", c.CommandPath())
+	}
+	if c.Short == "" || strings.HasSuffix(c.Short, ".") {
+		t.Errorf("%s: short text %q", c.CommandPath(), c.Short)
+	}
+}
+
+func indented(text string) string {
+	var out strings.Builder
+	for line := range strings.Lines(text) {
+		if line != "\n" {
+			out.WriteString("    ")
+		}
+		out.WriteString(line)
+	}
+	return out.String()
+}
+
+func TestClosest(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		names []string
+		want  string
+	}{
+		{"lisen", []string{"listen", "list", "nodes"}, "listen"},
+		{"stats", []string{"status", "serve", "diff"}, "status"},
+		{"STATUS", []string{"status"}, "status"},
+		{"bogus", []string{"status", "serve"}, ""},
+		{"a", []string{"b", "ab", "abc"}, "b ab"},
+		{"orders/o-2", []string{"ORDERS/o-1", "ORDERS/o-2", "USERS/u-1"}, "ORDERS/o-2 ORDERS/o-1"},
+		{"no", []string{"node", "nodes", "north", "noise"}, "node nodes north"},
+		{"", []string{"node"}, ""},
+	} {
+		if got := strings.Join(closest(test.name, test.names), " "); got != test.want {
+			t.Errorf("closest(%q): got %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// TestDistance compares with distances known from the literature, and with its own laws.
+func TestDistance(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		a, b string
+		want int
+	}{
+		{"kitten", "sitting", 3},
+		{"saturday", "sunday", 3},
+		{"", "abc", 3},
+		{"abc", "", 3},
+		{"same", "same", 0},
+		{"é", "e", 1},
+		{strings.Repeat("a", 500), strings.Repeat("b", 500), 100},
+	} {
+		if got := distance(test.a, test.b); got != test.want || distance(test.b, test.a) != test.want {
+			t.Errorf("%.10q, %.10q: got %d, want %d", test.a, test.b, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+)
+
+// envPrefix starts the name of each flag's environment variable.
+const envPrefix = "REGISTRYD"
+
+// maxConfig bounds the file of --config, in bytes.
+const maxConfig = 1 << 20
+
+// variable returns the environment variable of a flag.
+func variable(name string) string {
+	return envPrefix + "_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+// fromEnvironment reports whether a flag is also read from the environment and the file.
+func fromEnvironment(f *pflag.Flag) bool {
+	return f.Name != "help" && len(f.Annotations[noEnvironment]) == 0
+}
+
+// byName returns all flags, by name.
+func byName(fs *pflag.FlagSet) []*pflag.Flag {
+	var all []*pflag.Flag
+	fs.VisitAll(func(f *pflag.Flag) { all = append(all, f) })
+	slices.SortFunc(all, func(a, b *pflag.Flag) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// settle gives flags that the command line does not set their values from the environment, else
+// from the file that --config names. Any fault is one of usage.
+//
+// All commands share one file: a key of another command is no fault.
+func (p *program) settle(fs *pflag.FlagSet) error {
+	var wrong faults
+	given := set(fs) // on the command line
+	for _, f := range byName(fs) {
+		if !fromEnvironment(f) {
+			continue
+		}
+		value, there := os.LookupEnv(variable(f.Name))
+		switch {
+		case !there || given[f.Name]:
+		case strings.TrimSpace(value) == "":
+		default:
+			given[f.Name] = true
+			if err := f.Value.Set(value); err != nil {
+				wrong.addf("%s: %.200q: %w", variable(f.Name), value, err)
+			} else {
+				f.Changed = true
+			}
+		}
+	}
+	if f := fs.Lookup("config"); f != nil && f.Changed && strings.TrimSpace(f.Value.String()) != "" {
+		entries, err := readConfig(f.Value.String())
+		wrong.add(err)
+		wrong = append(wrong, p.take(fs, given, entries)...)
+	}
+	if err := wrong.err(); err != nil {
+		return err
+	}
+	return empties(fs)
+}
+
+// entry is a key of a file of settings, and its value.
+type entry struct {
+	at, key, value string // at is the file and the line
+}
+
+// take gives flags their values from a file, unless they are given elsewhere.
+func (p *program) take(fs *pflag.FlagSet, given map[string]bool, entries []entry) faults {
+	var wrong faults
+	var known []string // flags of all commands, once they are needed
+	seen := map[string]string{}
+	for _, e := range entries {
+		if before, twice := seen[e.key]; twice {
+			wrong.addf("%s: %q is given twice, first at %s", e.at, e.key, before)
+			continue
+		}
+		seen[e.key] = e.at
+		f := fs.Lookup(e.key)
+		if f == nil || !fromEnvironment(f) || e.key == "config" {
+			if known == nil {
+				known = p.keys()
+			}
+			if !slices.Contains(known, e.key) {
+				wrong.addf("%s: unknown key %.80q%s", e.at, e.key, didYouMean(closest(e.key, known)))
+			}
+			continue
+		}
+		if given[e.key] {
+			continue
+		}
+		if err := f.Value.Set(e.value); err != nil && e.value != "" {
+			wrong.addf("%s: %s: %.200q: %w", e.at, e.key, e.value, err)
+			continue
+		}
+		f.Changed = true
+	}
+	return wrong
+}
+
+// keys returns what a file of settings may hold: the flags of all commands.
+func (p *program) keys() []string {
+	var out []string
+	for c := range commands(p.root()) {
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if fromEnvironment(f) && f.Name != "config" && !slices.Contains(out, f.Name) && !isCobras(c) {
+				out = append(out, f.Name)
+			}
+		})
+	}
+	return out
+}
+
+// readConfig reads a file of settings: a key per flag, whose value is a scalar, or a list of them
+// for what commas separate.
+func readConfig(file string) ([]entry, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	if info.Size() > maxConfig {
+		return nil, fmt.Errorf("--config %s: longer than %d bytes", file, maxConfig)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	name := filepath.Base(file)
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, fmt.Errorf("--config %s: %w", name, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, nil // empty
+	}
+	top := doc.Content[0]
+	if top.Kind != yaml.MappingNode {
+		return nil, fmt.Errorf("--config %s:%d: not yaml with a key per flag, such as listen: 127.0.0.1:8761",
+			name, top.Line)
+	}
+	var entries []entry
+	var wrong []error
+	for i := 0; i+1 < len(top.Content); i += 2 {
+		key, value := top.Content[i], top.Content[i+1]
+		e := entry{at: fmt.Sprintf("%s:%d", name, key.Line), key: key.Value}
+		if e.value, err = scalar(value); err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %.80s: %w", e.at, e.key, err))
+			continue
+		}
+		entries = append(entries, e)
+	}
+	return entries, errors.Join(wrong...)
+}
+
+// scalar returns the text of a value, with commas between those of a list.
+func scalar(n *yaml.Node) (string, error) {
+	switch n.Kind {
+	case yaml.ScalarNode:
+		if n.Tag == "!!null" {
+			return "", nil
+		}
+		return n.Value, nil
+	case yaml.AliasNode:
+		return scalar(n.Alias)
+	case yaml.SequenceNode:
+		var parts []string
+		for _, item := range n.Content {
+			if item.Kind != yaml.ScalarNode {
+				return "", errors.New("a list of more than plain values")
+			}
+			parts = append(parts, item.Value)
+		}
+		return strings.Join(parts, ","), nil
+	default:
+		return "", errors.New("not a plain value")
+	}
+}
+
+// empties refuses values that are given and empty: mostly a variable that was
+// not set where the value was made. Taken as "not given" it would start, say, a
+// broker of its own instead of joining one.
+func empties(fs *pflag.FlagSet) error {
+	var wrong faults
+	for _, f := range byName(fs) {
+		value, there := os.LookupEnv(variable(f.Name))
+		switch {
+		case f.Changed && strings.TrimSpace(f.Value.String()) == "":
+			wrong.addf("--%s: the value given is empty; leave the flag out for its default", f.Name)
+		case there && strings.TrimSpace(value) == "" && fromEnvironment(f):
+			wrong.addf("%s: the variable is set and empty; unset it for the default of --%s", variable(f.Name), f.Name)
+		}
+	}
+	return wrong.err()
+}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
 )
 
 // header returns a header's lines as one list. name is in canonical form.
@@ -204,4 +205,12 @@ func bodyFormat(h http.Header) (f eureka.Format, latin1, ok bool) {
 func isReplication(h http.Header) bool {
 	v := h["X-Netflix-Discovery-Replication"]
 	return len(v) > 0 && v[0] == "true"
+}
+
+// origin says who sent a request: a client, or by that mark a peer.
+func origin(r *http.Request) registry.Origin {
+	if isReplication(r.Header) {
+		return registry.Origin{Way: registry.ByReplication, From: r.RemoteAddr}
+	}
+	return registry.Origin{From: r.RemoteAddr}
 }

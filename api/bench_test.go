@@ -11,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
 )
 
 // sink is a ResponseWriter that can be used again.
@@ -113,7 +115,7 @@ func fill(b *testing.B, n *node, instances int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		n.reg.Register(info, false)
+		n.reg.Register(info, registry.Origin{})
 	}
 }
 

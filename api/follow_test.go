@@ -63,17 +63,17 @@ func TestDeltaFollowers(t *testing.T) {
 				key := registry.NewKey(fmt.Sprint("APP", rnd.IntN(20)), fmt.Sprint("i-", rnd.IntN(3)))
 				switch rnd.IntN(5) {
 				case 0:
-					n.reg.Cancel(key, false)
+					n.reg.Cancel(key, registry.Origin{})
 				case 1:
-					n.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
+					n.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 				case 2:
-					n.reg.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, false)
+					n.reg.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{})
 				default:
 					id := key.ID
 					n.reg.Register(&eureka.InstanceInfo{
 						InstanceID: &id, HostName: id, App: key.App, Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
 						DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: time.Now().UnixMilli(),
-					}, false)
+					}, registry.Origin{})
 				}
 				if rnd.IntN(10) == 0 {
 					time.Sleep(time.Millisecond)

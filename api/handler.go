@@ -171,6 +171,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.repair(w)
 	case getOverview:
 		return h.overview(w)
+	case getHistory:
+		return h.history(w, r)
 	case base:
 		return h.base(w, r)
 	case stray:

@@ -20,6 +20,7 @@ import (
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -36,7 +37,11 @@ type node struct {
 
 func newNode(t testing.TB, opts api.Options) *node {
 	t.Helper()
-	reg, err := registry.New(registry.Options{})
+	events, err := history.New(history.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg, err := registry.New(registry.Options{Recorder: events})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,6 +54,7 @@ func newNode(t testing.TB, opts api.Options) *node {
 	if opts.Page == nil {
 		opts.Page = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	}
+	opts.History = events
 	h, err := api.New(reg, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -114,6 +120,7 @@ type fakeNode struct {
 }
 
 func (n *fakeNode) Readiness() api.Readiness { return n.now }
+func (n *fakeNode) Name() string             { return cmp.Or(n.overview.Node, "node-1") }
 func (n *fakeNode) Repair()                  { n.repair() }
 func (n *fakeNode) MaxTask() int             { return cmp.Or(n.maxTask, math.MaxInt) }
 
@@ -123,7 +130,7 @@ func (n *fakeNode) Overview() api.Overview {
 	return out
 }
 
-func (n *fakeNode) Apply(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
+func (n *fakeNode) Apply(_ context.Context, _ string, list eureka.ReplicationList) eureka.ReplicationListResponse {
 	return n.apply(list)
 }
 
@@ -143,25 +150,25 @@ func newReplicator(reg *registry.Registry) replicator {
 				return eureka.Result{}, errors.New("no instance")
 			}
 			if it.InstanceInfo.Check(it.AppName) == nil {
-				reg.Register(it.InstanceInfo, true)
+				reg.Register(it.InstanceInfo, registry.Origin{Way: registry.ByReplication})
 			}
 			return eureka.Result{StatusCode: 200}, nil
 		case eureka.ActionHeartbeat:
-			outcome, ours := reg.Renew(key, it.LastDirtyTimestamp, it.OverriddenStatus, true)
+			outcome, ours := reg.Renew(key, it.LastDirtyTimestamp, it.OverriddenStatus, registry.Origin{Way: registry.ByReplication})
 			return eureka.Result{StatusCode: codes[outcome], ResponseEntity: ours}, nil
 		case eureka.ActionCancel:
-			return eureka.Result{StatusCode: codes[reg.Cancel(key, true)]}, nil
+			return eureka.Result{StatusCode: codes[reg.Cancel(key, registry.Origin{Way: registry.ByReplication})]}, nil
 		case eureka.ActionStatusUpdate:
 			if _, ok := eureka.ParseStatus(string(it.Status)); !ok {
 				return eureka.Result{}, errors.New("bad status")
 			}
-			return eureka.Result{StatusCode: codes[reg.SetStatus(key, it.Status, it.LastDirtyTimestamp, true)]}, nil
+			return eureka.Result{StatusCode: codes[reg.SetStatus(key, it.Status, it.LastDirtyTimestamp, registry.Origin{Way: registry.ByReplication})]}, nil
 		case eureka.ActionDeleteStatusOverride:
 			if it.LastDirtyTimestamp == eureka.NoTimestamp {
 				return eureka.Result{}, errors.New("no timestamp")
 			}
 			status := cmp.Or(it.Status, eureka.StatusUnknown)
-			return eureka.Result{StatusCode: codes[reg.DeleteStatusOverride(key, status, it.LastDirtyTimestamp, true)]}, nil
+			return eureka.Result{StatusCode: codes[reg.DeleteStatusOverride(key, status, it.LastDirtyTimestamp, registry.Origin{Way: registry.ByReplication})]}, nil
 		}
 		return eureka.Result{}, errors.New("no action")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/regions"
 )
 
@@ -39,11 +40,13 @@ const (
 type Node interface {
 	// Readiness is called with nearly every request. It must not block.
 	Readiness() Readiness
+	// Name is the name of the node.
+	Name() string
 	// Overview describes the node for people and tools. The handler sets Overdue.
 	Overview() Overview
 	// Apply applies a ReplicationList that a Java peer sent, by Eureka's rules
 	// with isReplication, in order, and returns a result for each item.
-	Apply(ctx context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse
+	Apply(ctx context.Context, from string, list eureka.ReplicationList) eureka.ReplicationListResponse
 	// Repair has the node compare itself with all peers at once.
 	Repair()
 	// MaxTask returns the bytes that an instance may have at present as one task of
@@ -92,6 +95,10 @@ type Options struct {
 	MaxBatches   int           // see DefaultMaxBatches
 	MaxListBytes int           // see DefaultMaxListBytes; beyond it lists get 503
 	MaxAge       time.Duration // see DefaultMaxAge
+
+	// History is what happened to the instances of the registry, whose recorder it is; nil:
+	// it is not kept, and what is made of it is not served.
+	History *history.History
 
 	// Regions are the instances of other regions, shown beside the local ones; nil: there
 	// are none.

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/internal/plain"
 	"github.com/registryd/registryd/registry"
 )
@@ -66,10 +67,35 @@ func (h *Handler) stray(w http.ResponseWriter, r *http.Request) int {
 func (h *Handler) recent(w http.ResponseWriter) int {
 	data := struct {
 		Node                  string
-		Registered, Cancelled []registry.Event
+		Registered, Cancelled []history.Event
 	}{Node: h.opts.Node.Overview().Node}
-	data.Registered, data.Cancelled = h.reg.Recent()
+	if h.opts.History != nil {
+		data.Registered = h.lastOf(registry.Registered, registry.EventRegistered, registry.EventKept)
+		data.Cancelled = h.lastOf(registry.Cancelled, registry.EventCancelled, registry.EventEvicted)
+	}
 	return h.html(w, "lastn", data)
+}
+
+// lastN is how many registrations, and how many cancels, the page lastn shows: Eureka's.
+const lastN = 1000
+
+// lastOf returns the last events of these kinds, and of those that were joined the ones
+// that brought this part.
+func (h *Handler) lastOf(part registry.Bits, kinds ...registry.Kind) []history.Event {
+	var out []history.Event
+	filter := history.Filter{Kinds: history.KindsOf(append(kinds, registry.EventJoined)...)}
+	before, more := uint64(0), true
+	for more && len(out) < lastN {
+		var events []history.Event
+		events, more = h.opts.History.Query(filter, before, lastN)
+		for _, e := range events {
+			before = e.Seq
+			if len(out) < lastN && (e.Kind != registry.EventJoined || e.Changed&part != 0) {
+				out = append(out, e)
+			}
+		}
+	}
+	return out
 }
 
 // html answers with one of the templates.

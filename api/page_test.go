@@ -98,9 +98,9 @@ func TestLastN(t *testing.T) {
 		n.reg.Register(&eureka.InstanceInfo{
 			InstanceID: &id, HostName: "h", App: "LAST", IPAddr: "192.0.2.1", Status: eureka.StatusUp,
 			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 1,
-		}, false)
+		}, registry.Origin{})
 	}
-	n.reg.Cancel(registry.NewKey("LAST", "first"), false)
+	n.reg.Cancel(registry.NewKey("LAST", "first"), registry.Origin{})
 	w := n.want(t, 200, "GET", "/lastn", "")
 	if got := w.Header().Get("Content-Type"); !strings.HasPrefix(got, "text/html") {
 		t.Errorf("Content-Type %q, want HTML", got)

@@ -91,16 +91,16 @@ func TestPartedList(t *testing.T) {
 			key := registry.NewKey(fmt.Sprint("APP", rnd.IntN(12)), fmt.Sprint("i-", rnd.IntN(100)))
 			switch rnd.IntN(4) {
 			case 0:
-				reg.Cancel(key, false)
+				reg.Cancel(key, registry.Origin{})
 			case 1:
-				reg.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false)
+				reg.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
 			default:
 				id := key.ID
 				reg.Register(&eureka.InstanceInfo{
 					InstanceID: &id, HostName: id + strings.Repeat("-long", rnd.IntN(20)), App: key.App, IPAddr: "10.0.0.1",
 					Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
 					DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: int64(step),
-				}, false)
+				}, registry.Origin{})
 			}
 		}
 		for i := range variants {
@@ -139,14 +139,14 @@ func TestPartsAreEncodedOnce(t *testing.T) {
 	}
 	for i := range 2000 {
 		id := fmt.Sprintf("i-%04d", i)
-		n.Register(&eureka.InstanceInfo{InstanceID: &id, HostName: id, App: "APP", Status: eureka.StatusUp, LastDirtyTimestamp: 1}, false)
+		n.Register(&eureka.InstanceInfo{InstanceID: &id, HostName: id, App: "APP", Status: eureka.StatusUp, LastDirtyTimestamp: 1}, registry.Origin{})
 	}
 	for _, v := range []variant{{}, {gzip: true}} {
 		l := &partedList{read: n.List, maxAge: DefaultMaxAge}
 		before, _ := l.render(v)
-		n.SetStatus(registry.NewKey("APP", "i-1000"), eureka.StatusDown, eureka.NoTimestamp, false)
+		n.SetStatus(registry.NewKey("APP", "i-1000"), eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
 		after, _ := l.render(v)
-		n.SetStatus(registry.NewKey("APP", "i-1000"), eureka.StatusUp, eureka.NoTimestamp, false)
+		n.SetStatus(registry.NewKey("APP", "i-1000"), eureka.StatusUp, eureka.NoTimestamp, registry.Origin{})
 		fresh := 0
 		for i := range after {
 			if len(after[i]) > 1000 && &after[i][0] != &before[i][0] {

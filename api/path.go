@@ -42,6 +42,7 @@ const (
 	versions
 	repair
 	getOverview
+	getHistory
 	operations // how many there are
 )
 
@@ -55,6 +56,7 @@ var operationNames = [operations]string{
 	base: "base", stray: "stray", health: "healthz", readiness: "readyz", metricsPage: "metrics",
 	page: "page", pageLive: "page_live",
 	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
+	getHistory: "history",
 }
 
 func (op operation) String() string { return operationNames[op] }
@@ -116,6 +118,7 @@ var rootResources = [...]resource{
 	{pattern: pattern{"versions"}, get: versions},
 	{pattern: pattern{"repair"}, post: repair},
 	{pattern: pattern{"status"}, get: getOverview},
+	{pattern: pattern{"v1", "history"}, get: getHistory},
 }
 
 // strayResource is where a client asks whose service URL lacks its end.

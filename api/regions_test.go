@@ -91,7 +91,7 @@ func TestChangesOfRegions(t *testing.T) {
 				t.Errorf("GET %s: got %q, want %q", path, got, want)
 			}
 		}
-		servers["west"].Cancel(registry.NewKey("ORDERS", "w1"), false)
+		servers["west"].Cancel(registry.NewKey("ORDERS", "w1"), registry.Origin{})
 		// A cached answer may be a second old, if nothing has changed.
 		time.Sleep(regions.DefaultInterval - 100*time.Millisecond)
 		check("apps", before)

@@ -54,7 +54,7 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 	if !h.takesBatches() { // it may have been suspended while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)
 	}
-	response := h.opts.Node.Apply(r.Context(), list)
+	response := h.opts.Node.Apply(r.Context(), r.RemoteAddr, list)
 	return h.render(w, http.StatusOK, answer.ContentType(), func(b []byte) []byte {
 		if answer == eureka.XML {
 			return appendXMLResponse(b, response)

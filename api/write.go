@@ -28,13 +28,13 @@ func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) in
 		return h.badHeartbeat(w, key)
 	}
 	var overridden eureka.Status
-	replication := isReplication(r.Header)
-	if replication {
+	by := origin(r)
+	if by.IsReplication() {
 		v, _ := parameter(r.URL.RawQuery, "overriddenstatus")
 		overridden = eureka.Status(v)
 	}
 	reads := h.opts.Node.Readiness().Reads
-	outcome, ours := h.reg.Renew(key, lastDirty, overridden, replication)
+	outcome, ours := h.reg.Renew(key, lastDirty, overridden, by)
 	switch outcome {
 	case registry.Conflict:
 		f, _ := answerFormat(w, r)
@@ -75,7 +75,7 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 	if h.isStale() { // it may have been suspended while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)
 	}
-	switch h.reg.Register(info, isReplication(r.Header)) {
+	switch h.reg.Register(info, origin(r)) {
 	case registry.Full:
 		return empty(w, http.StatusInsufficientStorage)
 	case registry.Refused:
@@ -95,7 +95,7 @@ func (h *Handler) cancel(w http.ResponseWriter, r *http.Request, t target) int {
 	if !reads && !h.present(key) {
 		return empty(w, http.StatusServiceUnavailable) // and nothing is changed
 	}
-	return h.answer(w, key, h.reg.Cancel(key, isReplication(r.Header)), reads)
+	return h.answer(w, key, h.reg.Cancel(key, origin(r)), reads)
 }
 
 // setStatus overrides a status (InstanceResource.statusUpdate).
@@ -111,7 +111,7 @@ func (h *Handler) setStatus(w http.ResponseWriter, r *http.Request, t target) in
 		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
 	}
 	reads := h.opts.Node.Readiness().Reads
-	return h.answer(w, key, h.reg.SetStatus(key, status, lastDirty, isReplication(r.Header)), reads)
+	return h.answer(w, key, h.reg.SetStatus(key, status, lastDirty, origin(r)), reads)
 }
 
 // deleteStatus removes an override (InstanceResource.deleteStatusUpdate). Without a
@@ -131,7 +131,7 @@ func (h *Handler) deleteStatus(w http.ResponseWriter, r *http.Request, t target)
 		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
 	}
 	reads := h.opts.Node.Readiness().Reads
-	return h.answer(w, key, h.reg.DeleteStatusOverride(key, status, lastDirty, isReplication(r.Header)), reads)
+	return h.answer(w, key, h.reg.DeleteStatusOverride(key, status, lastDirty, origin(r)), reads)
 }
 
 // setMetadata merges the query into an instance's metadata
@@ -169,7 +169,7 @@ func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) 
 	if bound, over := h.overBound(&merged, math.MaxInt); over {
 		return h.tooLarge(w, bound)
 	}
-	return h.answer(w, key, h.reg.SetMetadata(key, pairs), reads)
+	return h.answer(w, key, h.reg.SetMetadata(key, pairs, origin(r)), reads)
 }
 
 // safeShare is how many times smaller than Node.MaxTask a body must be so that its

@@ -32,7 +32,7 @@ func BenchmarkCompare(b *testing.B) {
 					InstanceID: &id, HostName: id, App: fmt.Sprintf("APP-%03d", i%200), IPAddr: "10.0.0.1",
 					Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
 					DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: time.Now().UnixMilli(),
-				}, false)
+				}, registry.Origin{})
 			}
 			p, err := New(Options{
 				URL: "http://java:1/", Registry: reg,

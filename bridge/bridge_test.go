@@ -11,6 +11,7 @@ import (
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/registry"
 )
 
 // bubble runs a test in fake time.
@@ -60,31 +61,31 @@ func TestActions(t *testing.T) {
 				t.Errorf("%s:\n got %s\nwant %s", what, got, want)
 			}
 		}
-		step("register", "Register ldt=1000 status=UP instance=UP/UNKNOWN", func() { n.reg.Register(instance("i", 1000), false) })
-		step("renew", "Heartbeat ldt=1000 status=UP", func() { n.reg.Renew(key("i"), 1000, "", false) })
+		step("register", "Register ldt=1000 status=UP instance=UP/UNKNOWN", func() { n.reg.Register(instance("i", 1000), registry.Origin{}) })
+		step("renew", "Heartbeat ldt=1000 status=UP", func() { n.reg.Renew(key("i"), 1000, "", registry.Origin{}) })
 		step("override", "DeleteStatusOverride ldt=1000 status=OUT_OF_SERVICE, "+
 			"Register ldt=1000 status=OUT_OF_SERVICE instance=OUT_OF_SERVICE/OUT_OF_SERVICE",
-			func() { n.reg.SetStatus(key("i"), eureka.StatusOutOfService, eureka.NoTimestamp, false) })
+			func() { n.reg.SetStatus(key("i"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{}) })
 		both(t, n, j, "i=OUT_OF_SERVICE/OUT_OF_SERVICE")
 		step("renew with an override", "Heartbeat ldt=1000 status=OUT_OF_SERVICE overridden=OUT_OF_SERVICE",
-			func() { n.reg.Renew(key("i"), 1000, "", false) })
+			func() { n.reg.Renew(key("i"), 1000, "", registry.Origin{}) })
 		step("another override", "DeleteStatusOverride ldt=1000 status=DOWN, Register ldt=1000 status=DOWN instance=DOWN/DOWN",
-			func() { n.reg.SetStatus(key("i"), eureka.StatusDown, eureka.NoTimestamp, false) })
+			func() { n.reg.SetStatus(key("i"), eureka.StatusDown, eureka.NoTimestamp, registry.Origin{}) })
 		both(t, n, j, "i=DOWN/DOWN")
 		step("no override", "DeleteStatusOverride ldt=1000 status=UP, Register ldt=1000 status=UP instance=UP/UNKNOWN",
-			func() { n.reg.DeleteStatusOverride(key("i"), eureka.StatusUp, eureka.NoTimestamp, false) })
+			func() { n.reg.DeleteStatusOverride(key("i"), eureka.StatusUp, eureka.NoTimestamp, registry.Origin{}) })
 		both(t, n, j, "i=UP/UNKNOWN")
 		step("metadata", "Register ldt=1000 status=UP instance=UP/UNKNOWN",
-			func() { n.reg.SetMetadata(key("i"), map[string]string{"zone": "b"}) })
+			func() { n.reg.SetMetadata(key("i"), map[string]string{"zone": "b"}, registry.Origin{}) })
 		if i, ok := j.reg.Instance(key("i")); !ok || i.Metadata["zone"] != "b" {
 			t.Errorf("metadata at the Java server: %v", i)
 		}
 		step("cancel, register", "Cancel, Register ldt=2000 status=UP instance=UP/UNKNOWN", func() {
-			n.reg.Cancel(key("i"), false)
-			n.reg.Register(instance("i", 2000), false)
+			n.reg.Cancel(key("i"), registry.Origin{})
+			n.reg.Register(instance("i", 2000), registry.Origin{})
 		})
 		both(t, n, j, "i=UP/UNKNOWN")
-		step("cancel", "Cancel", func() { n.reg.Cancel(key("i"), false) })
+		step("cancel", "Cancel", func() { n.reg.Cancel(key("i"), registry.Origin{}) })
 		both(t, n, j, "")
 	})
 }
@@ -95,8 +96,8 @@ func TestNothingIsSentOn(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
 		time.Sleep(5 * time.Second)
-		n.reg.Register(instance("theirs", 1000), true)
-		n.reg.Renew(key("theirs"), 1000, "", true)
+		n.reg.Register(instance("theirs", 1000), registry.Origin{Way: registry.ByReplication})
+		n.reg.Renew(key("theirs"), 1000, "", registry.Origin{Way: registry.ByReplication})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := j.seen(); len(got) > 0 {
@@ -159,17 +160,17 @@ func TestOutage(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				j := newJava(t)
 				n := start(t, j)
-				n.reg.Register(instance("stays", 1000), false)
-				n.reg.Register(instance("ends", 1000), false)
+				n.reg.Register(instance("stays", 1000), registry.Origin{})
+				n.reg.Register(instance("ends", 1000), registry.Origin{})
 				time.Sleep(5 * time.Second)
 				both(t, n, j, "ends=UP/UNKNOWN stays=UP/UNKNOWN")
 				j.set(func(j *java) { fault(j, true) })
-				n.reg.Cancel(key("ends"), false)
-				n.reg.Register(instance("new", 1000), false)
-				n.reg.SetStatus(key("stays"), eureka.StatusOutOfService, eureka.NoTimestamp, false)
+				n.reg.Cancel(key("ends"), registry.Origin{})
+				n.reg.Register(instance("new", 1000), registry.Origin{})
+				n.reg.SetStatus(key("stays"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 				pass(3*time.Minute, func() {
-					n.reg.Renew(key("stays"), 1000, "", false)
-					n.reg.Renew(key("new"), 1000, "", false)
+					n.reg.Renew(key("stays"), 1000, "", registry.Origin{})
+					n.reg.Renew(key("new"), 1000, "", registry.Origin{})
 				})
 				j.set(func(j *java) { fault(j, false) })
 				time.Sleep(35 * time.Second)
@@ -210,14 +211,14 @@ func TestPoison(t *testing.T) {
 				for i := range 20 {
 					id := fmt.Sprintf("i%02d", i)
 					want = append(want, id+"=UP/UNKNOWN")
-					n.reg.Register(instance(id, 1000), false)
+					n.reg.Register(instance(id, 1000), registry.Origin{})
 				}
 				poison := instance("poison", 1000)
 				poison.LeaseInfo.DurationInSecs = 3600
-				n.reg.Register(poison, false)
+				n.reg.Register(poison, registry.Origin{})
 				pass(5*time.Minute, func() { // some rounds
 					for i := range 20 {
-						n.reg.Renew(key(fmt.Sprintf("i%02d", i)), 1000, "", false)
+						n.reg.Renew(key(fmt.Sprintf("i%02d", i)), 1000, "", registry.Origin{})
 					}
 				})
 				synctest.Wait()
@@ -242,20 +243,20 @@ func TestResults(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
 		time.Sleep(5 * time.Second)
-		n.reg.Register(instance("i", 1000), false)
+		n.reg.Register(instance("i", 1000), registry.Origin{})
 		time.Sleep(time.Second)
 
 		// 404 to a heartbeat: the whole instance follows.
 		j.restart()
-		n.reg.Renew(key("i"), 1000, "", false)
+		n.reg.Renew(key("i"), 1000, "", registry.Origin{})
 		time.Sleep(2 * time.Second)
 		both(t, n, j, "i=UP/UNKNOWN")
 
 		// 409: the peer's copy is later, and comes here with its override.
-		n.reg.SetStatus(key("i"), eureka.StatusDown, eureka.NoTimestamp, true)
-		j.reg.Register(instance("i", 5000), true)
-		j.reg.SetStatus(key("i"), eureka.StatusOutOfService, eureka.NoTimestamp, true)
-		n.reg.Renew(key("i"), 1000, "", false)
+		n.reg.SetStatus(key("i"), eureka.StatusDown, eureka.NoTimestamp, registry.Origin{Way: registry.ByReplication})
+		j.reg.Register(instance("i", 5000), registry.Origin{Way: registry.ByReplication})
+		j.reg.SetStatus(key("i"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{Way: registry.ByReplication})
+		n.reg.Renew(key("i"), 1000, "", registry.Origin{})
 		time.Sleep(2 * time.Second)
 		both(t, n, j, "i=OUT_OF_SERVICE/OUT_OF_SERVICE")
 		if i, _ := n.reg.Instance(key("i")); i.LastDirtyTimestamp != 5000 {
@@ -271,10 +272,10 @@ func TestStaleHeartbeat(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
 		time.Sleep(5 * time.Second)
-		n.reg.Register(instance("i", 1000), false)
+		n.reg.Register(instance("i", 1000), registry.Origin{})
 		time.Sleep(time.Second)
 		j.set(func(j *java) { j.down = true })
-		n.reg.Renew(key("i"), 1000, "", false)
+		n.reg.Renew(key("i"), 1000, "", registry.Origin{})
 		time.Sleep(32 * time.Second)
 		j.seen()
 		j.set(func(j *java) { j.down = false })
@@ -293,7 +294,7 @@ func TestOneBatchInFlight(t *testing.T) {
 		n := start(t, j)
 		time.Sleep(5 * time.Second)
 		for i := range 1000 {
-			n.reg.Register(instance(fmt.Sprint("i", i), 1000), false)
+			n.reg.Register(instance(fmt.Sprint("i", i), 1000), registry.Origin{})
 		}
 		j.set(func(j *java) { j.hangs = true })
 		time.Sleep(time.Second)
@@ -311,26 +312,26 @@ func TestComparison(t *testing.T) {
 		n := start(t, j)
 		time.Sleep(5 * time.Second)
 		for _, id := range []string{"cancelled-here", "cancelled-there", "changed-here", "changed-there", "overridden-there", "kept"} {
-			n.reg.Register(instance(id, 1000), false)
+			n.reg.Register(instance(id, 1000), registry.Origin{})
 		}
 		time.Sleep(time.Minute - time.Second) // both list them
 		renew := func() {
 			for _, id := range []string{"changed-here", "changed-there", "kept", "new-here"} {
-				n.reg.Renew(key(id), 1000, "", false)
+				n.reg.Renew(key(id), 1000, "", registry.Origin{})
 			}
 			for _, id := range []string{"overridden-there", "new-there"} {
-				j.reg.Renew(key(id), 1000, "", true)
+				j.reg.Renew(key(id), 1000, "", registry.Origin{Way: registry.ByReplication})
 			}
 		}
 		// What each side does is not told: isReplication is true.
-		n.reg.Cancel(key("cancelled-here"), true)
-		n.reg.Renew(key("cancelled-there"), 1000, "", true) // at the peer, which told us of this one
-		j.reg.Cancel(key("cancelled-there"), true)
-		n.reg.Register(instance("new-here", 1000), true)
-		j.reg.Register(instance("new-there", 1000), true)
-		n.reg.Register(instance("changed-here", 2000), true)
-		j.reg.Register(instance("changed-there", 3000), true)
-		j.reg.SetStatus(key("overridden-there"), eureka.StatusOutOfService, eureka.NoTimestamp, true)
+		n.reg.Cancel(key("cancelled-here"), registry.Origin{Way: registry.ByReplication})
+		n.reg.Renew(key("cancelled-there"), 1000, "", registry.Origin{Way: registry.ByReplication}) // at the peer, which told us of this one
+		j.reg.Cancel(key("cancelled-there"), registry.Origin{Way: registry.ByReplication})
+		n.reg.Register(instance("new-here", 1000), registry.Origin{Way: registry.ByReplication})
+		j.reg.Register(instance("new-there", 1000), registry.Origin{Way: registry.ByReplication})
+		n.reg.Register(instance("changed-here", 2000), registry.Origin{Way: registry.ByReplication})
+		j.reg.Register(instance("changed-there", 3000), registry.Origin{Way: registry.ByReplication})
+		j.reg.SetStatus(key("overridden-there"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{Way: registry.ByReplication})
 		pass(100*time.Second, renew)
 		both(t, n, j, "changed-here=UP/UNKNOWN changed-there=UP/UNKNOWN kept=UP/UNKNOWN new-here=UP/UNKNOWN "+
 			"new-there=UP/UNKNOWN overridden-there=OUT_OF_SERVICE/OUT_OF_SERVICE")
@@ -353,15 +354,15 @@ func TestUnderWay(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
-		n.reg.Register(instance("i", 1000), false)
-		j.reg.Register(instance("other", 1000), true) // else it looks like a restart
-		n.reg.Register(instance("other", 1000), true)
+		n.reg.Register(instance("i", 1000), registry.Origin{})
+		j.reg.Register(instance("other", 1000), registry.Origin{Way: registry.ByReplication}) // else it looks like a restart
+		n.reg.Register(instance("other", 1000), registry.Origin{Way: registry.ByReplication})
 		time.Sleep(5 * time.Second)
-		pass(40*time.Second, func() { n.reg.Renew(key("i"), 1000, "", false) })
+		pass(40*time.Second, func() { n.reg.Renew(key("i"), 1000, "", registry.Origin{}) })
 		time.Sleep(time.Second)
 		synctest.Wait()
 		j.seen()
-		j.reg.Cancel(key("i"), true) // its message to us takes a while
+		j.reg.Cancel(key("i"), registry.Origin{Way: registry.ByReplication}) // its message to us takes a while
 		for range 25 {
 			time.Sleep(time.Second)
 			synctest.Wait()
@@ -372,7 +373,7 @@ func TestUnderWay(t *testing.T) {
 				t.Fatalf("the first difference counted: %q", got)
 			}
 		}
-		n.reg.Cancel(key("i"), true)
+		n.reg.Cancel(key("i"), registry.Origin{Way: registry.ByReplication})
 		time.Sleep(time.Minute)
 		both(t, n, j, "other=UP/UNKNOWN")
 	})
@@ -385,7 +386,7 @@ func TestUnderWayWhenAsked(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
 		time.Sleep(10 * time.Second)
-		n.reg.Register(instance("i", time.Now().UnixMilli()), true) // another node tells the peer
+		n.reg.Register(instance("i", time.Now().UnixMilli()), registry.Origin{Way: registry.ByReplication}) // another node tells the peer
 		n.peer.Compare()
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
@@ -396,12 +397,12 @@ func TestUnderWayWhenAsked(t *testing.T) {
 		both(t, n, j, "i=UP/UNKNOWN")
 
 		// A cancel there, whose message is on its way to us.
-		j.reg.Renew(key("i"), eureka.NoTimestamp, "", true)
-		n.reg.Renew(key("i"), eureka.NoTimestamp, "", true)
-		j.reg.Register(instance("other", 1000), true) // else it looks like a restart
-		n.reg.Register(instance("other", 1000), true)
+		j.reg.Renew(key("i"), eureka.NoTimestamp, "", registry.Origin{Way: registry.ByReplication})
+		n.reg.Renew(key("i"), eureka.NoTimestamp, "", registry.Origin{Way: registry.ByReplication})
+		j.reg.Register(instance("other", 1000), registry.Origin{Way: registry.ByReplication}) // else it looks like a restart
+		n.reg.Register(instance("other", 1000), registry.Origin{Way: registry.ByReplication})
 		time.Sleep(40 * time.Second)
-		j.reg.Cancel(key("i"), true)
+		j.reg.Cancel(key("i"), registry.Origin{Way: registry.ByReplication})
 		n.peer.Compare()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -422,17 +423,17 @@ func TestEmptyRestart(t *testing.T) {
 			id := fmt.Sprintf("i%02d", i)
 			want = append(want, id+"=UP/UNKNOWN")
 			if i%2 == 0 {
-				n.reg.Register(instance(id, 1000), false)
+				n.reg.Register(instance(id, 1000), registry.Origin{})
 			} else { // at the peer, which told us
-				j.reg.Register(instance(id, 1000), false)
-				n.reg.Register(instance(id, 1000), true)
+				j.reg.Register(instance(id, 1000), registry.Origin{})
+				n.reg.Register(instance(id, 1000), registry.Origin{Way: registry.ByReplication})
 			}
 		}
 		time.Sleep(75 * time.Second) // two comparisons have seen it
 		both(t, n, j, strings.Join(want, " "))
 		want = append(want, "late=UP/UNKNOWN")
-		j.reg.Register(instance("late", time.Now().UnixMilli()), false)
-		n.reg.Register(instance("late", time.Now().UnixMilli()), true)
+		j.reg.Register(instance("late", time.Now().UnixMilli()), registry.Origin{})
+		n.reg.Register(instance("late", time.Now().UnixMilli()), registry.Origin{Way: registry.ByReplication})
 		j.set(func(j *java) { j.down = true })
 		time.Sleep(10 * time.Second) // there is nothing to send, yet the outage is noticed
 		j.restart()
@@ -451,7 +452,7 @@ func TestDeadStayDead(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := newJava(t) // it never evicts
 		n := start(t, j)
-		j.reg.Register(instance("silent", 1000), true)
+		j.reg.Register(instance("silent", 1000), registry.Origin{Way: registry.ByReplication})
 		time.Sleep(10 * time.Minute) // it was taken, and has expired
 		if got := n.reg.Evict(); got != 1 {
 			t.Fatalf("%d evicted, want 1", got)
@@ -473,10 +474,10 @@ func TestLeaseOfThePeer(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
 		time.Sleep(5 * time.Second)
-		j.reg.Register(instance("i", 1000), true)
+		j.reg.Register(instance("i", 1000), registry.Origin{Way: registry.ByReplication})
 		time.Sleep(time.Minute)
 		pass(20*time.Minute, func() {
-			j.reg.Renew(key("i"), 1000, "", true)
+			j.reg.Renew(key("i"), 1000, "", registry.Origin{Way: registry.ByReplication})
 			n.reg.Evict()
 			both(t, n, j, "i=UP/UNKNOWN")
 		})
@@ -491,9 +492,9 @@ func TestStartFromJava(t *testing.T) {
 		for i, s := range []eureka.Status{eureka.StatusUp, eureka.StatusDown, eureka.StatusStarting, eureka.StatusOutOfService} {
 			info := instance(fmt.Sprint("i", i), 1000)
 			info.Status = s
-			j.reg.Register(info, true)
+			j.reg.Register(info, registry.Origin{Way: registry.ByReplication})
 		}
-		j.reg.SetStatus(key("i0"), eureka.StatusOutOfService, eureka.NoTimestamp, true)
+		j.reg.SetStatus(key("i0"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{Way: registry.ByReplication})
 		j.set(func(j *java) { j.down = true })
 		n := start(t, j)
 		time.Sleep(20 * time.Second)
@@ -520,7 +521,7 @@ func TestStartWithoutJava(t *testing.T) {
 		if s := n.cluster.Status(); !s.Ready || s.Text != "degraded: initial sync incomplete" {
 			t.Errorf("state %+v", s)
 		}
-		j.reg.Register(instance("i", 1000), true)
+		j.reg.Register(instance("i", 1000), registry.Origin{Way: registry.ByReplication})
 		j.set(func(j *java) { j.down = false })
 		time.Sleep(10 * time.Second)
 		both(t, n, j, "i=UP/UNKNOWN")
@@ -535,10 +536,10 @@ func TestSecrets(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
-		n.reg.Register(instance("i", 1000), false)
+		n.reg.Register(instance("i", 1000), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		j.set(func(j *java) { j.down = true })
-		n.reg.Renew(key("i"), 1000, "", false)
+		n.reg.Renew(key("i"), 1000, "", registry.Origin{})
 		time.Sleep(time.Minute)
 		j.set(func(j *java) {
 			if len(j.logins) != 1 || !j.logins["me:secret"] {
@@ -568,7 +569,7 @@ func TestAdoptsNothingBad(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		j := newJava(t)
 		n := start(t, j)
-		n.reg.Register(instance("i", 1000), false)
+		n.reg.Register(instance("i", 1000), registry.Origin{})
 		time.Sleep(5 * time.Second)
 		j.set(func(j *java) {
 			j.answer = func(string) string {
@@ -576,7 +577,7 @@ func TestAdoptsNothingBad(t *testing.T) {
 				return `{"responseList":[` + string(other) + `]}`
 			}
 		})
-		n.reg.Renew(key("i"), 1000, "", false)
+		n.reg.Renew(key("i"), 1000, "", registry.Origin{})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := shown(n.reg); got != "i=UP/UNKNOWN" {

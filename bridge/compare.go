@@ -212,13 +212,13 @@ func (r *round) act(v verdict, key registry.Key, s *sides) {
 	case cancelThere:
 		r.push(key, registry.Cancelled, s)
 	case cancelHere:
-		r.peer.reg.Cancel(key, true)
+		r.peer.reg.Cancel(key, r.peer.origin())
 		r.fetched++
 	case lease:
 		r.join(key, s)
 		r.fetched++
 	case adopt:
-		if s.theirs.Check(key.App) == nil && r.peer.reg.Adopt(s.theirs) == registry.OK {
+		if s.theirs.Check(key.App) == nil && r.peer.reg.Adopt(s.theirs, r.peer.origin()) == registry.OK {
 			r.fetched++
 		}
 	case equal, ignore:
@@ -246,5 +246,5 @@ func (r *round) renew(key registry.Key, s *sides) {
 func (r *round) join(key registry.Key, s *sides) {
 	known := *s.ours
 	known.Age = s.age
-	r.peer.reg.Join(key, known, 0)
+	r.peer.reg.Join(key, known, 0, r.peer.origin())
 }

@@ -125,7 +125,7 @@ func (j *java) RoundTrip(req *http.Request) (*http.Response, error) {
 	if len(list) > 0 {
 		j.batches = append(j.batches, string(body))
 	}
-	answer := eureka.AppendReplicationListResponse(nil, j.consumer.Apply(list))
+	answer := eureka.AppendReplicationListResponse(nil, j.consumer.Apply("java-1", list))
 	if j.answer != nil {
 		answer = []byte(j.answer(string(answer)))
 	}

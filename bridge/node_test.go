@@ -4,6 +4,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/registryd/registryd/registry"
 )
 
 // TestNodeInItsPlace sends nothing to a node of this cluster that stands at the address
@@ -17,9 +19,9 @@ func TestNodeInItsPlace(t *testing.T) {
 		if !n.cluster.MayRead() {
 			t.Error("it waits for a Java server where a node is")
 		}
-		n.reg.Register(instance("i", 1000), false)
-		n.reg.Register(instance("k", 1000), false)
-		n.reg.Cancel(key("k"), false)
+		n.reg.Register(instance("i", 1000), registry.Origin{})
+		n.reg.Register(instance("k", 1000), registry.Origin{})
+		n.reg.Cancel(key("k"), registry.Origin{})
 		time.Sleep(time.Minute)
 		if got := j.seen(); len(got) > 0 {
 			t.Errorf("sent to a node: %q", got)
@@ -35,11 +37,11 @@ func TestNodeInItsPlace(t *testing.T) {
 
 		// A Java server takes its place, within one look.
 		j.set(func(j *java) { j.cluster = "" })
-		n.reg.Renew(key("i"), 1000, "", false)
+		n.reg.Renew(key("i"), 1000, "", registry.Origin{})
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		both(t, n, j, "i=UP/UNKNOWN")
-		n.reg.Register(instance("l", 1000), false)
+		n.reg.Register(instance("l", 1000), registry.Origin{})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		both(t, n, j, "i=UP/UNKNOWN l=UP/UNKNOWN")
@@ -48,7 +50,7 @@ func TestNodeInItsPlace(t *testing.T) {
 		j.set(func(j *java) { j.cluster = "default" })
 		time.Sleep(10 * time.Second)
 		j.seen()
-		n.reg.Register(instance("m", 1000), false)
+		n.reg.Register(instance("m", 1000), registry.Origin{})
 		time.Sleep(time.Minute)
 		if got := j.seen(); len(got) > 0 {
 			t.Errorf("sent to a node: %q", got)
@@ -70,7 +72,7 @@ func TestNodeOfAnotherCluster(t *testing.T) {
 		j.cluster = "other"
 		n := start(t, j)
 		time.Sleep(time.Second)
-		n.reg.Register(instance("i", 1000), false)
+		n.reg.Register(instance("i", 1000), registry.Origin{})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		both(t, n, j, "i=UP/UNKNOWN")

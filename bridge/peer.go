@@ -75,6 +75,11 @@ func New(opts Options) (*Peer, error) {
 	return p, nil
 }
 
+// origin is where what this node takes of the peer's lists comes from.
+func (p *Peer) origin() registry.Origin {
+	return registry.Origin{Way: registry.ByList, From: p.name}
+}
+
 // Name implements cluster.Foreign.
 func (p *Peer) Name() string { return p.name }
 

@@ -59,6 +59,27 @@ func (p *Peer) Send(ctx context.Context, b batch) ([]acceptor.Outcome, error) {
 // actions returns the actions of a task's items.
 func actions(item *batchItem) []string { return strings.Split(item.Task.Action, joint) }
 
+// meaning says in a few words what the result of an action means, for the events. It is
+// empty for heartbeats that went well, and for what is sent again.
+func meaning(action string, res *eureka.Result) string {
+	beats := action == string(eureka.ActionHeartbeat)
+	switch code := res.StatusCode; {
+	case res.Err != nil, code == http.StatusServiceUnavailable, code == http.StatusTooManyRequests,
+		beats && code >= 200 && code < 300:
+		return ""
+	case code >= 200 && code < 300:
+		return fmt.Sprintf("%s: %d ok", action, code)
+	case code == http.StatusNotFound && beats:
+		return fmt.Sprintf("%s: %d not known there, the whole instance follows", action, code)
+	case code == http.StatusNotFound && action != string(eureka.ActionRegister):
+		return fmt.Sprintf("%s: %d nothing to change there", action, code)
+	case code == http.StatusConflict:
+		return fmt.Sprintf("%s: %d newer there, its copy is taken here", action, code)
+	default:
+		return fmt.Sprintf("%s: %d refused, dropped", action, code)
+	}
+}
+
 // settle acts on the results of a task's items, as Eureka does (ReplicationTask's
 // handlers), but for a failure: Eureka logs it, and the change is lost.
 func (p *Peer) settle(item *batchItem, results []eureka.Result) acceptor.Outcome {
@@ -66,6 +87,9 @@ func (p *Peer) settle(item *batchItem, results []eureka.Result) acceptor.Outcome
 	for i, action := range actions(item) {
 		res := &results[i]
 		p.pipeline.Result(action, res.StatusCode)
+		if answer := meaning(action, res); answer != "" {
+			p.pipeline.Answered(item.Key, item.Slot, answer)
+		}
 		switch code := res.StatusCode; {
 		case res.Err != nil, code == http.StatusServiceUnavailable, code == http.StatusTooManyRequests:
 			out = acceptor.Retry()
@@ -91,10 +115,11 @@ func (p *Peer) conflict(key registry.Key, theirs *eureka.InstanceInfo) {
 		p.Compare()
 		return
 	}
+	by := registry.Origin{Way: registry.ByAnswer, From: p.name}
 	if o := theirs.OverriddenStatus; o != "" && o != eureka.StatusUnknown {
-		p.reg.Renew(key, theirs.LastDirtyTimestamp, o, true)
+		p.reg.Renew(key, theirs.LastDirtyTimestamp, o, by)
 	}
-	p.reg.Register(theirs, true)
+	p.reg.Register(theirs, by)
 	p.pipeline.Repaired(0, 1)
 }
 

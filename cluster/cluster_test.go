@@ -38,7 +38,7 @@ func TestOneRegisterIsOneTaskPerPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		start := time.Now()
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(499 * time.Millisecond)
 		synctest.Wait()
 		if got := b.take(); len(got) != 0 {
@@ -83,38 +83,38 @@ func TestActionsDecideWhatIsSent(t *testing.T) {
 		want eureka.Action
 		end  eureka.Status
 	}{
-		{"renew", func(r *registry.Registry) { r.Renew(key, 1, "", false) }, eureka.ActionHeartbeat, eureka.StatusUp},
-		{"cancel", func(r *registry.Registry) { r.Cancel(key, false) }, eureka.ActionCancel, ""},
+		{"renew", func(r *registry.Registry) { r.Renew(key, 1, "", registry.Origin{}) }, eureka.ActionHeartbeat, eureka.StatusUp},
+		{"cancel", func(r *registry.Registry) { r.Cancel(key, registry.Origin{}) }, eureka.ActionCancel, ""},
 		{"status", func(r *registry.Registry) {
-			r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
+			r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 		}, eureka.ActionStatusUpdate, eureka.StatusOutOfService},
 		{"status and its removal", func(r *registry.Registry) {
-			r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
-			r.DeleteStatusOverride(key, eureka.StatusDown, eureka.NoTimestamp, false)
+			r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
+			r.DeleteStatusOverride(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
 		}, eureka.ActionDeleteStatusOverride, eureka.StatusDown},
 		{"status with a greater timestamp", func(r *registry.Registry) {
-			r.SetStatus(key, eureka.StatusDown, 7, false)
+			r.SetStatus(key, eureka.StatusDown, 7, registry.Origin{})
 		}, eureka.ActionRegister, eureka.StatusDown},
-		{"metadata", func(r *registry.Registry) { r.SetMetadata(key, map[string]string{"k": "v"}) }, eureka.ActionRegister, eureka.StatusUp},
+		{"metadata", func(r *registry.Registry) { r.SetMetadata(key, map[string]string{"k": "v"}, registry.Origin{}) }, eureka.ActionRegister, eureka.StatusUp},
 		{"register, cancel, register", func(r *registry.Registry) {
-			r.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), false)
-			r.Cancel(key, false)
-			r.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), false)
+			r.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), registry.Origin{})
+			r.Cancel(key, registry.Origin{})
+			r.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), registry.Origin{})
 		}, eureka.ActionRegister, eureka.StatusUp},
 		{"register an older one after a cancel", func(r *registry.Registry) {
-			r.Cancel(key, false)
-			r.Register(instance("DEMO", "d-1", eureka.StatusStarting, 0), false)
+			r.Cancel(key, registry.Origin{})
+			r.Register(instance("DEMO", "d-1", eureka.StatusStarting, 0), registry.Origin{})
 		}, eureka.ActionRegister, eureka.StatusStarting},
 		{"register and cancel", func(r *registry.Registry) {
-			r.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), false)
-			r.Renew(key, 2, "", false)
-			r.Cancel(key, false)
+			r.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), registry.Origin{})
+			r.Renew(key, 2, "", registry.Origin{})
+			r.Cancel(key, registry.Origin{})
 		}, eureka.ActionCancel, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, n := three(t)
-				n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+				n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 				time.Sleep(2 * time.Second)
 				b.take()
 				test.do(n[0].reg)
@@ -145,7 +145,7 @@ func TestBurstLeavesInBatchesOf250(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		for i := range 1001 {
-			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -187,17 +187,17 @@ func TestFrequentRenewalsHoldNobodyBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		hot := registry.NewKey("DEMO", "hot")
-		n[0].reg.Register(instance("DEMO", "hot", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "hot", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		b.take()
 		for range 20 {
-			n[0].reg.Renew(hot, 1, "", false)
+			n[0].reg.Renew(hot, 1, "", registry.Origin{})
 			time.Sleep(100 * time.Millisecond)
 		}
 		time.Sleep(50 * time.Millisecond) // not at an instant at which a batch is cut
-		n[0].reg.Register(instance("DEMO", "cold", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "cold", eureka.StatusUp, 1), registry.Origin{})
 		for range 10 {
-			n[0].reg.Renew(hot, 1, "", false)
+			n[0].reg.Renew(hot, 1, "", registry.Origin{})
 			time.Sleep(100 * time.Millisecond)
 		}
 		synctest.Wait()
@@ -223,14 +223,14 @@ func TestUnknownHeartbeatBringsARegister(t *testing.T) {
 		// sent, and anti-entropy can't repair that.
 		b.failSync(func(string, string, []byte) error { return errLost })
 		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.Malformed))
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		b.fail(nil)
 		b.take()
 		if got := n[1].status("DEMO", "d-1"); got != "" {
 			t.Fatalf("n2 sees %q before the heartbeat", got)
 		}
-		n[0].reg.Renew(key, 1, "", false)
+		n[0].reg.Renew(key, 1, "", registry.Origin{})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		var seq []string
@@ -257,19 +257,19 @@ func TestConflictIsAdopted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		key := registry.NewKey("DEMO", "d-1")
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		// n2 changes the instance and can't send that to n1. Anti-entropy can't
 		// either. Then n1 sends a heartbeat.
 		b.failSync(func(string, string, []byte) error { return errLost })
 		b.fail(refuse(func(from, to string) bool { return from == "n2" }, batcher.Malformed))
-		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"})
-		n[1].reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
+		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"}, registry.Origin{})
+		n[1].reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 		time.Sleep(2 * time.Second)
 		if got := n[0].status("DEMO", "d-1"); got != eureka.StatusUp {
 			t.Fatalf("n1 sees %q before the heartbeat, want UP", got)
 		}
-		n[0].reg.Renew(key, 1, "", false)
+		n[0].reg.Renew(key, 1, "", registry.Origin{})
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		if got := n[0].status("DEMO", "d-1"); got != eureka.StatusOutOfService {
@@ -285,13 +285,13 @@ func TestTombstoneWinsOverALateRegister(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		key := registry.NewKey("DEMO", "d-1")
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		// n1's metadata change waits for n2 while n2 receives n3's cancel.
 		b.fail(refuse(func(from, to string) bool { return from == "n1" }, batcher.Timeout))
-		n[0].reg.SetMetadata(key, map[string]string{"k": "v"})
+		n[0].reg.SetMetadata(key, map[string]string{"k": "v"}, registry.Origin{})
 		time.Sleep(time.Second)
-		n[2].reg.Cancel(key, false)
+		n[2].reg.Cancel(key, registry.Origin{})
 		time.Sleep(time.Second)
 		b.fail(nil)
 		time.Sleep(time.Minute)
@@ -329,14 +329,14 @@ func TestNothingIsLostByFailures(t *testing.T) {
 				})
 				start := time.Now()
 				for i := range 300 {
-					n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+					n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 				}
 				time.Sleep(5 * time.Second)
 				synctest.Wait()
 				if a, _ := n[2].reg.Application("DEMO"); len(a.Instances) != 300 {
 					t.Errorf("n3 lists %d while n2 fails, want 300: a dead peer costs the others nothing", len(a.Instances))
 				}
-				n[0].reg.Cancel(registry.NewKey("DEMO", "d-0"), false)
+				n[0].reg.Cancel(registry.NewKey("DEMO", "d-0"), registry.Origin{})
 				b.fail(nil)
 				time.Sleep(40 * time.Second) // the longest wait, and jitter
 				synctest.Wait()
@@ -359,10 +359,10 @@ func TestLateJoinerLearnsAll(t *testing.T) {
 		b := newBus(t)
 		n1 := b.start("n1")
 		for i := range 600 {
-			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
-		n1.reg.Cancel(registry.NewKey("DEMO", "d-0"), false)
-		n1.reg.SetStatus(registry.NewKey("DEMO", "d-1"), eureka.StatusDown, eureka.NoTimestamp, false)
+		n1.reg.Cancel(registry.NewKey("DEMO", "d-0"), registry.Origin{})
+		n1.reg.SetStatus(registry.NewKey("DEMO", "d-1"), eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
 		time.Sleep(10 * time.Second)
 		n2 := b.start("n2")
 		time.Sleep(2 * time.Second)
@@ -413,17 +413,19 @@ func TestOldSnapshotIsNotListed(t *testing.T) {
 					n1 := b.start("n1")
 					time.Sleep(tt.peerUp)
 					if tt.renewed {
-						n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), false)
+						n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 2), registry.Origin{})
 					}
 				}
 				once, err := registry.New(registry.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
-				once.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+				once.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 				kept, _, _ := once.Entry(key)
 				kept.Age = tt.age
-				b.snapshot = func(reg *registry.Registry) { reg.Join(key, kept, registry.Registered|registry.Overridden) }
+				b.snapshot = func(reg *registry.Registry) {
+					reg.Join(key, kept, registry.Registered|registry.Overridden, registry.Origin{Way: registry.ByBatch})
+				}
 				n2 := b.start("n2")
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -445,7 +447,7 @@ func TestMembership(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		n[1].vanish()
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		status := func() membership.Status {
 			for _, p := range n[0].cluster.Peers() {
 				if p.Name == "n2" {
@@ -520,7 +522,7 @@ func TestShutdownDrains(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		for i := range 600 {
-			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		start := time.Now()
 		n[0].close()
@@ -546,7 +548,7 @@ func TestShutdownCountsWhatItCannotSend(t *testing.T) {
 		b, n := three(t)
 		b.fail(refuse(func(from, to string) bool { return to == "n2" }, batcher.Busy))
 		for i := range 600 {
-			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		start := time.Now()
 		n[0].close()
@@ -569,7 +571,7 @@ func TestShutdownSendsUntilTheEnd(t *testing.T) {
 		b, n := three(t)
 		b.fail(refuse(func(_, to string) bool { return to == "n2" }, batcher.Absent))
 		for i := range 600 {
-			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		back := time.AfterFunc(4500*time.Millisecond, func() { b.fail(nil) })
 		defer back.Stop()
@@ -590,7 +592,7 @@ func TestShutdownDoesNotWaitForWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
 		n[1].close()
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		start := time.Now()
 		n[0].close()
 		if d := time.Since(start); d > 100*time.Millisecond {
@@ -626,7 +628,7 @@ func TestHeartbeatsExpireByTheLease(t *testing.T) {
 				b.onSync = func(string, string, []byte) error { return errLost }
 				b.mu.Unlock()
 				key := registry.NewKey("DEMO", "a")
-				n1.reg.Register(instance(key.App, key.ID, eureka.StatusUp, 1), false)
+				n1.reg.Register(instance(key.App, key.ID, eureka.StatusUp, 1), registry.Origin{})
 				time.Sleep(tc.delay + time.Second)
 				began := time.Now()
 				if tc.outage > 0 {
@@ -637,7 +639,7 @@ func TestHeartbeatsExpireByTheLease(t *testing.T) {
 					if tc.outage > 0 && time.Since(began) > tc.outage {
 						b.fail(nil)
 					}
-					n1.reg.Renew(key, eureka.NoTimestamp, "", false)
+					n1.reg.Renew(key, eureka.NoTimestamp, "", registry.Origin{})
 					if there, _, ok := n2.reg.Entry(key); !ok || there.Age > tc.oldest && time.Since(began) > 2*time.Minute {
 						t.Fatalf("after %v the peer's lease is %v old, want at most %v", time.Since(began), there.Age, tc.oldest)
 					}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/race"
+	"github.com/registryd/registryd/registry"
 )
 
 // TestRepairCost measures the bytes that anti-entropy sends between two nodes
@@ -26,7 +27,7 @@ func TestRepairCost(t *testing.T) {
 				time.Sleep(3 * time.Second)
 				id := func(i int) string { return fmt.Sprintf("host-%d.example.org:orders:8080", i) }
 				for i := range n {
-					a.reg.Register(instance("ORDERS", id(i), eureka.StatusUp, 1), false)
+					a.reg.Register(instance("ORDERS", id(i), eureka.StatusUp, 1), registry.Origin{})
 				}
 				time.Sleep(time.Minute)
 				synctest.Wait()
@@ -50,7 +51,7 @@ func TestRepairCost(t *testing.T) {
 				for i := range n / 100 {
 					changed := instance("ORDERS", id(i*100), eureka.StatusUp, 2)
 					changed.Metadata = map[string]string{"k": "v"}
-					[]*testNode{a, z}[i%2].reg.Register(changed, true)
+					[]*testNode{a, z}[i%2].reg.Register(changed, registry.Origin{Way: registry.ByReplication})
 				}
 				if a.reg.Digest() == z.reg.Digest() {
 					t.Fatal("equal, though they have changed")

@@ -84,7 +84,7 @@ func TestLostPage(t *testing.T) {
 		n1 := b.start("n1")
 		<-n1.cluster.Ready()
 		for i := range instances {
-			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		b.mu.Lock()
 		b.line = 72 << 10 // a page takes nearly two seconds
@@ -123,7 +123,7 @@ func TestSuspendedNodeIsNoCompleteSource(t *testing.T) {
 		defer goOn()
 		time.Sleep(6 * time.Second)
 		b.fail(refuse(func(_, to string) bool { return to == "n1" }, batcher.Timeout))
-		n2.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n2.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		n3 := b.start("n3", func(o *cluster.Options) { o.Rand = func() float64 { return 0 } }) // n1 first
 		said := *n1.announced.Load()
 		said.Time = time.Now().UnixMilli()
@@ -144,7 +144,7 @@ func TestEqualNodesPullNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 100 {
-			same.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			same.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		b.snapshot = func(reg *registry.Registry) {
 			for v := range same.AllVersions() {
@@ -178,7 +178,7 @@ func TestSuspendedMachine(t *testing.T) {
 		var slept atomic.Int64
 		n1 := b.start("n1")
 		time.Sleep(time.Second)
-		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		n2 := b.start("n2", func(o *cluster.Options) {
 			begun := time.Now()
 			o.Clock = cluster.Clock{
@@ -192,7 +192,7 @@ func TestSuspendedMachine(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		n2.vanish()
 		suspended := time.Now()
-		n1.reg.Cancel(registry.NewKey("DEMO", "d-1"), false)
+		n1.reg.Cancel(registry.NewKey("DEMO", "d-1"), registry.Origin{})
 		for range 20 {
 			time.Sleep(time.Minute)
 			n1.reg.Forget()
@@ -228,7 +228,7 @@ func TestLeafLargerThanAMessage(t *testing.T) {
 		for i := 0; found < rows; i++ {
 			id := fmt.Sprint(i, strings.Repeat("<", 900))
 			if registry.Leaf(registry.NewKey("DEMO", id)) == leaf {
-				n[0].reg.Register(instance("DEMO", id, eureka.StatusUp, 1), false)
+				n[0].reg.Register(instance("DEMO", id, eureka.StatusUp, 1), registry.Origin{})
 				found++
 			}
 		}
@@ -251,7 +251,7 @@ func TestRoundGoesOnAfterAFailure(t *testing.T) {
 		b.fail(refuse(func(_, to string) bool { return to == "n2" }, batcher.Malformed))
 		b.failSync(func(string, string, []byte) error { return errLost })
 		for i := range 1200 {
-			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(5 * time.Second)
 		fetches := 0
@@ -287,7 +287,7 @@ func TestDrainSendsAllItCan(t *testing.T) {
 			return true, nil
 		})
 		for i := range 280 { // seven times four batches
-			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		began := time.Now()
 		n1.close()
@@ -330,17 +330,17 @@ func TestKilledServiceIsGone(t *testing.T) {
 			}()
 		}
 		for _, app := range []string{"LIVES", "KILLED"} {
-			n[0].reg.Register(instance(app, "a", eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance(app, "a", eureka.StatusUp, 1), registry.Origin{})
 		}
 		for range 4 { // both renew
 			time.Sleep(30 * time.Second)
 			for _, app := range []string{"LIVES", "KILLED"} {
-				n[0].reg.Renew(registry.NewKey(app, "a"), 1, "", false)
+				n[0].reg.Renew(registry.NewKey(app, "a"), 1, "", registry.Origin{})
 			}
 		}
 		for range 5 {
 			time.Sleep(30 * time.Second)
-			n[0].reg.Renew(registry.NewKey("LIVES", "a"), 1, "", false)
+			n[0].reg.Renew(registry.NewKey("LIVES", "a"), 1, "", registry.Origin{})
 		}
 		for _, node := range n {
 			if killed, lives := node.count("KILLED"), node.count("LIVES"); killed != 0 || lives != 1 {

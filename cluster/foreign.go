@@ -71,6 +71,12 @@ func (p Pipeline) Result(action string, code int) {
 	p.peer.answered(action, code)
 }
 
+// Answered makes the event of what the peer answered to a change of an instance, in a few
+// words.
+func (p Pipeline) Answered(key registry.Key, bits registry.Bits, what string) {
+	p.peer.record([]registry.Event{p.peer.answer(key, bits, what)})
+}
+
 // Repaired counts entries found different: pushed to the peer, or fetched from it.
 func (p Pipeline) Repaired(pushed, fetched int) { p.peer.repair.Repaired(pushed, fetched) }
 

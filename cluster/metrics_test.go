@@ -85,9 +85,9 @@ func TestPipelineMetrics(t *testing.T) {
 		b.onSync = func(string, string, []byte) error { return errLost }
 		b.mu.Unlock()
 		for i := range 12 {
-			n1.reg.Register(instance("DEMO", fmt.Sprint("a-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("a-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
-		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", false) // merged
+		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", registry.Origin{}) // merged
 		time.Sleep(time.Second)
 		synctest.Wait()
 		check("acceptor_offered_actions_total", 13)
@@ -102,7 +102,7 @@ func TestPipelineMetrics(t *testing.T) {
 		// The peer takes 300 ms; then it is busy.
 		b.fail(func(string, string) (bool, error) { time.Sleep(300 * ms); return false, batcher.Busy })
 		for i := range 10 {
-			n1.reg.Renew(registry.NewKey("DEMO", fmt.Sprint("a-", i)), eureka.NoTimestamp, "", false)
+			n1.reg.Renew(registry.NewKey("DEMO", fmt.Sprint("a-", i)), eureka.NoTimestamp, "", registry.Origin{})
 		}
 		time.Sleep(600 * ms)
 		synctest.Wait()
@@ -124,7 +124,7 @@ func TestPipelineMetrics(t *testing.T) {
 			t.Errorf("registryd_batcher_wait_seconds = %v, want the rest of 1.2 s", left)
 		}
 		for i := range 25 {
-			n1.reg.Register(instance("DEMO", fmt.Sprint("b-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("b-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		synctest.Wait()
 		check("acceptor_dropped_actions_total", 15, "reason", "overflowed")
@@ -138,7 +138,7 @@ func TestPipelineMetrics(t *testing.T) {
 
 		// A heartbeat is not worth sending once its lease has run out.
 		b.fail(refuse(func(string, string) bool { return true }, batcher.Timeout))
-		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", false)
+		n1.reg.Renew(registry.NewKey("DEMO", "a-0"), eureka.NoTimestamp, "", registry.Origin{})
 		time.Sleep(89 * time.Second)
 		synctest.Wait()
 		check("acceptor_dropped_actions_total", 0, "reason", "expired")

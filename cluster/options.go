@@ -14,6 +14,7 @@ import (
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/membership"
+	"github.com/registryd/registryd/registry"
 	"github.com/registryd/registryd/repair"
 )
 
@@ -76,6 +77,9 @@ type Options struct {
 	// the peer to sync from. Any goroutine may call it. Default math/rand/v2.Float64.
 	Rand  func() float64
 	Clock Clock // default: the machine's
+
+	// Recorder takes what the peers answered to changes of state. nil: nobody does.
+	Recorder registry.Recorder
 
 	Logger  *slog.Logger          // must not block: the node would count as suspended. Default: none
 	Metrics prometheus.Registerer // nil: nowhere

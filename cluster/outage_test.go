@@ -21,10 +21,10 @@ func TestCancelOutlastsAnOutage(t *testing.T) {
 					t.Fatal(err)
 				}
 				key := registry.NewKey("OLD", "o-1")
-				saved.Register(instance("OLD", "o-1", eureka.StatusUp, 1), false)
+				saved.Register(instance("OLD", "o-1", eureka.StatusUp, 1), registry.Origin{})
 				older, _, _ := saved.Entry(key)
 				time.Sleep(time.Second)
-				saved.Cancel(key, false)
+				saved.Cancel(key, registry.Origin{})
 				cancel, _, _ := saved.Entry(key)
 				older.Age, cancel.Age = 61*time.Second, time.Minute
 				time.Sleep(away)

@@ -46,14 +46,14 @@ func TestSelfPreservationDoesNotOutliveTombstones(t *testing.T) {
 					}
 				}
 				for i := range 100 {
-					n[0].reg.Register(instance("OLD", fmt.Sprint("o-", i), eureka.StatusUp, 1), false)
+					n[0].reg.Register(instance("OLD", fmt.Sprint("o-", i), eureka.StatusUp, 1), registry.Origin{})
 				}
 				time.Sleep(2 * time.Second)
 				minutes := func(count int) {
 					for range count {
 						for range 2 {
 							for i := range 100 {
-								n[0].reg.Renew(registry.NewKey("NEW", fmt.Sprint("n-", i)), 1, "", false)
+								n[0].reg.Renew(registry.NewKey("NEW", fmt.Sprint("n-", i)), 1, "", registry.Origin{})
 							}
 							time.Sleep(29 * time.Second)
 						}
@@ -66,8 +66,8 @@ func TestSelfPreservationDoesNotOutliveTombstones(t *testing.T) {
 				n[2].vanish()
 				if !tt.heard {
 					for i := range 100 {
-						n[0].reg.Cancel(registry.NewKey("OLD", fmt.Sprint("o-", i)), false)
-						n[0].reg.Register(instance("NEW", fmt.Sprint("n-", i), eureka.StatusUp, 1), false)
+						n[0].reg.Cancel(registry.NewKey("OLD", fmt.Sprint("o-", i)), registry.Origin{})
+						n[0].reg.Register(instance("NEW", fmt.Sprint("n-", i), eureka.StatusUp, 1), registry.Origin{})
 					}
 				}
 				minutes(int(tt.cut / time.Minute))
@@ -98,11 +98,11 @@ func TestAgesAreAskedOfWhoWasSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
 		key := registry.NewKey("DEMO", "d-1")
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		n[2].vanish()
 		time.Sleep(60 * time.Second)
-		n[0].reg.Renew(key, 1, "", false)
+		n[0].reg.Renew(key, 1, "", registry.Origin{})
 		time.Sleep(30 * time.Second)
 		for _, p := range n[2].cluster.Peers() {
 			if p.Status != membership.Unreachable {
@@ -123,14 +123,14 @@ func TestNodesThatMeetAskForWhatTheyEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
 		key := registry.NewKey("DEMO", "d-1")
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		n[2].vanish()
 		time.Sleep(60 * time.Second)
 		for _, node := range n[:2] {
 			renewed, _, _ := node.reg.Entry(key)
 			renewed.Age = 0
-			node.reg.Join(key, renewed, 0)
+			node.reg.Join(key, renewed, 0, registry.Origin{Way: registry.ByBatch})
 		}
 		time.Sleep(60 * time.Second)
 		if evicted := n[2].reg.Evict(); evicted != 1 {
@@ -155,10 +155,10 @@ func TestHeartbeatsOfShortLeasesDoNotExpire(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		info := instance("DEMO", "d-1", eureka.StatusUp, 1)
 		info.LeaseInfo.RenewalIntervalInSecs, info.LeaseInfo.DurationInSecs = 1, 1
-		n1.reg.Register(info, false)
+		n1.reg.Register(info, registry.Origin{})
 		for range 100 {
 			time.Sleep(1300 * time.Millisecond)
-			n1.reg.Renew(registry.NewKey("DEMO", "d-1"), eureka.NoTimestamp, "", false)
+			n1.reg.Renew(registry.NewKey("DEMO", "d-1"), eureka.NoTimestamp, "", registry.Origin{})
 		}
 		if got := n1.pipeline(n2.name).Acceptor.Dropped[acceptor.Expired]; got != 0 {
 			t.Errorf("%d heartbeats expired, want none", got)
@@ -198,20 +198,20 @@ func TestKnowledgeOutlivesItsNodes(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					once.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+					once.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 					kept, _, _ := once.Entry(key)
 					kept.Age = age
-					reg.Join(key, kept, registry.Registered|registry.Overridden)
+					reg.Join(key, kept, registry.Registered|registry.Overridden, registry.Origin{Way: registry.ByBatch})
 				}
 				if tt.kept {
 					b.snapshot = func(reg *registry.Registry) {
-						reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+						reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 					}
 				}
 				n1 := b.start("n1")
 				time.Sleep(time.Hour)
 				for i := range 30 {
-					n1.reg.Register(instance("MORE", fmt.Sprint("m-", i), eureka.StatusUp, 1), false)
+					n1.reg.Register(instance("MORE", fmt.Sprint("m-", i), eureka.StatusUp, 1), registry.Origin{})
 				}
 				b.snapshot = nil
 				var pages atomic.Int64
@@ -257,7 +257,7 @@ func TestSnapshotOfPreserved(t *testing.T) {
 		key := registry.NewKey("DEMO", "d-1")
 		n1 := b.start("n1")
 		<-n1.cluster.Ready()
-		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(time.Hour)
 		b.snapshot = func(reg *registry.Registry) {
 			kept, _, _ := n1.reg.Entry(key)

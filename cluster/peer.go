@@ -184,7 +184,8 @@ func (p *peer) dropped(key registry.Key, bits registry.Bits, reason acceptor.Rea
 		return
 	}
 	p.lost.WithLabelValues(string(reason)).Inc()
-	if reason != acceptor.Malformed {
+	if reason != acceptor.Malformed { // that is the answer which the peer gave
+		p.record([]registry.Event{p.answer(key, bits, "dropped: "+string(reason))})
 		p.pipeline.Dropped(key, reason)
 	}
 	if reason == acceptor.Malformed || reason == acceptor.Overflowed {

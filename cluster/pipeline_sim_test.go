@@ -307,21 +307,21 @@ func (s *sim) client(key registry.Key) {
 	case 0, 1, 2:
 		s.register(key, status)
 	case 3, 4:
-		s.do(key, "cancel", func() { reg.Cancel(key, false) })
+		s.do(key, "cancel", func() { reg.Cancel(key, registry.Origin{}) })
 	case 5:
-		s.do(key, "metadata", func() { reg.SetMetadata(key, map[string]string{"k": fmt.Sprint(s.rnd.IntN(3))}) })
+		s.do(key, "metadata", func() { reg.SetMetadata(key, map[string]string{"k": fmt.Sprint(s.rnd.IntN(3))}, registry.Origin{}) })
 	case 6, 7:
-		s.do(key, "status "+string(status), func() { reg.SetStatus(key, status, eureka.NoTimestamp, false) })
+		s.do(key, "status "+string(status), func() { reg.SetStatus(key, status, eureka.NoTimestamp, registry.Origin{}) })
 	case 8:
-		s.do(key, "delete status", func() { reg.DeleteStatusOverride(key, status, eureka.NoTimestamp, false) })
+		s.do(key, "delete status", func() { reg.DeleteStatusOverride(key, status, eureka.NoTimestamp, registry.Origin{}) })
 	case 9:
 		s.renew(key)
 	case 10:
-		s.do(key, "status with a timestamp", func() { reg.SetStatus(key, status, time.Now().UnixMilli(), false) })
+		s.do(key, "status with a timestamp", func() { reg.SetStatus(key, status, time.Now().UnixMilli(), registry.Origin{}) })
 	case 11: // All in one window, where Java's pipeline ends with the cancel.
 		s.register(key, eureka.StatusUp)
 		s.pause(time.Millisecond)
-		s.do(key, "cancel", func() { reg.Cancel(key, false) })
+		s.do(key, "cancel", func() { reg.Cancel(key, registry.Origin{}) })
 		s.pause(time.Millisecond)
 		s.register(key, status)
 	}
@@ -334,11 +334,11 @@ func (s *sim) register(key registry.Key, status eureka.Status) {
 	if s.rnd.IntN(6) == 0 {
 		info.OverriddenStatus = eureka.StatusOutOfService
 	}
-	s.do(key, "register "+string(status), func() { s.history[key].origin.reg.Register(info, false) })
+	s.do(key, "register "+string(status), func() { s.history[key].origin.reg.Register(info, registry.Origin{}) })
 }
 
 func (s *sim) renew(key registry.Key) {
-	s.do(key, "renew", func() { s.history[key].origin.reg.Renew(key, eureka.NoTimestamp, "", false) })
+	s.do(key, "renew", func() { s.history[key].origin.reg.Renew(key, eureka.NoTimestamp, "", registry.Origin{}) })
 }
 
 // do performs an action and keeps the instance's state afterwards.

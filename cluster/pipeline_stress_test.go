@@ -70,7 +70,7 @@ func TestNobodyStarves(t *testing.T) {
 					keys := make([]registry.Key, hot)
 					for i := range keys {
 						keys[i] = registry.NewKey("DEMO", fmt.Sprint("hot-", i))
-						n1.reg.Register(instance("DEMO", keys[i].ID, eureka.StatusUp, 1), false)
+						n1.reg.Register(instance("DEMO", keys[i].ID, eureka.StatusUp, 1), registry.Origin{})
 					}
 					time.Sleep(5 * time.Second)
 					b.take()
@@ -84,11 +84,11 @@ func TestNobodyStarves(t *testing.T) {
 					var changed []time.Time
 					for tick := range ticks { // Each renews 50 times a second.
 						for _, key := range keys {
-							n1.reg.Renew(key, eureka.NoTimestamp, "", false)
+							n1.reg.Renew(key, eureka.NoTimestamp, "", registry.Origin{})
 						}
 						if tick%100 == 99 {
 							changed = append(changed, time.Now())
-							n1.reg.Register(instance("DEMO", fmt.Sprint("cold-", len(changed)), eureka.StatusUp, 1), false)
+							n1.reg.Register(instance("DEMO", fmt.Sprint("cold-", len(changed)), eureka.StatusUp, 1), registry.Origin{})
 						}
 						time.Sleep(20 * ms)
 					}
@@ -166,7 +166,7 @@ func TestAnHourOfOutage(t *testing.T) {
 					return i
 				}
 				for i := range instances {
-					n1.reg.Register(long(fmt.Sprint("d-", i), 1), false)
+					n1.reg.Register(long(fmt.Sprint("d-", i), 1), registry.Origin{})
 				}
 				time.Sleep(30 * time.Second)
 				synctest.Wait()
@@ -190,13 +190,13 @@ func TestAnHourOfOutage(t *testing.T) {
 					key := registry.NewKey("DEMO", id)
 					switch rnd.IntN(5) {
 					case 0:
-						n1.reg.Cancel(key, false)
+						n1.reg.Cancel(key, registry.Origin{})
 					case 1:
-						n1.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
+						n1.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 					case 2:
-						n1.reg.Renew(key, eureka.NoTimestamp, "", false)
+						n1.reg.Renew(key, eureka.NoTimestamp, "", registry.Origin{})
 					default:
-						n1.reg.Register(long(id, int64(i)), false)
+						n1.reg.Register(long(id, int64(i)), registry.Origin{})
 					}
 					time.Sleep(time.Hour / time.Duration(changes))
 					if i%(changes/20) != 0 {
@@ -297,7 +297,7 @@ func TestOtherPeersDoNotNotice(t *testing.T) {
 			})
 			start := time.Now()
 			for i := range changes {
-				n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+				n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 				time.Sleep(ms)
 			}
 			time.Sleep(10 * time.Second)
@@ -360,7 +360,7 @@ func TestSeveralBatchesAreInFlight(t *testing.T) {
 			return true, nil
 		})
 		for i := range 2000 {
-			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		// Eight batches, four at a time: the window and two seconds.
 		time.Sleep(2500*ms - 1)
@@ -380,7 +380,7 @@ func TestAdaptiveMode(t *testing.T) {
 	t.Run("idle: at once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			_, n1, n2 := pair(t, adaptive)
-			n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 			synctest.Wait()
 			if got := n2.status("DEMO", "d-1"); got != eureka.StatusUp {
 				t.Errorf("n2 sees %q without any time passing, want UP", got)
@@ -390,7 +390,7 @@ func TestAdaptiveMode(t *testing.T) {
 	t.Run("fixed is the default", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			_, n1, n2 := pair(t)
-			n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 			time.Sleep(499 * ms)
 			synctest.Wait()
 			if got := n2.status("DEMO", "d-1"); got != "" {
@@ -402,7 +402,7 @@ func TestAdaptiveMode(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b, n1, _ := pair(t, adaptive)
 			for i := range 600 {
-				n1.reg.Register(instance("DEMO", fmt.Sprint("h-", i), eureka.StatusUp, 1), false)
+				n1.reg.Register(instance("DEMO", fmt.Sprint("h-", i), eureka.StatusUp, 1), registry.Origin{})
 			}
 			time.Sleep(5 * time.Second)
 			b.take()
@@ -410,11 +410,11 @@ func TestAdaptiveMode(t *testing.T) {
 			// The first leaves alone; 600 heartbeats make two full batches and
 			// wait in a third; two changes come last.
 			for i := range 600 {
-				n1.reg.Renew(registry.NewKey("DEMO", fmt.Sprint("h-", i)), eureka.NoTimestamp, "", false)
+				n1.reg.Renew(registry.NewKey("DEMO", fmt.Sprint("h-", i)), eureka.NoTimestamp, "", registry.Origin{})
 				synctest.Wait()
 			}
-			n1.reg.Register(instance("DEMO", "new", eureka.StatusUp, 1), false)
-			n1.reg.Cancel(registry.NewKey("DEMO", "h-0"), false)
+			n1.reg.Register(instance("DEMO", "new", eureka.StatusUp, 1), registry.Origin{})
+			n1.reg.Cancel(registry.NewKey("DEMO", "h-0"), registry.Origin{})
 			time.Sleep(5 * time.Second)
 			synctest.Wait()
 			var got []string
@@ -445,7 +445,7 @@ func TestOneLineInTenSeconds(t *testing.T) {
 		b.fail(refuse(func(string, string) bool { return true }, batcher.Busy))
 		n1.log.Reset()
 		for i := range 1200 { // Two minutes; from the hundredth on it overflows.
-			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 			time.Sleep(100 * ms)
 		}
 		synctest.Wait()

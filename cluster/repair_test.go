@@ -35,16 +35,16 @@ func TestAntiEntropyMendsWhatBatchesMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		for i := range 300 {
-			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(5 * time.Second)
 		// No batch of n1 reaches n2, and the tasks are given up.
 		b.fail(refuse(func(from, to string) bool { return from == "n1" && to == "n2" }, batcher.Malformed))
 		b.failSync(func(string, string, []byte) error { return errLost })
-		n[0].reg.Cancel(registry.NewKey("DEMO", "d-0"), false)
-		n[0].reg.SetStatus(registry.NewKey("DEMO", "d-1"), eureka.StatusDown, eureka.NoTimestamp, false)
-		n[0].reg.SetMetadata(registry.NewKey("DEMO", "d-2"), map[string]string{"k": "v"})
-		n[0].reg.Register(instance("DEMO", "new", eureka.StatusUp, 1), false)
+		n[0].reg.Cancel(registry.NewKey("DEMO", "d-0"), registry.Origin{})
+		n[0].reg.SetStatus(registry.NewKey("DEMO", "d-1"), eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
+		n[0].reg.SetMetadata(registry.NewKey("DEMO", "d-2"), map[string]string{"k": "v"}, registry.Origin{})
+		n[0].reg.Register(instance("DEMO", "new", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(5 * time.Second)
 		if n[0].reg.Digest() == n[1].reg.Digest() {
 			t.Fatal("n1 and n2 are equal before the repair")
@@ -74,7 +74,7 @@ func TestAntiEntropyMendsWhatBatchesMissed(t *testing.T) {
 func TestDivergentIsToldAndRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(5 * time.Second)
 		// Batches to n2 fail for good, so that the difference stays.
 		b.fail(refuse(func(_, to string) bool { return to == "n2" }, batcher.Malformed))
@@ -84,7 +84,7 @@ func TestDivergentIsToldAndRests(t *testing.T) {
 			}
 			return nil
 		})
-		n[0].reg.SetMetadata(registry.NewKey("DEMO", "d-1"), map[string]string{"k": "v"})
+		n[0].reg.SetMetadata(registry.NewKey("DEMO", "d-1"), map[string]string{"k": "v"}, registry.Origin{})
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		for _, p := range n[0].cluster.Peers() {
@@ -101,8 +101,8 @@ func TestDivergentIsToldAndRests(t *testing.T) {
 
 		// Under load nothing counts as divergent.
 		for i := range 200 {
-			n[i%3].reg.SetMetadata(registry.NewKey("DEMO", "d-1"), map[string]string{"i": fmt.Sprint(i)})
-			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("l-", i%20), eureka.StatusUp, int64(i)), false)
+			n[i%3].reg.SetMetadata(registry.NewKey("DEMO", "d-1"), map[string]string{"i": fmt.Sprint(i)}, registry.Origin{})
+			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("l-", i%20), eureka.StatusUp, int64(i)), registry.Origin{})
 			time.Sleep(100 * time.Millisecond)
 			for _, node := range n {
 				for _, p := range node.cluster.Peers() {
@@ -122,11 +122,11 @@ func TestConflictWithoutItsCopyIsFetched(t *testing.T) {
 		b.bareReplies = true
 		b.mu.Unlock()
 		key := registry.NewKey("DEMO", "d-1")
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(5 * time.Second)
 		b.fail(refuse(func(from, _ string) bool { return from == "n2" }, batcher.Malformed))
-		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"})
-		n[0].reg.Renew(key, 1, "", false)
+		n[1].reg.SetMetadata(key, map[string]string{"by": "n2"}, registry.Origin{})
+		n[0].reg.Renew(key, 1, "", registry.Origin{})
 		time.Sleep(2200 * time.Millisecond) // a window and a pause: before any second round
 		synctest.Wait()
 		if i, _ := n[0].reg.Instance(key); i.Metadata["by"] != "n2" {
@@ -139,9 +139,9 @@ func TestStartupSyncGoesOnWithAnotherPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t, func(b *bus) { b.payload.Store(64 << 10) })
 		for i := range 2000 {
-			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
-		n[0].reg.Cancel(registry.NewKey("DEMO", "d-7"), false)
+		n[0].reg.Cancel(registry.NewKey("DEMO", "d-7"), registry.Origin{})
 		time.Sleep(10 * time.Second)
 		b.fail(refuse(func(_, to string) bool { return to == "n4" }, batcher.Timeout)) // sync alone
 		asked := map[string]int{}
@@ -187,13 +187,13 @@ func TestAgesAreAskedBeforeEviction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		key := registry.NewKey("DEMO", "d-1")
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		// The client moves to n2, whose heartbeats don't reach n1.
 		b.fail(refuse(func(from, to string) bool { return from == "n2" && to == "n1" }, batcher.Timeout))
 		for range 4 {
 			time.Sleep(30 * time.Second)
-			n[1].reg.Renew(key, 1, "", false)
+			n[1].reg.Renew(key, 1, "", registry.Origin{})
 		}
 		expired := n[0].reg.Expired(0)
 		if len(expired) != 1 {
@@ -220,9 +220,9 @@ func TestAgesAreAskedBeforeEviction(t *testing.T) {
 func TestRestartedNodeDoesNotListTheEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
-		n[0].reg.Register(instance("DEMO", "dead", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "dead", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(time.Minute)
-		n[0].reg.Register(instance("DEMO", "late", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "late", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(35 * time.Second)
 		for _, node := range n {
 			node.reg.Evict() // the first one
@@ -266,7 +266,7 @@ func TestSuspension(t *testing.T) {
 		if n[0].cluster.MayWrite() {
 			t.Error("not suspended after 5 s without a tick")
 		}
-		n[1].reg.Register(instance("DEMO", "meanwhile", eureka.StatusUp, 1), false)
+		n[1].reg.Register(instance("DEMO", "meanwhile", eureka.StatusUp, 1), registry.Origin{})
 		goOn()
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
@@ -287,10 +287,10 @@ func TestEntryLargerThanAMessage(t *testing.T) {
 		b, n := three(t)
 		large := instance("DEMO", "large", eureka.StatusUp, 1)
 		large.Metadata = map[string]string{"k": strings.Repeat("x", 100_000)}
-		n[0].reg.Register(large, false)
+		n[0].reg.Register(large, registry.Origin{})
 		b.payload.Store(64 << 10) // Before the batch is cut.
 		for i := range 20 {
-			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("s-", i), eureka.StatusUp, 1), false)
+			n[i%3].reg.Register(instance("DEMO", fmt.Sprint("s-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()

@@ -51,10 +51,63 @@ func (p nodePeer) deliver(ctx context.Context, b batch) ([]acceptor.Outcome, err
 			id, p.name, len(results), len(b.Items))
 	}
 	outcomes := make([]acceptor.Outcome, len(results))
+	var said []registry.Event
+	for i := range results {
+		item := &b.Items[i]
+		if answer := meaning(item.Slot, &results[i]); answer != "" {
+			said = append(said, p.answer(item.Key, item.Slot, answer))
+		}
+	}
+	p.record(said)
 	for i := range results {
 		outcomes[i] = p.settle(&b.Items[i], &results[i])
 	}
 	return outcomes, nil
+}
+
+// meaning says in a few words what a peer's result means, for the events. It is empty for
+// heartbeats that went well, and for what is sent again.
+func meaning(bits registry.Bits, res *eureka.Result) string {
+	switch {
+	case res.Err != nil:
+	case res.StatusCode == http.StatusOK && bits == registry.Renewed:
+	case res.StatusCode == http.StatusOK:
+		return "200 ok"
+	case res.StatusCode == http.StatusNotFound:
+		return "404 not known there, the whole instance follows"
+	case res.StatusCode == http.StatusConflict && res.State == nil:
+		return "409 newer there, its copy is fetched"
+	case res.StatusCode == http.StatusConflict:
+		return "409 newer there, its copy is joined here"
+	case res.StatusCode == http.StatusBadRequest:
+		return "400 refused, dropped"
+	}
+	return ""
+}
+
+// answer is the event of what a peer answered about an instance.
+func (p *peer) answer(key registry.Key, bits registry.Bits, what string) registry.Event {
+	e := registry.Event{
+		Time: p.cluster.opts.Clock.Wall(), Kind: registry.EventAnswered, Key: key, Changed: bits, Detail: what,
+		By: registry.Origin{Way: registry.ByAnswer, From: p.name},
+	}
+	if entry, evicted, ok := p.cluster.reg.Entry(key); ok {
+		e.Record, e.Override = entry.Record.Version, entry.Override.Version
+		if entry.Record.Live && !evicted {
+			e.Status = registry.Visible(&entry.Record, &entry.Override)
+		}
+		if entry.Override.Set {
+			e.Overridden = entry.Override.Status
+		}
+	}
+	return e
+}
+
+// record hands over events, if anybody wants them.
+func (p *peer) record(events []registry.Event) {
+	if to := p.cluster.opts.Recorder; to != nil && len(events) > 0 {
+		to.Record(events)
+	}
 }
 
 // settle acts on the result of one task: docs/convergence.md, "On NATS".
@@ -98,5 +151,6 @@ func (p *peer) adopt(key registry.Key, res *eureka.Result) {
 		p.cluster.log.Debug("conflict not understood", "peer", p.name, "app", key.App, "instance", key.ID, "err", err)
 		return
 	}
-	p.cluster.reg.Join(key, entry, registry.Registered|registry.Overridden)
+	p.cluster.reg.Join(key, entry, registry.Registered|registry.Overridden,
+		registry.Origin{Way: registry.ByAnswer, From: p.name})
 }

@@ -24,7 +24,7 @@ func (n *testNode) count(app string) int {
 func (b *bus) startWithOne(name string) {
 	n := b.start(name)
 	<-n.cluster.Ready()
-	n.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+	n.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 }
 
 // slowAnnouncements delays the presences of a node.
@@ -64,8 +64,8 @@ func TestStartAsksAllWhoHaveJustMet(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		n2.vanish()
 		time.Sleep(10 * time.Second)
-		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
-		n2.reg.Register(instance("DEMO", "d-2", eureka.StatusUp, 1), false)
+		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
+		n2.reg.Register(instance("DEMO", "d-2", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(time.Second)
 		b.failSync(func(from, _ string, _ []byte) error {
 			if from != "n3" {
@@ -93,7 +93,7 @@ func TestStartBeginsAnewAfterAnOutage(t *testing.T) {
 		n1 := b.start("n1")
 		<-n1.cluster.Ready()
 		for i := range 300 { // several pages
-			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(2 * time.Second)
 		n2 := b.start("n2")
@@ -109,7 +109,7 @@ func TestStartBeginsAnewAfterAnOutage(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		for i := range 300 {
-			n1.reg.Register(instance("LATER", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("LATER", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		b.fail(refuse(func(from, _ string) bool { return from == "n1" }, batcher.Busy))
 		n2.comeBack()
@@ -127,7 +127,7 @@ func TestStartIsNotOverWithAGoodbye(t *testing.T) {
 		b := newBus(t)
 		n1, n2 := b.start("n1"), b.start("n2")
 		time.Sleep(2 * time.Second)
-		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n1.reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		b.slowAnnouncements("n1", 20*time.Millisecond)
 		n3 := b.start("n3")
@@ -231,7 +231,7 @@ func TestStartingPeersTellEachOtherAll(t *testing.T) {
 		started := 0
 		b.snapshot = func(reg *registry.Registry) {
 			started++
-			reg.Register(instance("DEMO", fmt.Sprint("d-", started), eureka.StatusUp, 1), true)
+			reg.Register(instance("DEMO", fmt.Sprint("d-", started), eureka.StatusUp, 1), registry.Origin{Way: registry.ByReplication})
 		}
 		nodes := []*testNode{b.start("n1"), b.start("n2"), b.start("n3")}
 		for _, n := range nodes {
@@ -277,7 +277,7 @@ func TestSuspensionEndsWithASync(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		resume := n[0].suspend()
 		time.Sleep(10 * time.Second)
-		n[1].reg.Register(instance("DEMO", "meanwhile", eureka.StatusUp, 1), false)
+		n[1].reg.Register(instance("DEMO", "meanwhile", eureka.StatusUp, 1), registry.Origin{})
 		go func() {
 			time.Sleep(4 * time.Second) // until its connection is back
 			n[0].comeBack()
@@ -334,7 +334,7 @@ func TestSuspensionLongerThanTombstones(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, n := three(t)
-				n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+				n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 				time.Sleep(2 * time.Second)
 				var resume func()
 				if tt.all {
@@ -346,7 +346,7 @@ func TestSuspensionLongerThanTombstones(t *testing.T) {
 					}
 				} else {
 					resume = n[2].suspend()
-					n[1].reg.Cancel(registry.NewKey("DEMO", "d-1"), false)
+					n[1].reg.Cancel(registry.NewKey("DEMO", "d-1"), registry.Origin{})
 				}
 				for range 20 {
 					time.Sleep(time.Minute)
@@ -376,7 +376,7 @@ func TestEvictedAreHandedOverAsEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, n := three(t)
 		for i := range 1000 {
-			n[0].reg.Register(instance("DEAD", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEAD", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(100 * time.Second)
 		for _, node := range n {
@@ -406,7 +406,7 @@ func TestEvictedAreHandedOverAsEvicted(t *testing.T) {
 		}
 		b.mu.Unlock()
 		// A client that comes back is listed everywhere.
-		n[1].reg.Register(instance("DEAD", "d-1", eureka.StatusUp, 2), false)
+		n[1].reg.Register(instance("DEAD", "d-1", eureka.StatusUp, 2), registry.Origin{})
 		time.Sleep(2 * time.Second)
 		if got := again.count("DEAD"); got != 1 {
 			t.Errorf("n3 lists %d, want only the one that came back", got)
@@ -419,7 +419,7 @@ func TestEvictedAreHandedOverAsEvicted(t *testing.T) {
 func TestEvictedAreNotHandedToWhoDoesNotAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, n := three(t)
-		n[0].reg.Register(instance("DEAD", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEAD", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(100 * time.Second)
 		n[0].reg.Evict()
 		for _, ask := range []string{`{"ask":"page"}`, `{"ask":"unknown","keys":[["DEAD","d-1"]]}`} {
@@ -449,11 +449,11 @@ func TestRepairTakesAllLeavesInTurn(t *testing.T) {
 		b.fail(refuse(func(string, string) bool { return true }, batcher.Malformed))
 		b.failSync(func(string, string, []byte) error { return batcher.Busy })
 		for i := range dead {
-			n[0].reg.Register(instance("DEAD", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEAD", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(100 * time.Second)
 		for i := range live {
-			n[0].reg.Register(instance("LIVE", fmt.Sprint("l-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("LIVE", fmt.Sprint("l-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(5 * time.Second)
 		b.fail(nil)
@@ -478,7 +478,7 @@ func TestPagesFitASlowLine(t *testing.T) {
 		n1 := b.start("n1")
 		<-n1.cluster.Ready()
 		for i := range 2000 {
-			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n1.reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		b.mu.Lock()
 		b.line = line
@@ -500,7 +500,7 @@ func TestStalledNodeSendsNoBatch(t *testing.T) {
 		n[0].comeBack() // its pipelines run, before its Run resumes
 		time.Sleep(8 * time.Second)
 		b.take()
-		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), false)
+		n[0].reg.Register(instance("DEMO", "d-1", eureka.StatusUp, 1), registry.Origin{})
 		time.Sleep(5 * time.Second)
 		if n[0].cluster.MayWrite() {
 			t.Fatal("not suspended")
@@ -554,7 +554,7 @@ func TestResumedSyncIsNoWitness(t *testing.T) {
 				b, n := three(t)
 				time.Sleep(time.Hour)
 				for i := range 500 {
-					n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+					n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 				}
 				time.Sleep(10 * time.Second)
 				old, err := registry.New(registry.Options{})
@@ -562,10 +562,12 @@ func TestResumedSyncIsNoWitness(t *testing.T) {
 					t.Fatal(err)
 				}
 				key := registry.NewKey("OLD", "o-1")
-				old.Register(instance("OLD", "o-1", eureka.StatusUp, 1), false)
+				old.Register(instance("OLD", "o-1", eureka.StatusUp, 1), registry.Origin{})
 				kept, _, _ := old.Entry(key)
 				kept.Age = retired + lease
-				b.snapshot = func(reg *registry.Registry) { reg.Join(key, kept, registry.Registered|registry.Overridden) }
+				b.snapshot = func(reg *registry.Registry) {
+					reg.Join(key, kept, registry.Registered|registry.Overridden, registry.Origin{Way: registry.ByBatch})
+				}
 				pages, began := 0, time.Now()
 				b.failSync(func(from, _ string, body []byte) error {
 					if from != "n4" || !strings.Contains(string(body), `"page"`) {
@@ -606,7 +608,7 @@ func TestDivergentCountsAllLeaves(t *testing.T) {
 			return nil
 		})
 		for i := range instances {
-			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), false)
+			n[0].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), registry.Origin{})
 		}
 		time.Sleep(60 * time.Second)
 		for _, p := range n[0].cluster.Peers() {

@@ -220,7 +220,7 @@ func (c *Consumer) apply(req Request) {
 		c.fail(req, http.StatusBadRequest, err.Error())
 		return
 	}
-	body, counts := c.joinAll(list)
+	body, counts := c.joinAll(req.From, list)
 	if n := c.malformedTasks.add(counts.malformed); n > 0 {
 		c.log.Warn("malformed tasks refused", "peer", req.From, "batch", req.Batch, "tasks", n, "err", counts.sample)
 	}

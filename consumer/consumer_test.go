@@ -52,7 +52,7 @@ func TestMetrics(t *testing.T) {
 		eureka.Item{AppName: "ORDERS", ID: "i-1", Action: "Register"}, // 400
 	)
 	n.ask(t, "peer", []byte("nope"))
-	n.Apply(eureka.ReplicationList{
+	n.Apply("java-1", eureka.ReplicationList{
 		{Action: register, AppName: "USERS", ID: "u-1", InstanceInfo: instance("USERS", "u-1", eureka.StatusUp, start)}, // 200
 		{Action: heartbeat, AppName: "USERS", ID: "u-1", LastDirtyTimestamp: start - 1},                                 // 409
 		{Action: cancel, AppName: "USERS", ID: "u-2"},                                                                   // 404
@@ -133,7 +133,7 @@ func TestNothingIsSentOn(t *testing.T) {
 	info := instance("USERS", "u-1", eureka.StatusUp, start)
 	info.OverriddenStatus = eureka.StatusOutOfService
 	ldt := info.LastDirtyTimestamp
-	n.Apply(eureka.ReplicationList{
+	n.Apply("java-1", eureka.ReplicationList{
 		{Action: register, AppName: "USERS", ID: "u-1", InstanceInfo: info},
 		{Action: heartbeat, AppName: "USERS", ID: "u-1", LastDirtyTimestamp: ldt},
 		{Action: heartbeat, AppName: "USERS", ID: "u-1", LastDirtyTimestamp: ldt + 1, OverriddenStatus: eureka.StatusDown},
@@ -146,7 +146,7 @@ func TestNothingIsSentOn(t *testing.T) {
 		t.Errorf("from Java: %d changes, want one an action at least: %v", len(changes), changes)
 	}
 	// A client's action is reported as no replication: the test would notice one.
-	n.reg.Register(instance("USERS", "u-3", eureka.StatusUp, start), false)
+	n.reg.Register(instance("USERS", "u-3", eureka.StatusUp, start), registry.Origin{})
 	if got := n.sink.take(); len(got) != 1 || got[0].IsReplication {
 		t.Errorf("a client's register is reported as %v", got)
 	}

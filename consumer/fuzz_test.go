@@ -70,7 +70,7 @@ func FuzzDeliver(f *testing.F) {
 	const bound = 8 << 10
 	f.Fuzz(func(t *testing.T, body []byte) {
 		n := newOpenNode(t, consumer.Options{MaxReply: func() int { return bound }})
-		n.reg.Join(key, ours, whole)
+		n.reg.Join(key, ours, whole, registry.Origin{Way: registry.ByBatch})
 		before := snapshot(t, n)
 		given := slices.Clone(body)
 

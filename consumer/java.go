@@ -9,11 +9,12 @@ import (
 
 // Apply applies a list that came from a Java peer over HTTP, by Eureka's rules
 // with isReplication (PeerReplicationResource.dispatch): strictly in order, one
-// failing item stops no other. It may be called from any goroutine.
-func (c *Consumer) Apply(list eureka.ReplicationList) eureka.ReplicationListResponse {
+// failing item stops no other. from is the peer's address, for the events. It may be called from any goroutine.
+func (c *Consumer) Apply(from string, list eureka.ReplicationList) eureka.ReplicationListResponse {
+	by := registry.Origin{Way: registry.ByReplication, From: from}
 	out := make(eureka.ReplicationListResponse, len(list))
 	for i := range list {
-		out[i] = c.applyJava(&list[i])
+		out[i] = c.applyJava(by, &list[i])
 		c.metrics.task(list[i].Action, out[i].StatusCode)
 	}
 	c.showLatest(list, out)
@@ -38,7 +39,7 @@ func (c *Consumer) showLatest(list eureka.ReplicationList, out eureka.Replicatio
 	}
 }
 
-func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
+func (c *Consumer) applyJava(by registry.Origin, item *eureka.Item) eureka.Result {
 	key := registry.NewKey(item.AppName, item.ID)
 	switch item.Action {
 	case eureka.ActionRegister:
@@ -47,21 +48,21 @@ func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
 		}
 		// An instance that a POST would refuse is not stored, yet Eureka answers 200.
 		info := *item.InstanceInfo
-		if info.Check(item.AppName) == nil && c.reg.Register(&info, true) == registry.Full {
+		if info.Check(item.AppName) == nil && c.reg.Register(&info, by) == registry.Full {
 			return eureka.Result{StatusCode: http.StatusInsufficientStorage}
 		}
 		return eureka.Result{StatusCode: http.StatusOK}
 	case eureka.ActionHeartbeat:
-		outcome, ours := c.reg.Renew(key, item.LastDirtyTimestamp, item.OverriddenStatus, true)
+		outcome, ours := c.reg.Renew(key, item.LastDirtyTimestamp, item.OverriddenStatus, by)
 		return eureka.Result{StatusCode: status(outcome), ResponseEntity: ours}
 	case eureka.ActionCancel:
-		return eureka.Result{StatusCode: status(c.reg.Cancel(key, true))}
+		return eureka.Result{StatusCode: status(c.reg.Cancel(key, by))}
 	case eureka.ActionStatusUpdate:
 		s, ok := eureka.ParseStatus(string(item.Status))
 		if !ok {
 			return c.refused(key)
 		}
-		return eureka.Result{StatusCode: status(c.reg.SetStatus(key, s, item.LastDirtyTimestamp, true))}
+		return eureka.Result{StatusCode: status(c.reg.SetStatus(key, s, item.LastDirtyTimestamp, by))}
 	case eureka.ActionDeleteStatusOverride:
 		s, ok := eureka.ParseStatus(string(item.Status))
 		switch {
@@ -71,7 +72,7 @@ func (c *Consumer) applyJava(item *eureka.Item) eureka.Result {
 		case !ok && item.Status != "":
 			return c.refused(key)
 		}
-		return eureka.Result{StatusCode: status(c.reg.DeleteStatusOverride(key, s, item.LastDirtyTimestamp, true))}
+		return eureka.Result{StatusCode: status(c.reg.DeleteStatusOverride(key, s, item.LastDirtyTimestamp, by))}
 	default:
 		return eureka.Result{StatusCode: http.StatusInternalServerError}
 	}

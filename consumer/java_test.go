@@ -147,10 +147,10 @@ func TestApply(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, consumer.Options{})
-			n.Apply(tt.setup)
+			n.Apply("java-1", tt.setup)
 			before := n.reg.Len()
 			n.clock.Add(time.Second)
-			list := n.Apply(eureka.ReplicationList{tt.item})
+			list := n.Apply("java-1", eureka.ReplicationList{tt.item})
 			if len(list) != 1 {
 				t.Fatalf("%d results, want 1", len(list))
 			}
@@ -187,7 +187,7 @@ func TestApply(t *testing.T) {
 // Items are applied strictly in order, and a failing one stops no other.
 func TestApplyInOrder(t *testing.T) {
 	n := newNode(t, consumer.Options{})
-	list := n.Apply(eureka.ReplicationList{
+	list := n.Apply("java-1", eureka.ReplicationList{
 		task(heartbeat, start, eureka.StatusUp),
 		registration(start),
 		task(register, start, eureka.StatusUp), // No instance.
@@ -205,7 +205,7 @@ func TestApplyInOrder(t *testing.T) {
 	if got := codes(list); !slices.Equal(got, want) {
 		t.Errorf("got %d, want %d", got, want)
 	}
-	if got := n.Apply(nil); len(got) != 0 {
+	if got := n.Apply("java-1", nil); len(got) != 0 {
 		t.Errorf("an empty list has %d results", len(got))
 	}
 }
@@ -230,8 +230,8 @@ func TestApplyShowsTheLatest(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, consumer.Options{})
-			n.Apply(eureka.ReplicationList{registration(start)})
-			for i, res := range n.Apply(tt.list) {
+			n.Apply("java-1", eureka.ReplicationList{registration(start)})
+			for i, res := range n.Apply("java-1", tt.list) {
 				got := ""
 				if e := res.ResponseEntity; e != nil {
 					got = string(e.Status) + " " + string(e.OverriddenStatus)
@@ -253,7 +253,7 @@ func TestApplyLowerCaseApp(t *testing.T) {
 	lower.AppName, otherID.ID = "users", "U-1"
 	gone := task(cancel, eureka.NoTimestamp, "")
 	gone.AppName = "Users"
-	if got, want := codes(n.Apply(eureka.ReplicationList{reg, lower, otherID, gone})), []int{200, 200, 404, 200}; !slices.Equal(got, want) {
+	if got, want := codes(n.Apply("java-1", eureka.ReplicationList{reg, lower, otherID, gone})), []int{200, 200, 404, 200}; !slices.Equal(got, want) {
 		t.Errorf("got %d, want %d", got, want)
 	}
 	if e, _, ok := n.reg.Entry(registry.NewKey("USERS", "u-1")); !ok || e.Record.Live {
@@ -279,9 +279,9 @@ func TestApplyGivesEqualVersions(t *testing.T) {
 		{task(cancel, eureka.NoTimestamp, ""), start - 4996},
 		{registration(start - 3000), start - 4995},
 	} {
-		n.Apply(eureka.ReplicationList{step.item})
+		n.Apply("java-1", eureka.ReplicationList{step.item})
 		n.clock.Add(time.Second)
-		late.Apply(eureka.ReplicationList{step.item})
+		late.Apply("java-1", eureka.ReplicationList{step.item})
 		late.clock.Add(time.Minute)
 		a, _, _ := n.reg.Entry(key)
 		b, _, _ := late.reg.Entry(key)
@@ -309,7 +309,7 @@ func TestApplyChangesNoItem(t *testing.T) {
 	}
 	n := newNode(t, consumer.Options{})
 	list := build()
-	n.Apply(list)
+	n.Apply("java-1", list)
 	if want := build(); !reflect.DeepEqual(list, want) {
 		t.Errorf("the list became\n%+v\n%+v, want\n%+v\n%+v", list, list[0].InstanceInfo, want, want[0].InstanceInfo)
 	}
@@ -326,7 +326,7 @@ func TestApplyFromManyGoroutines(t *testing.T) {
 	for range 8 {
 		posting.Go(func() {
 			for i := range int64(50) {
-				list := n.Apply(eureka.ReplicationList{
+				list := n.Apply("java-1", eureka.ReplicationList{
 					registration(start + i), task(heartbeat, start+i, eureka.StatusUp), task(setStatus, start+i, eureka.StatusDown),
 				})
 				if list[0].StatusCode != 200 || list[2].StatusCode != 200 || list[1].StatusCode == 404 {

@@ -17,15 +17,15 @@ type tally struct {
 	sample    error // of the first malformed one
 }
 
-// joinAll applies the items in order and returns the encoded response. It holds our
+// joinAll applies the items of a node in order and returns the encoded response. It holds our
 // copies up to three quarters of the reply's bound. A conflict beyond that is
 // answered without the copy.
-func (c *Consumer) joinAll(list eureka.ReplicationList) ([]byte, tally) {
+func (c *Consumer) joinAll(from string, list eureka.ReplicationList) ([]byte, tally) {
 	var t tally
 	room, full := c.opts.MaxReply()*3/4, false
 	dst := append([]byte(nil), eureka.ReplicationListResponseHead...)
 	for i := range list {
-		res, err := c.join(&list[i])
+		res, err := c.join(from, &list[i])
 		if err != nil {
 			if t.malformed++; t.sample == nil {
 				t.sample = err
@@ -48,14 +48,14 @@ func (c *Consumer) joinAll(list eureka.ReplicationList) ([]byte, tally) {
 
 // join applies one item that came over NATS. An error means that the item is
 // malformed (400) and has changed nothing.
-func (c *Consumer) join(item *eureka.Item) (eureka.Result, error) {
+func (c *Consumer) join(from string, item *eureka.Item) (eureka.Result, error) {
 	in, carried, err := registry.FromItem(item)
 	if err != nil {
 		return eureka.Result{StatusCode: http.StatusBadRequest},
 			fmt.Errorf("%.80s %.200s: %w", item.Action, item.AppName+"/"+item.ID, err)
 	}
 	key := registry.NewKey(item.AppName, item.ID)
-	outcome, ours := c.reg.Join(key, in, carried)
+	outcome, ours := c.reg.Join(key, in, carried, registry.Origin{Way: registry.ByBatch, From: from})
 	switch outcome {
 	case registry.NotFound:
 		return eureka.Result{StatusCode: http.StatusNotFound}, nil

@@ -135,7 +135,7 @@ func TestJoin(t *testing.T) {
 			n := newNode(t, consumer.Options{})
 			n.clock.Add(10 * time.Minute) // No grace of a start.
 			if tt.ours.Record.Version != 0 {
-				n.reg.Join(key, tt.ours, whole)
+				n.reg.Join(key, tt.ours, whole, registry.Origin{Way: registry.ByBatch})
 				if got, want := stored(n.reg, key), text(tt.ours); got != want {
 					t.Fatalf("set up %s, want %s", got, want)
 				}
@@ -200,7 +200,7 @@ func TestJoinBringsBackTheEvicted(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t, consumer.Options{})
-			n.reg.Join(key, alive(5, 0, "", 0), whole)
+			n.reg.Join(key, alive(5, 0, "", 0), whole, registry.Origin{Way: registry.ByBatch})
 			n.clock.Add(5 * time.Minute)
 			if got := n.reg.Evict(); got != 1 {
 				t.Fatalf("evicted %d, want 1", got)

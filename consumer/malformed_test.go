@@ -185,7 +185,7 @@ func TestMalformedItem(t *testing.T) {
 			it := item(tt.action, key, newer[tt.action])
 			// Without the edit the item is taken.
 			spare := newNode(t, consumer.Options{})
-			spare.reg.Join(key, ours, whole)
+			spare.reg.Join(key, ours, whole, registry.Origin{Way: registry.ByBatch})
 			if got := spare.send(t, it)[0].StatusCode; got != 200 || stored(spare.reg, key) != text(merged(ours, newer[tt.action])) {
 				t.Fatalf("the good item: got %d, %s", got, stored(spare.reg, key))
 			}
@@ -195,7 +195,7 @@ func TestMalformedItem(t *testing.T) {
 				n := newNode(t, consumer.Options{})
 				before, entries := "nothing", 2
 				if known {
-					n.reg.Join(key, ours, whole)
+					n.reg.Join(key, ours, whole, registry.Origin{Way: registry.ByBatch})
 					before, entries = text(ours), 3
 				}
 				list := results(t, n.ask(t, "peer", body), 3)

@@ -102,7 +102,7 @@ func TestRecordings(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		default:
 			applied++
-			got := eureka.AppendReplicationListResponse(nil, n.Apply(list))
+			got := eureka.AppendReplicationListResponse(nil, n.Apply("java-1", list))
 			want := resp.body
 			if strings.Contains(resp.header, "application/xml") {
 				want = fromXML(t, want)

@@ -26,7 +26,7 @@ func (n *node) conflicts(count, size int) []byte {
 	list := make(eureka.ReplicationList, count)
 	for i := range list {
 		key := heavyKey(i)
-		n.reg.Join(key, heavy(key, 9, size), whole)
+		n.reg.Join(key, heavy(key, 9, size), whole, registry.Origin{Way: registry.ByBatch})
 		list[i] = item(heartbeat, key, heavy(key, 5, 0))
 	}
 	return eureka.AppendReplicationList(nil, list)
@@ -127,7 +127,7 @@ func TestFullReplyAmongOthers(t *testing.T) {
 	want := make([]int, 0, 40)
 	for i := range 10 {
 		key := heavyKey(i)
-		n.reg.Join(key, heavy(key, 9, 3<<10), whole)
+		n.reg.Join(key, heavy(key, 9, 3<<10), whole, registry.Origin{Way: registry.ByBatch})
 		fresh := registry.NewKey("USERS", key.ID)
 		bad := item(heartbeat, fresh, heavy(fresh, 5, 0))
 		bad.State = nil
@@ -170,7 +170,7 @@ func TestFullReplyOfTombstones(t *testing.T) {
 	n := newNode(t, consumer.Options{MaxReply: func() int { return 8 << 10 }})
 	list := make(eureka.ReplicationList, count)
 	for i := range list {
-		n.reg.Join(heavyKey(i), dead(9, 0), whole)
+		n.reg.Join(heavyKey(i), dead(9, 0), whole, registry.Origin{Way: registry.ByBatch})
 		list[i] = item(heartbeat, heavyKey(i), heavy(heavyKey(i), 5, 0))
 	}
 	a := n.ask(t, "peer", eureka.AppendReplicationList(nil, list))
@@ -194,7 +194,7 @@ func TestBareConflictAsksAgain(t *testing.T) {
 	bound := make(chan int, 2)
 	n := newNode(t, consumer.Options{MaxReply: func() int { return <-bound }})
 	key := heavyKey(0)
-	n.reg.Join(key, heavy(key, 9, 100), whole)
+	n.reg.Join(key, heavy(key, 9, 100), whole, registry.Origin{Way: registry.ByBatch})
 	n.clock.Add(time.Second)
 	bound <- 0
 	if res := n.send(t, item(heartbeat, key, heavy(key, 5, 0)))[0]; res.StatusCode != 409 || res.State != nil || res.ResponseEntity != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // RegisterHere registers an instance as the HTTP side does, without HTTP.
-func (n *Node) RegisterHere(info *eureka.InstanceInfo) { n.registry.Register(info, false) }
+func (n *Node) RegisterHere(info *eureka.InstanceInfo) { n.registry.Register(info, registry.Origin{}) }
 
 // Listed reports whether readers of the node see an instance.
 func (n *Node) Listed(app, id string) bool {

@@ -20,6 +20,7 @@ import (
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/page"
 	"github.com/registryd/registryd/regions"
@@ -37,6 +38,7 @@ type Node struct {
 	started time.Time
 
 	metrics  *prometheus.Registry
+	history  *history.History
 	registry *registry.Registry
 	broker   *broker.Broker
 	cluster  *cluster.Cluster
@@ -171,8 +173,11 @@ func (n *Node) startBroker(ctx context.Context) error {
 // snapshot in it a starting node waits less for its peers.
 func (n *Node) build() error {
 	var err error
+	if n.history, err = history.New(history.Options{Bytes: n.opts.HistoryBytes, Metrics: n.metrics}); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
 	if n.registry, err = registry.New(registry.Options{
-		Sink: sink{n}, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat,
+		Sink: sink{n}, Recorder: n.history, DeltaRetention: n.opts.DeltaRetention, LeaseCompat: n.opts.LeaseCompat,
 		FutureTimestamps: len(n.opts.EurekaPeers) > 0,
 		MaxLease:         n.opts.MaxLease, MaxInstances: n.opts.MaxInstances, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
@@ -202,7 +207,7 @@ func (n *Node) build() error {
 			Expect: n.opts.Expect, StartWait: n.opts.StartWait, WaitWhenEmpty: n.opts.WaitWhenEmpty,
 			Restored: restored,
 		},
-		Foreign:    foreign,
+		Foreign: foreign, Recorder: n.history,
 		BatchDelay: n.opts.BatchDelay, BatchSize: n.opts.BatchSize, BatchMode: n.opts.BatchMode,
 		Classify: classify, Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
@@ -361,8 +366,8 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	handler, err := api.New(n.registry, api.Options{
-		Hosts: hosts, Cluster: n.opts.Cluster, Node: status{n}, Regions: n.regions, RateLimit: n.opts.RateLimit,
-		Page: pages, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+		Hosts: hosts, Cluster: n.opts.Cluster, Node: status{n}, History: n.history, Regions: n.regions,
+		RateLimit: n.opts.RateLimit, Page: pages, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)

@@ -18,6 +18,7 @@ import (
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/regions"
 	"github.com/registryd/registryd/registry"
@@ -122,6 +123,9 @@ type Options struct {
 	// cancelled or evicted. Beyond it a registration is answered 507. Default
 	// registry.DefaultMaxInstances, a million.
 	MaxInstances int
+	// HistoryBytes bounds the memory of what happened to instances, from history.MinBytes
+	// to history.MaxBytes. Default history.DefaultBytes, 32 MiB.
+	HistoryBytes int
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's
 	// 180 s.
 	DeltaRetention time.Duration
@@ -233,6 +237,9 @@ func (o *Options) checkParts() []error {
 		Node: cmp.Or(o.Name, "unnamed"), Incarnation: uuid.New(),
 		Expect: o.Expect, StartWait: o.StartWait, WaitWhenEmpty: o.WaitWhenEmpty,
 	}, membership.Moment{}); err != nil {
+		errs = append(errs, err)
+	}
+	if err := (history.Options{Bytes: o.HistoryBytes}).Check(); err != nil {
 		errs = append(errs, err)
 	}
 	if err := o.regionOptions().Check(); err != nil {

@@ -30,12 +30,15 @@ func (s status) serving() api.Readiness {
 	return api.Readiness{State: is.Text, Ready: is.Ready, Reads: is.Reads, Empty: is.Empty, Stale: !is.Writes}
 }
 
+// Name implements api.Node.
+func (s status) Name() string { return s.n.opts.Name }
+
 // Overview implements api.Node.
 func (s status) Overview() api.Overview { return s.n.Overview() }
 
 // Apply implements api.Node.
-func (s status) Apply(_ context.Context, list eureka.ReplicationList) eureka.ReplicationListResponse {
-	return s.n.consumer.Apply(list)
+func (s status) Apply(_ context.Context, from string, list eureka.ReplicationList) eureka.ReplicationListResponse {
+	return s.n.consumer.Apply(from, list)
 }
 
 // Repair implements api.Node.

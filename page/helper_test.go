@@ -93,7 +93,7 @@ func (s *site) put(app, id string, with func(*eureka.InstanceInfo)) {
 	if with != nil {
 		with(i)
 	}
-	s.reg.Register(i, false)
+	s.reg.Register(i, registry.Origin{})
 }
 
 // lacks fails the test for each text that a body does not have.

@@ -30,7 +30,7 @@ func TestOverview(t *testing.T) {
 	s.put("ORDERS", "orders-1", nil)
 	s.put("ORDERS", "y\u202e\x1b[31m", nil)
 	s.put("ORDERS", "x"+script, nil)
-	s.reg.SetStatus(registry.NewKey("ORDERS", "orders-1"), eureka.StatusOutOfService, eureka.NoTimestamp, false)
+	s.reg.SetStatus(registry.NewKey("ORDERS", "orders-1"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 	body := s.get(t, 200, "/")
 	lacks(t, body, "node-1", "prod &amp; &lt;test&gt;", "1.2.3", "up for 1 d 2 h",
 		`href="http://node-2:8761/"`, `href="http://node-3:8761/"`, "not reached", "Nothing was heard of it for 12 s.",
@@ -106,8 +106,8 @@ func TestOrder(t *testing.T) {
 	inOrder(t, s.get(t, 200, "/page/list"), ">A9<", ">A10<", ">B<", ">demo-3<", ">demo-10<", ">demo-28<", ">silent<")
 
 	s.put("B", "demo-9", lease(3600))
-	s.reg.Cancel(registry.NewKey("B", "demo-10"), false)
-	s.reg.SetStatus(registry.NewKey("B", "demo-28"), eureka.StatusDown, eureka.NoTimestamp, false)
+	s.reg.Cancel(registry.NewKey("B", "demo-10"), registry.Origin{})
+	s.reg.SetStatus(registry.NewKey("B", "demo-28"), eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
 	body := s.get(t, 200, "/page/list")
 	inOrder(t, body, ">B<", ">demo-28<", ">A9<", ">A10<", ">B<", ">demo-3<", ">demo-9<", ">silent<")
 	has(t, body, ">demo-10<")
@@ -132,7 +132,7 @@ func TestSearch(t *testing.T) {
 	s.put("ORDERS", "o-1", zone("eu-1"))
 	s.put("ORDERS", "o-2", zone("eu-2"))
 	s.put("BILLING", "b-1", zone("eu-1"))
-	s.reg.SetStatus(registry.NewKey("BILLING", "b-1"), eureka.StatusOutOfService, eureka.NoTimestamp, false)
+	s.reg.SetStatus(registry.NewKey("BILLING", "b-1"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 	all := []string{">o-1<", ">o-2<", ">b-1<"}
 	for query, want := range map[string][]string{
 		"":                      all,

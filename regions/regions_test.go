@@ -39,13 +39,13 @@ func TestFetches(t *testing.T) {
 		}
 		check("apps/", "ORDERS/e1=UP ORDERS/l1=DOWN USERS/e2=UP DOWN_1_UP_2_")
 		put(east.reg, eureka.StatusStarting, "ORDERS/e3")
-		east.reg.Cancel(registry.NewKey("USERS", "e2"), false)
+		east.reg.Cancel(registry.NewKey("USERS", "e2"), registry.Origin{})
 		pass(29 * time.Second)
 		check("", "ORDERS/e1=UP ORDERS/l1=DOWN USERS/e2=UP DOWN_1_UP_2_")
 		pass(2 * time.Second)
 		check("apps/delta", "ORDERS/e1=UP ORDERS/e3=STARTING ORDERS/l1=DOWN DOWN_1_STARTING_1_UP_1_")
-		east.reg.Cancel(registry.NewKey("ORDERS", "e1"), false)
-		east.reg.Cancel(registry.NewKey("ORDERS", "e3"), false)
+		east.reg.Cancel(registry.NewKey("ORDERS", "e1"), registry.Origin{})
+		east.reg.Cancel(registry.NewKey("ORDERS", "e3"), registry.Origin{})
 		pass(30 * time.Second)
 		check("apps/delta", "ORDERS/l1=DOWN DOWN_1_")
 		put(east.reg, eureka.StatusUp, "ORDERS/e4")
@@ -294,14 +294,14 @@ func TestLocalGoesFirst(t *testing.T) {
 		}
 		check("at first", "ORDERS/w=OUT_OF_SERVICE ORDERS/x=UP OUT_OF_SERVICE_1_UP_1_",
 			"ORDERS/x=UP,ADDED ORDERS/w=OUT_OF_SERVICE,ADDED OUT_OF_SERVICE_1_UP_1_")
-		local.Cancel(key, false)
+		local.Cancel(key, registry.Origin{})
 		check("cancelled here", "ORDERS/w=OUT_OF_SERVICE ORDERS/x=DOWN DOWN_1_OUT_OF_SERVICE_1_",
 			"ORDERS/x=DOWN,ADDED ORDERS/w=OUT_OF_SERVICE,ADDED DOWN_1_OUT_OF_SERVICE_1_")
-		east.reg.Cancel(key, false)
+		east.reg.Cancel(key, registry.Origin{})
 		pass(30 * time.Second)
 		check("cancelled in the east", "ORDERS/w=OUT_OF_SERVICE ORDERS/x=OUT_OF_SERVICE OUT_OF_SERVICE_2_",
 			"ORDERS/x=OUT_OF_SERVICE,ADDED ORDERS/w=OUT_OF_SERVICE,ADDED OUT_OF_SERVICE_2_")
-		west.reg.Cancel(key, false)
+		west.reg.Cancel(key, registry.Origin{})
 		pass(30 * time.Second)
 		check("cancelled everywhere", "ORDERS/w=OUT_OF_SERVICE OUT_OF_SERVICE_1_",
 			"ORDERS/x=UP,DELETED ORDERS/w=OUT_OF_SERVICE,ADDED OUT_OF_SERVICE_1_")
@@ -396,13 +396,13 @@ func follow(t *testing.T, rnd *rand.Rand) {
 			dirty++
 			i := instance(app, id, statuses[rnd.IntN(3)], dirty)
 			i.HostName = fmt.Sprint("host", dirty)
-			reg.Register(i, false)
+			reg.Register(i, registry.Origin{})
 		case 2:
-			reg.Cancel(key, false)
+			reg.Cancel(key, registry.Origin{})
 		case 3:
-			reg.SetStatus(key, statuses[rnd.IntN(3)], eureka.NoTimestamp, false)
+			reg.SetStatus(key, statuses[rnd.IntN(3)], eureka.NoTimestamp, registry.Origin{})
 		default:
-			reg.Renew(key, eureka.NoTimestamp, "", false)
+			reg.Renew(key, eureka.NoTimestamp, "", registry.Origin{})
 		}
 	}
 	s := run(t, world{"east": east, "west": west}, regions.Options{}, "east", "west")

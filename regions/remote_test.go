@@ -208,7 +208,7 @@ func instance(app, id string, status eureka.Status, ldt int64) *eureka.InstanceI
 func put(reg *registry.Registry, status eureka.Status, names ...string) {
 	for _, name := range names {
 		app, id, _ := strings.Cut(name, "/")
-		reg.Register(instance(app, id, status, 1), false)
+		reg.Register(instance(app, id, status, 1), registry.Origin{})
 	}
 }
 

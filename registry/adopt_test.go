@@ -30,24 +30,24 @@ func TestAdopt(t *testing.T) {
 		{"another status", nil, shows(down, unknown, start), registry.OK, "DOWN/UNKNOWN"},
 		{"an override", nil, shows(out, out, start), registry.OK, "OUT_OF_SERVICE/OUT_OF_SERVICE"},
 		{"another override", func(r *registry.Registry) {
-			r.Register(shows(up, unknown, start), false)
-			r.SetStatus(key, down, eureka.NoTimestamp, false)
+			r.Register(shows(up, unknown, start), registry.Origin{})
+			r.SetStatus(key, down, eureka.NoTimestamp, registry.Origin{})
 		}, shows(out, out, start), registry.OK, "OUT_OF_SERVICE/OUT_OF_SERVICE"},
 		{"no override any more", func(r *registry.Registry) {
-			r.Register(shows(up, unknown, start), false)
-			r.SetStatus(key, out, eureka.NoTimestamp, false)
+			r.Register(shows(up, unknown, start), registry.Origin{})
+			r.SetStatus(key, out, eureka.NoTimestamp, registry.Origin{})
 		}, shows(up, unknown, start), registry.OK, "UP/UNKNOWN"},
 		{
-			"older", func(r *registry.Registry) { r.Register(shows(up, unknown, start+1), false) },
+			"older", func(r *registry.Registry) { r.Register(shows(up, unknown, start+1), registry.Origin{}) },
 			shows(down, down, start), registry.Kept, "UP/UNKNOWN",
 		},
 		{"cancelled", func(r *registry.Registry) {
-			r.Register(shows(up, unknown, start), false)
-			r.Cancel(key, false)
+			r.Register(shows(up, unknown, start), registry.Origin{})
+			r.Cancel(key, registry.Origin{})
 		}, shows(up, unknown, start), registry.Kept, ""},
 		{"cancelled, registered since", func(r *registry.Registry) {
-			r.Register(shows(up, unknown, start), false)
-			r.Cancel(key, false)
+			r.Register(shows(up, unknown, start), registry.Origin{})
+			r.Cancel(key, registry.Origin{})
 		}, shows(up, out, start+1), registry.OK, "OUT_OF_SERVICE/OUT_OF_SERVICE"},
 		{"evicted", func(r *registry.Registry) { r.Evict() }, shows(up, unknown, start), registry.OK, "UP/UNKNOWN"},
 	} {
@@ -56,14 +56,14 @@ func TestAdopt(t *testing.T) {
 			c := newClock()
 			r, sink := newRegistry(t, c)
 			if tt.before == nil {
-				r.Register(shows(up, unknown, start), false)
+				r.Register(shows(up, unknown, start), registry.Origin{})
 			} else {
 				tt.before(r)
 			}
 			before, _, _ := r.Entry(key)
 			sink.take()
 			c.Add(time.Second)
-			if got := r.Adopt(tt.theirs); got != tt.want {
+			if got := r.Adopt(tt.theirs, registry.Origin{Way: registry.ByList}); got != tt.want {
 				t.Errorf("outcome %d, want %d", got, tt.want)
 			}
 			got := ""
@@ -98,13 +98,13 @@ func TestFutureTimestamps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+time.Hour.Milliseconds()), false)
+		r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+time.Hour.Milliseconds()), registry.Origin{})
 		c.Add(time.Minute)
 		want := registry.OK
 		if java {
 			want = registry.Kept
 		}
-		if got := r.Register(instance("ORDERS", "i-1", eureka.StatusDown, start+time.Minute.Milliseconds()), false); got != want {
+		if got := r.Register(instance("ORDERS", "i-1", eureka.StatusDown, start+time.Minute.Milliseconds()), registry.Origin{}); got != want {
 			t.Errorf("FutureTimestamps %t: outcome %d, want %d", java, got, want)
 		}
 	}

@@ -24,7 +24,7 @@ func filled(tb testing.TB, n int) (*registry.Registry, []registry.Key) {
 	keys := make([]registry.Key, n)
 	for i := range keys {
 		keys[i] = registry.NewKey("APP-"+strconv.Itoa(i/10), "host-"+strconv.Itoa(i)+":app:8080")
-		r.Register(benchInstance(keys[i], start), false)
+		r.Register(benchInstance(keys[i], start), registry.Origin{})
 	}
 	return r, keys
 }
@@ -47,10 +47,10 @@ func TestHeartbeatAllocatesNothing(t *testing.T) {
 	}
 	beat := joining{entry, 0}.sent()
 	for name, do := range map[string]func(){
-		"Renew, client":       func() { r.Renew(key, start, "", false) },
-		"Renew, no timestamp": func() { r.Renew(key, eureka.NoTimestamp, "", false) },
-		"Renew, replica":      func() { r.Renew(key, start, "", true) },
-		"Join":                func() { r.Join(key, beat, 0) },
+		"Renew, client":       func() { r.Renew(key, start, "", registry.Origin{}) },
+		"Renew, no timestamp": func() { r.Renew(key, eureka.NoTimestamp, "", registry.Origin{}) },
+		"Renew, replica":      func() { r.Renew(key, start, "", registry.Origin{Way: registry.ByReplication}) },
+		"Join":                func() { r.Join(key, beat, 0, registry.Origin{Way: registry.ByBatch}) },
 	} {
 		if n := testing.AllocsPerRun(200, do); n != 0 {
 			t.Errorf("%s: %v allocations, want 0", name, n)
@@ -63,7 +63,7 @@ func BenchmarkRenew(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if got, _ := r.Renew(keys[n%len(keys)], start, "", false); got != registry.OK {
+		if got, _ := r.Renew(keys[n%len(keys)], start, "", registry.Origin{}); got != registry.OK {
 			b.Fatal(got)
 		}
 		n++
@@ -77,7 +77,7 @@ func BenchmarkRenewParallel(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		n := 0
 		for pb.Next() {
-			r.Renew(keys[n%len(keys)], start, "", false)
+			r.Renew(keys[n%len(keys)], start, "", registry.Origin{})
 			n += 7
 		}
 	})
@@ -88,7 +88,7 @@ func BenchmarkRegister(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if r.Register(benchInstance(keys[n%len(keys)], start), false) != registry.OK {
+		if r.Register(benchInstance(keys[n%len(keys)], start), registry.Origin{}) != registry.OK {
 			b.Fatal("not stored")
 		}
 		if n++; n%10_000 == 0 {
@@ -106,7 +106,7 @@ func BenchmarkSetStatus(b *testing.B) {
 		if n/len(keys)%2 == 1 {
 			s = eureka.StatusUp
 		}
-		if got := r.SetStatus(keys[n%len(keys)], s, eureka.NoTimestamp, false); got != registry.OK {
+		if got := r.SetStatus(keys[n%len(keys)], s, eureka.NoTimestamp, registry.Origin{}); got != registry.OK {
 			b.Fatal(got)
 		}
 		n++
@@ -123,7 +123,7 @@ func BenchmarkJoinHeartbeat(b *testing.B) {
 	b.ReportAllocs()
 	n := 0
 	for b.Loop() {
-		if got, _ := r.Join(keys[n%len(keys)], entries[n%len(keys)], 0); got != registry.OK {
+		if got, _ := r.Join(keys[n%len(keys)], entries[n%len(keys)], 0, registry.Origin{Way: registry.ByBatch}); got != registry.OK {
 			b.Fatal(got)
 		}
 		n++
@@ -141,7 +141,7 @@ func BenchmarkJoinRegister(b *testing.B) {
 	for b.Loop() {
 		e := &entries[n%len(keys)]
 		e.Record.Version++
-		if got, _ := r.Join(keys[n%len(keys)], *e, whole); got != registry.OK {
+		if got, _ := r.Join(keys[n%len(keys)], *e, whole, registry.Origin{Way: registry.ByBatch}); got != registry.OK {
 			b.Fatal(got)
 		}
 		n++
@@ -158,7 +158,7 @@ func BenchmarkApplications(b *testing.B) {
 			n := 0
 			for b.Loop() {
 				if changed {
-					r.SetMetadata(keys[n%len(keys)], map[string]string{"n": strconv.Itoa(n)})
+					r.SetMetadata(keys[n%len(keys)], map[string]string{"n": strconv.Itoa(n)}, registry.Origin{})
 					n++
 				}
 				if as := r.Applications(); as.HashCode != "UP_10000_" {
@@ -174,7 +174,7 @@ func BenchmarkVIP(b *testing.B) {
 	r, _ := filled(b, 20_000)
 	i := benchInstance(registry.NewKey("ONE", "i-1"), start)
 	i.VIPAddress = new("one")
-	r.Register(i, false)
+	r.Register(i, registry.Origin{})
 	b.ReportAllocs()
 	for b.Loop() {
 		if as := r.VIP("one"); as.HashCode != "UP_1_" {
@@ -191,7 +191,7 @@ func BenchmarkDelta(b *testing.B) {
 	}
 	for i := range 10_000 {
 		key := registry.NewKey("APP-"+strconv.Itoa(i/10), "i-"+strconv.Itoa(i))
-		r.Register(benchInstance(key, start), false)
+		r.Register(benchInstance(key, start), registry.Origin{})
 		if i == 9_899 { // The last hundred are in the delta.
 			c.Add(200 * time.Second)
 			r.SweepDelta()

@@ -17,9 +17,9 @@ func TestPresent(t *testing.T) {
 	}
 	for _, id := range []string{"a", "b"} {
 		i := instance("ORDERS", id, eureka.StatusUp, 1)
-		r.Register(i, false)
+		r.Register(i, registry.Origin{})
 	}
-	r.Cancel(registry.NewKey("ORDERS", "b"), false)
+	r.Cancel(registry.NewKey("ORDERS", "b"), registry.Origin{})
 	keys := []registry.Key{
 		registry.NewKey("ORDERS", "a"), registry.NewKey("ORDERS", "b"), registry.NewKey("ORDERS", "c"), registry.NewKey("USERS", "a"),
 	}

@@ -40,14 +40,14 @@ func TestJoinBounds(t *testing.T) {
 			}
 			c := newClock()
 			r, sink := newRegistry(t, c)
-			r.Join(tt.key, registry.Entry{Record: live(instance(tt.key.App, tt.key.ID, eureka.StatusUp, start), 5, eureka.StatusUp)}, whole)
+			r.Join(tt.key, registry.Entry{Record: live(instance(tt.key.App, tt.key.ID, eureka.StatusUp, start), 5, eureka.StatusUp)}, whole, registry.Origin{Way: registry.ByBatch})
 			before, _, _ := r.Entry(tt.key)
 			sink.take()
 			in := registry.Entry{
 				Record:   live(instance(tt.key.App, tt.key.ID, eureka.StatusDown, start), tt.rv, eureka.StatusDown),
 				Override: registry.Override{Version: tt.ov, Set: tt.ov > 0, Status: eureka.StatusOutOfService},
 			}
-			got, _ := r.Join(tt.key, in, tt.carried)
+			got, _ := r.Join(tt.key, in, tt.carried, registry.Origin{Way: registry.ByBatch})
 			if refused := got == registry.Refused; refused != (tt.want != "") {
 				t.Fatalf("outcome %v, refused wanted: %t", got, tt.want != "")
 			}
@@ -77,16 +77,18 @@ func TestFutureOfJavaPeer(t *testing.T) {
 		r, _ := newRegistry(t, c)
 		peer, _ := newRegistry(t, c)
 		key := registry.NewKey("ORDERS", "i-1")
-		r.Register(instance("ORDERS", "i-1", eureka.StatusUp, ldt), true)
+		r.Register(instance("ORDERS", "i-1", eureka.StatusUp, ldt), registry.Origin{Way: registry.ByReplication})
 		for _, do := range []func(){
 			func() {},
-			func() { r.SetStatus(key, eureka.StatusDown, math.MaxInt64, true) },
-			func() { r.SetMetadata(key, map[string]string{"a": "b"}) },
-			func() { r.Cancel(key, false) },
+			func() {
+				r.SetStatus(key, eureka.StatusDown, math.MaxInt64, registry.Origin{Way: registry.ByReplication})
+			},
+			func() { r.SetMetadata(key, map[string]string{"a": "b"}, registry.Origin{}) },
+			func() { r.Cancel(key, registry.Origin{}) },
 		} {
 			do()
 			e, _, _ := r.Entry(key)
-			if out, _ := peer.Join(key, e, whole); out != registry.OK {
+			if out, _ := peer.Join(key, e, whole, registry.Origin{Way: registry.ByBatch}); out != registry.OK {
 				t.Errorf("timestamp %d: a peer answers %v to %s", ldt, out, part(e))
 			}
 		}
@@ -106,33 +108,33 @@ func TestMaxInstances(t *testing.T) {
 	}
 	id := func(i int) string { return fmt.Sprint("i-", i) }
 	for i := range 3 {
-		if got := r.Register(instance("ORDERS", id(i), eureka.StatusUp, start), false); got != registry.OK {
+		if got := r.Register(instance("ORDERS", id(i), eureka.StatusUp, start), registry.Origin{}); got != registry.OK {
 			t.Fatalf("register %d: outcome %v", i, got)
 		}
 	}
-	r.Cancel(registry.NewKey("ORDERS", id(2)), false) // it is remembered
+	r.Cancel(registry.NewKey("ORDERS", id(2)), registry.Origin{}) // it is remembered
 	other, _ := newRegistry(t, c)
-	other.Register(instance("ORDERS", id(3), eureka.StatusUp, start), false)
+	other.Register(instance("ORDERS", id(3), eureka.StatusUp, start), registry.Origin{})
 	e, _, _ := other.Entry(registry.NewKey("ORDERS", id(3)))
 	full := func(want bool) {
 		t.Helper()
-		if got := r.Register(instance("ORDERS", id(3), eureka.StatusUp, start), false); (got == registry.Full) != want {
+		if got := r.Register(instance("ORDERS", id(3), eureka.StatusUp, start), registry.Origin{}); (got == registry.Full) != want {
 			t.Errorf("one more: outcome %v, full wanted: %t", got, want)
 		}
 	}
 	full(true)
-	if got, _ := r.Join(registry.NewKey("ORDERS", id(3)), e, whole); got != registry.Refused || r.Refuses(registry.NewKey("ORDERS", id(3)), &e) == nil {
+	if got, _ := r.Join(registry.NewKey("ORDERS", id(3)), e, whole, registry.Origin{Way: registry.ByBatch}); got != registry.Refused || r.Refuses(registry.NewKey("ORDERS", id(3)), &e) == nil {
 		t.Errorf("one more of a peer: outcome %v, want refused", got)
 	}
 	if r.Len() != 3 {
 		t.Errorf("%d entries, want 3", r.Len())
 	}
 	for i := range 3 {
-		if got := r.Register(instance("ORDERS", id(i), eureka.StatusUp, start+1), false); got != registry.OK {
+		if got := r.Register(instance("ORDERS", id(i), eureka.StatusUp, start+1), registry.Origin{}); got != registry.OK {
 			t.Errorf("known %d again: outcome %v", i, got)
 		}
 	}
-	r.Cancel(registry.NewKey("ORDERS", id(2)), false)
+	r.Cancel(registry.NewKey("ORDERS", id(2)), registry.Origin{})
 	c.Add(481 * time.Second)
 	r.Forget()
 	full(false)
@@ -149,7 +151,7 @@ func TestRegisterBounds(t *testing.T) {
 	}{{long, long, registry.OK}, {long + "x", "i", registry.Refused}, {"A", long + "x", registry.Refused}} {
 		before := r.Len()
 		sink.take()
-		if got := r.Register(instance(tt.app, tt.id, eureka.StatusUp, start), false); got != tt.want {
+		if got := r.Register(instance(tt.app, tt.id, eureka.StatusUp, start), registry.Origin{}); got != tt.want {
 			t.Errorf("names of %d and %d bytes: outcome %v, want %v", len(tt.app), len(tt.id), got, tt.want)
 		}
 		if changed := r.Len() != before || len(sink.take()) > 0; changed != (tt.want == registry.OK) {

@@ -23,14 +23,14 @@ func BenchmarkCost(b *testing.B) {
 		keys := make([]registry.Key, size)
 		for i := range keys {
 			keys[i] = registry.NewKey("APP-"+strconv.Itoa(i/100), "host-"+strconv.Itoa(i)+":app:8080")
-			r.Register(benchInstance(keys[i], start), false)
+			r.Register(benchInstance(keys[i], start), registry.Origin{})
 		}
 		for range 4 { // Clients renew every 30 s, at times of their own.
 			for i, key := range keys[10:] {
 				if i%(size/100) == 0 {
 					c.Add(300 * time.Millisecond)
 				}
-				r.Renew(key, start, "", false)
+				r.Renew(key, start, "", registry.Origin{})
 			}
 		}
 		r.SweepDelta()
@@ -76,7 +76,7 @@ func BenchmarkSlices(b *testing.B) {
 		}
 		for i := range size {
 			key := registry.NewKey("APP-"+strconv.Itoa(i/100), "host-"+strconv.Itoa(i)+":app:8080")
-			r.Register(benchInstance(key, start), false)
+			r.Register(benchInstance(key, start), registry.Origin{})
 		}
 		b.StartTimer()
 		for _, pass := range []struct {

@@ -151,9 +151,9 @@ func TestDeltaRetention(t *testing.T) {
 				t.Fatal(err)
 			}
 			key := registry.NewKey("ORDERS", "i-1")
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 			c.Add(tt.after)
-			r.Renew(key, start, "", false) // Never enters the delta.
+			r.Renew(key, start, "", registry.Origin{}) // Never enters the delta.
 			if got, want := r.SweepDelta(), map[bool]int{false: 1}[tt.in]; got != want {
 				t.Errorf("swept %d, want %d", got, want)
 			}
@@ -180,19 +180,19 @@ func TestDeltaEntries(t *testing.T) {
 		action eureka.ActionType
 		status eureka.Status
 	}{
-		{"register", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
-		{"statusUpdate", func() { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false) }, eureka.Modified, eureka.StatusDown},
-		{"deleteStatusOverride", func() { r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, false) }, eureka.Modified, eureka.StatusUp},
-		{"metadata", func() { r.SetMetadata(key, map[string]string{"a": "b"}) }, eureka.Added, eureka.StatusUp},
-		{"register again", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
-		{"register, refused as older", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusDown, start-1), false) }, eureka.Added, eureka.StatusUp},
-		{"cancel", func() { r.Cancel(key, false) }, eureka.Deleted, eureka.StatusUp},
-		{"register after the cancel", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) }, eureka.Added, eureka.StatusUp},
+		{"register", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{}) }, eureka.Added, eureka.StatusUp},
+		{"statusUpdate", func() { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{}) }, eureka.Modified, eureka.StatusDown},
+		{"deleteStatusOverride", func() { r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{}) }, eureka.Modified, eureka.StatusUp},
+		{"metadata", func() { r.SetMetadata(key, map[string]string{"a": "b"}, registry.Origin{}) }, eureka.Added, eureka.StatusUp},
+		{"register again", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{}) }, eureka.Added, eureka.StatusUp},
+		{"register, refused as older", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusDown, start-1), registry.Origin{}) }, eureka.Added, eureka.StatusUp},
+		{"cancel", func() { r.Cancel(key, registry.Origin{}) }, eureka.Deleted, eureka.StatusUp},
+		{"register after the cancel", func() { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{}) }, eureka.Added, eureka.StatusUp},
 		{"evict", func() { c.Add(91 * time.Second); r.Evict() }, eureka.Deleted, eureka.StatusUp},
 	}
 	for _, s := range steps {
 		c.Add(170 * time.Second) // The one before is still in, and must not show twice.
-		r.Renew(key, start, "", false)
+		r.Renew(key, start, "", registry.Origin{})
 		s.do()
 		delta := instances(r.Delta())
 		if len(delta) != 1 {
@@ -227,7 +227,7 @@ func TestDeltaKeepsWhatIsForgotten(t *testing.T) {
 		t.Run(late.String(), func(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 			c.Add(late)
 			r.SweepDelta()
 			if n := r.Evict(); n != 1 {

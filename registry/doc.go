@@ -4,6 +4,7 @@
 // docs/convergence.md, and evicts what has expired. It knows no network.
 //
 //	api ──Register, Renew, Cancel, SetStatus, …──▶ Registry ──Change──▶ Sink (cluster: to every peer)
+//	                                                      └──Event, in order──▶ Recorder (history)
 //	consumer ──Join (from NATS), or the same calls with isReplication──▶ Registry
 //	api ◀──Instance, Application, Applications, Delta── Registry
 //	cluster ◀──Entry, All── Registry
@@ -19,6 +20,6 @@
 //
 // The files: state.go (record, override, entry), update.go (what clients do), join.go
 // (what peers know), lease.go, evict.go, evictor.go and retire.go (how an instance
-// ends), read.go and vips.go, delta.go, digest.go, hash.go and wire.go (how entries
+// ends), event.go (what is told of it), read.go and vips.go, delta.go, digest.go, hash.go and wire.go (how entries
 // travel), bounds.go.
 package registry

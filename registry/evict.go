@@ -45,33 +45,79 @@ func (r *Registry) Outlived() []Key {
 // now. They don't count as expected renewals any more.
 func (r *Registry) EvictOutlived(keys []Key, since time.Duration) int {
 	_, now := r.clock()
-	return r.evictEach(keys, func(e *entry) bool {
-		if e.dueAt() >= now || now-e.renewed.Load() >= since.Milliseconds() {
+	return r.eachKey(keys, EventEvicted, func(t *tx) bool {
+		if t.e.dueAt() >= now || now-t.e.renewed.Load() >= since.Milliseconds() {
 			return false
 		}
-		delete(r.lost, e.key())
+		delete(r.lost, t.key)
+		r.evict(t)
 		return true
 	})
 }
 
-// evictEach evicts those of the keys that readers see and that is says yes to, under the
-// lock, in slices. It returns how many it evicted.
-func (r *Registry) evictEach(keys []Key, is func(*entry) bool) int {
-	evicted := 0
+// handEvery is after how many changes of a pass their events are handed over.
+const handEvery = 1000
+
+// eachKey calls f for those of the keys that readers see, under the lock, in slices. It
+// makes an event of this kind of each for which f returns true, and returns how many those
+// are.
+func (r *Registry) eachKey(keys []Key, kind Kind, f func(*tx) bool) int {
+	done := 0
 	s := r.lockSlices(&r.mu)
-	defer s.unlock()
 	for _, key := range keys {
 		cost := 1
-		if e := r.lookupPresent(key); e != nil && is(e) {
-			var t tx
+		if e := r.lookupPresent(key); e != nil {
+			t := tx{key: key, by: Origin{Way: ByNode}, kind: kind}
 			t.wall, t.lease = r.clock() // no change that came between two slices is later
-			r.evict(&t, e)
-			evicted++
-			cost = changeCost
+			t.on(e)
+			if f(&t) {
+				r.note(&t)
+				done++
+				cost = changeCost
+			}
 		}
 		s.pass(cost)
+		if cost > 1 && done%handEvery == 0 {
+			s.unlock()
+			r.events.hand()
+			s.lock.Lock()
+		}
 	}
-	return evicted
+	s.unlock()
+	r.events.hand()
+	return done
+}
+
+// noteOver makes the events of instances whose leases are over, and of those that
+// self-preservation keeps: one of each kind for one renewal.
+func (r *Registry) noteOver(held bool) {
+	if r.events.to == nil {
+		return
+	}
+	_, lease := r.clock()
+	var over, kept []Key
+	r.eachLate(lease, func(e *entry) {
+		if !r.expired(e, lease) {
+			return
+		}
+		renewed := e.renewed.Load()
+		if e.overAt != renewed {
+			over = append(over, e.key())
+		}
+		if held && e.heldAt != renewed {
+			kept = append(kept, e.key())
+		}
+	})
+	slices.SortFunc(over, Key.compare)
+	slices.SortFunc(kept, Key.compare)
+	r.eachKey(over, EventLeaseOver, func(t *tx) bool {
+		t.e.overAt = t.e.renewed.Load()
+		return r.expired(t.e, t.lease)
+	})
+	r.eachKey(kept, EventHeld, func(t *tx) bool {
+		t.e.heldAt = t.e.renewed.Load()
+		return r.expired(t.e, t.lease)
+	})
 }
 
 // Expired returns the instances that readers see and whose leases expired more
@@ -110,24 +156,22 @@ func (r *Registry) Evicted() []Key {
 // it evicted. Clients are served in between, and what they renew meanwhile stays.
 func (r *Registry) EvictExpired(keys []Key) int {
 	_, now := r.clock()
-	return r.evictEach(keys, func(e *entry) bool {
-		if !r.expired(e, now) {
+	return r.eachKey(keys, EventEvicted, func(t *tx) bool {
+		if !r.expired(t.e, now) {
 			return false
 		}
-		key := e.key()
-		if _, again := r.lost[key]; again || len(r.lost) < r.room {
-			r.lost[key] = now
+		if _, again := r.lost[t.key]; again || len(r.lost) < r.room {
+			r.lost[t.key] = now
 		}
+		r.evict(t)
 		return true
 	})
 }
 
-// evict hides a present entry. The lock is held.
-func (r *Registry) evict(t *tx, e *entry) {
-	t.on(e)
-	e.evicted = true
+// evict hides the present entry of t. The lock is held.
+func (r *Registry) evict(t *tx) {
+	t.e.evicted = true
 	r.refresh(t, eureka.Deleted)
-	r.cancelled.add(Event{Time: time.UnixMilli(t.wall), Key: e.key()})
 	r.stats.evictions.Inc()
 }
 

@@ -157,6 +157,7 @@ func (v *Evictor) Run(ctx context.Context, ask Asker, may func() bool) int {
 	was := v.SelfPreservation()
 	ask.EvictOutlived(ctx)
 	leases, candidates := v.candidates()
+	v.reg.noteOver(v.SelfPreservation())
 	ask.AskAges(ctx, candidates)
 	evicted := 0
 	if may() {

@@ -30,7 +30,7 @@ func evicting(t *testing.T, n int, opts registry.EvictorOptions, ropts registry.
 		t.Fatal(err)
 	}
 	for i := range n {
-		r.Register(leased(fmt.Sprint("i-", i), 30, 90), false)
+		r.Register(leased(fmt.Sprint("i-", i), 30, 90), registry.Origin{})
 	}
 	v, err := registry.NewEvictor(r, opts)
 	if err != nil {
@@ -42,7 +42,7 @@ func evicting(t *testing.T, n int, opts registry.EvictorOptions, ropts registry.
 func renewEach(t *testing.T, r *registry.Registry, ids ...int) {
 	t.Helper()
 	for _, i := range ids {
-		if got, _ := r.Renew(registry.NewKey("LEASE", fmt.Sprint("i-", i)), 1, "", false); got != registry.OK {
+		if got, _ := r.Renew(registry.NewKey("LEASE", fmt.Sprint("i-", i)), 1, "", registry.Origin{}); got != registry.OK {
 			t.Fatalf("renew of i-%d: outcome %d, want OK", i, got)
 		}
 	}
@@ -194,7 +194,7 @@ func TestSelfPreservationByHearsay(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r, v := evicting(t, 100, registry.EvictorOptions{}, registry.Options{})
 				for i := range 10 {
-					r.Register(leased(fmt.Sprint("fast-", i), 1, test.duration), false)
+					r.Register(leased(fmt.Sprint("fast-", i), 1, test.duration), registry.Origin{})
 				}
 				for range 120 {
 					time.Sleep(time.Second)
@@ -202,7 +202,7 @@ func TestSelfPreservationByHearsay(t *testing.T) {
 					for i := range 10 {
 						for range 20 {
 							if test.hammer {
-								r.Renew(registry.NewKey("LEASE", fmt.Sprint("fast-", i)), 1, "", false)
+								r.Renew(registry.NewKey("LEASE", fmt.Sprint("fast-", i)), 1, "", registry.Origin{})
 							}
 						}
 					}
@@ -263,7 +263,7 @@ func TestExpectedHoldsEachOnce(t *testing.T) {
 			t.Fatalf("evicted %d, want 1", n)
 		}
 	}
-	register := func(r *registry.Registry) { r.Register(leased("i-0", 30, 90), false) }
+	register := func(r *registry.Registry) { r.Register(leased("i-0", 30, 90), registry.Origin{}) }
 	for _, test := range []struct {
 		name string
 		do   func(*testing.T, *registry.Registry)
@@ -273,14 +273,14 @@ func TestExpectedHoldsEachOnce(t *testing.T) {
 		{"back", func(_ *testing.T, r *registry.Registry) { register(r) }, 1},
 		{"evicted again", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r) }, 1},
 		{"evicted a third time", func(t *testing.T, r *registry.Registry) { register(r); evict(t, r); register(r); evict(t, r) }, 1},
-		{"cancelled", func(_ *testing.T, r *registry.Registry) { r.Cancel(key, false) }, 0},
+		{"cancelled", func(_ *testing.T, r *registry.Registry) { r.Cancel(key, registry.Origin{}) }, 0},
 		{"forgotten", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget() }, 1},
 		{"forgotten and back", func(_ *testing.T, r *registry.Registry) { time.Sleep(8 * time.Minute); r.Forget(); register(r) }, 1},
 		{"forgotten, back and cancelled", func(_ *testing.T, r *registry.Registry) {
 			time.Sleep(8 * time.Minute)
 			r.Forget()
 			register(r)
-			r.Cancel(key, false)
+			r.Cancel(key, registry.Origin{})
 		}, 0},
 		{"just under a quarter of an hour", func(*testing.T, *registry.Registry) { time.Sleep(15*time.Minute - time.Millisecond) }, 1},
 		{"a quarter of an hour", func(*testing.T, *registry.Registry) { time.Sleep(15 * time.Minute) }, 0},
@@ -309,7 +309,7 @@ func TestExpectedIsBounded(t *testing.T) {
 		r, _ := evicting(t, 0, registry.EvictorOptions{}, registry.Options{MaxInstances: 3})
 		for round := range 2 {
 			for i := range 3 {
-				r.Register(leased(fmt.Sprint("i-", round, "-", i), 1, 1), false)
+				r.Register(leased(fmt.Sprint("i-", round, "-", i), 1, 1), registry.Origin{})
 			}
 			time.Sleep(320 * time.Second) // two terms of 6 s and five minutes
 			if n := r.Evict(); n != 3 || r.Len() != 0 {
@@ -378,7 +378,7 @@ func TestCompensation(t *testing.T) {
 				r, v := evicting(t, 0, registry.EvictorOptions{NoSelfPreservation: true, Interval: time.Minute}, registry.Options{})
 				pass(t, v)
 				time.Sleep(test.registered)
-				r.Register(leased("i-0", 5, 40), false)
+				r.Register(leased("i-0", 5, 40), registry.Origin{})
 				time.Sleep(test.second - test.registered)
 				if got := pass(t, v); got != test.want {
 					t.Errorf("evicted %d, want %d", got, test.want)
@@ -437,10 +437,10 @@ func TestNetflixLeaseOfPeers(t *testing.T) {
 				r, _ := evicting(t, 0, registry.EvictorOptions{}, registry.Options{LeaseCompat: registry.Netflix})
 				e := registry.Entry{Record: live(instance("ORDERS", "i-1", eureka.StatusUp, start), 5, eureka.StatusUp)}
 				key := registry.NewKey("ORDERS", "i-1")
-				r.Join(key, e, whole)
+				r.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 				time.Sleep(test.at)
 				e.Age = test.age
-				r.Join(key, joining{e, 0}.sent(), 0)
+				r.Join(key, joining{e, 0}.sent(), 0, registry.Origin{Way: registry.ByBatch})
 				time.Sleep(test.lives - test.at)
 				if n := len(r.Expired(0)); n != 0 {
 					t.Errorf("expired after %v", test.lives)

@@ -22,16 +22,16 @@ func TestOneExchangeMakesEqual(t *testing.T) {
 		a, _ := newRegistry(t, c)
 		b, _ := newRegistry(t, c)
 		first := randomEntry(rnd)
-		a.Join(key, first, whole)
+		a.Join(key, first, whole, registry.Origin{Way: registry.ByBatch})
 		if rnd.IntN(5) > 0 {
-			b.Join(key, randomEntry(rnd), whole)
+			b.Join(key, randomEntry(rnd), whole, registry.Origin{Way: registry.ByBatch})
 		}
 		was := entryText(b, key)
 		e, _, _ := a.Entry(key)
 		carried := pick(rnd, []registry.Bits{0, registry.Overridden, whole})
 		log := []string{}
 		for round, next := 0, carried; ; round++ {
-			got, reply := b.Join(key, joining{e, next}.sent(), next)
+			got, reply := b.Join(key, joining{e, next}.sent(), next, registry.Origin{Way: registry.ByBatch})
 			log = append(log, fmt.Sprintf("carried %v: %v", next, got))
 			if round > 1 {
 				t.Fatalf("round %d: %v: no end", n, log)
@@ -41,7 +41,7 @@ func TestOneExchangeMakesEqual(t *testing.T) {
 				continue
 			}
 			if got == registry.Conflict {
-				a.Join(key, reply, whole)
+				a.Join(key, reply, whole, registry.Origin{Way: registry.ByBatch})
 			}
 			break
 		}
@@ -84,17 +84,17 @@ func TestNodesAgreeOnceQuiet(t *testing.T) {
 				i := instance(key.App, key.ID, a.status, a.ldt)
 				i.OverriddenStatus = a.overridden
 				i.HostName = fmt.Sprint(a.content)
-				r.Register(i, false)
+				r.Register(i, registry.Origin{})
 			case renew, evict:
-				r.Renew(key, a.ldt, "", false)
+				r.Renew(key, a.ldt, "", registry.Origin{})
 			case cancel:
-				r.Cancel(key, false)
+				r.Cancel(key, registry.Origin{})
 			case setStatus:
-				r.SetStatus(key, a.status, a.ldt, false)
+				r.SetStatus(key, a.status, a.ldt, registry.Origin{})
 			case deleteStatus:
-				r.DeleteStatusOverride(key, a.status, a.ldt, false)
+				r.DeleteStatusOverride(key, a.status, a.ldt, registry.Origin{})
 			case metadata:
-				r.SetMetadata(key, a.pairs)
+				r.SetMetadata(key, a.pairs, registry.Origin{})
 			}
 			if e, _, ok := r.Entry(key); ok {
 				onTheWay = append(onTheWay, item{key, e, pick(rnd, []registry.Bits{0, registry.Overridden, whole})})
@@ -102,7 +102,7 @@ func TestNodesAgreeOnceQuiet(t *testing.T) {
 			for len(onTheWay) > 0 && rnd.IntN(2) == 0 {
 				i := rnd.IntN(len(onTheWay))
 				it := onTheWay[i]
-				pick(rnd, nodes).Join(it.key, joining{it.entry, it.carried}.sent(), it.carried)
+				pick(rnd, nodes).Join(it.key, joining{it.entry, it.carried}.sent(), it.carried, registry.Origin{Way: registry.ByBatch})
 				if rnd.IntN(2) == 0 {
 					onTheWay = append(onTheWay[:i], onTheWay[i+1:]...)
 				}
@@ -118,7 +118,7 @@ func TestNodesAgreeOnceQuiet(t *testing.T) {
 					e, _, _ := from.Entry(key)
 					for _, to := range nodes {
 						before, _, _ := to.Entry(key)
-						to.Join(key, e, whole)
+						to.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 						after, _, _ := to.Entry(key)
 						quiet = quiet && part2(before) == part2(after)
 					}
@@ -156,18 +156,18 @@ func TestPartsAreIndependent(t *testing.T) {
 	c := newClock()
 	here, _ := newRegistry(t, c)
 	there, _ := newRegistry(t, c)
-	here.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-10), false)
+	here.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-10), registry.Origin{})
 	e, _, _ := here.Entry(key)
-	there.Join(key, e, whole)
+	there.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 	c.Add(time.Second) // Partition: an override here, later a registration there.
-	here.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
+	here.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 	c.Add(time.Second)
-	there.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), false)
+	there.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), registry.Origin{})
 	for range 2 {
 		a, _, _ := here.Entry(key)
 		b, _, _ := there.Entry(key)
-		here.Join(key, b, whole)
-		there.Join(key, a, whole)
+		here.Join(key, b, whole, registry.Origin{Way: registry.ByBatch})
+		there.Join(key, a, whole, registry.Origin{Way: registry.ByBatch})
 	}
 	for name, r := range map[string]*registry.Registry{"here": here, "there": there} {
 		i, ok := r.Instance(key)

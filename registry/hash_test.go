@@ -311,8 +311,8 @@ func TestStoredRecordSurvivesTravel(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r, _ := newRegistry(t, newClock())
 			key := registry.NewKey("ORDERS", "i-1")
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
-			if got := r.SetMetadata(key, tt.pairs); got != registry.OK {
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
+			if got := r.SetMetadata(key, tt.pairs, registry.Origin{}); got != registry.OK {
 				t.Fatalf("SetMetadata = %v, want 200", got)
 			}
 			e, _, _ := r.Entry(key)
@@ -335,7 +335,7 @@ func TestRegisterWithoutLease(t *testing.T) {
 		r, _ := newRegistry(t, newClock())
 		i := instance("ORDERS", "i-1", eureka.StatusUp, start)
 		i.LeaseInfo = given
-		r.Register(i, false)
+		r.Register(i, registry.Origin{})
 		e, _, _ := r.Entry(registry.NewKey("ORDERS", "i-1"))
 		if e.Record.Duration != 90*time.Second {
 			t.Errorf("%+v: duration %v, want Eureka's default of 90 s", given, e.Record.Duration)

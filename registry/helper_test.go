@@ -275,3 +275,11 @@ func shorten[A any](history []A, err error, run func([]A) error) ([]A, error) {
 	}
 	return history, err
 }
+
+// by is the origin of a change of a client, or by a Java peer.
+func by(isReplication bool) registry.Origin {
+	if isReplication {
+		return registry.Origin{Way: registry.ByReplication}
+	}
+	return registry.Origin{}
+}

@@ -22,9 +22,9 @@ import (
 // would win over ours and it did not send it. Conflict: one of ours wins; the
 // entry returned is ours, for the peer to join. Refused: the entry is out of bounds
 // ([Registry.Refuses] tells which), nothing has changed. Nothing that Join does is sent
-// on.
-func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
-	t := tx{key: key, isReplication: true}
+// on. by says who sent the entry, for the events.
+func (r *Registry) Join(key Key, in Entry, carried Bits, by Origin) (Outcome, Entry) {
+	t := tx{key: key, by: by}
 	t.wall, t.lease = r.clock()
 	if outOfBounds(key, &in, t.wall) != nil {
 		r.stats.joinsRefused.Inc()
@@ -37,8 +37,12 @@ func (r *Registry) Join(key Key, in Entry, carried Bits) (Outcome, Entry) {
 	r.mu.Lock()
 	t.on(r.lookup(key))
 	out, ours, count := r.join(&t, &in, carried, leaf)
+	r.note(&t)
 	r.mu.Unlock()
 	count.Inc()
+	if t.kind != 0 {
+		r.events.hand()
+	}
 	if t.bits != 0 {
 		r.sink.Changed(Change{Key: key, Bits: t.bits, IsReplication: true})
 	}
@@ -129,13 +133,14 @@ func (r *Registry) join(t *tx, in *Entry, carried Bits, leaf uint16) (Outcome, E
 	}
 	count := r.stats.joinsSame
 	if newRecord || newOverride || back {
-		count = r.stats.joinsChanged
+		count, t.kind = r.stats.joinsChanged, EventJoined
 		switch t.bits = carried & (Registered | Overridden); {
 		case !e.record.Live:
 			t.bits = Cancelled
 		case t.bits == 0:
 			t.bits = Renewed
 		}
+		t.news = news(newRecord, newOverride, e.record.Live)
 		t.keepsServiceUp = newOverride && !in.Override.Set && action == eureka.Modified
 		r.refreshJoined(t, action)
 	}
@@ -156,6 +161,21 @@ func sameContent(a, b *Record) bool {
 	same := *a
 	same.LastDirty = b.LastDirty
 	return bytes.Equal(appendRecord(stack[0][:0], &same), appendRecord(stack[1][:0], b))
+}
+
+// news spells which parts a join has changed: the lease alone if neither.
+func news(record, override, live bool) Bits {
+	out := Renewed
+	switch {
+	case record && live:
+		out = out.Merge(Registered)
+	case record:
+		out = out.Merge(Cancelled)
+	}
+	if override {
+		out = out.Merge(Overridden)
+	}
+	return out
 }
 
 // refreshJoined is refresh for a join. Only what a reader sees enters the delta:

@@ -112,7 +112,7 @@ func TestJoinIsCommutativeAndIdempotent(t *testing.T) {
 			r, _ := newRegistry(t, newClock())
 			order := append(rnd.Perm(len(entries)), rnd.IntN(len(entries)), rnd.IntN(len(entries)))
 			for _, i := range order {
-				r.Join(key, entries[i], whole)
+				r.Join(key, entries[i], whole, registry.Origin{Way: registry.ByBatch})
 			}
 			if got := entryText(r, key); got != want {
 				t.Fatalf("round %d: joined %v in order %v:\ngot  %s\nwant %s", n, entries, order, got, want)
@@ -134,7 +134,7 @@ func TestJoinIsAssociative(t *testing.T) {
 		for i := range entries {
 			entries[i] = randomEntry(rnd)
 			nodes[i], _ = newRegistry(t, c)
-			nodes[i].Join(key, entries[i], whole)
+			nodes[i].Join(key, entries[i], whole, registry.Origin{Way: registry.ByBatch})
 		}
 		for len(nodes) > 1 { // A random node is joined into another, and gone.
 			i := rnd.IntN(len(nodes))
@@ -145,7 +145,7 @@ func TestJoinIsAssociative(t *testing.T) {
 			if !ok {
 				t.Fatalf("round %d: a node lost its entry", n)
 			}
-			into.Join(key, e, whole)
+			into.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 		}
 		if got, want := entryText(nodes[0], key), text(merged(entries)); got != want {
 			t.Fatalf("round %d: %v\ngot  %s\nwant %s", n, entries, got, want)
@@ -212,7 +212,7 @@ func TestJoinByParts(t *testing.T) {
 		for n, j := range history {
 			var want registry.Outcome
 			have, want = j.join(have)
-			got, reply := r.Join(key, j.sent(), j.carried)
+			got, reply := r.Join(key, j.sent(), j.carried, registry.Origin{Way: registry.ByBatch})
 			if got != want {
 				return fmt.Errorf("step %d: outcome %v, want %v", n, got, want)
 			}
@@ -288,9 +288,9 @@ func TestJoinOutcomes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r, _ := newRegistry(t, newClock())
 			for _, e := range tt.ours {
-				r.Join(key, e, whole)
+				r.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 			}
-			got, reply := r.Join(key, joining{tt.in, tt.carried}.sent(), tt.carried)
+			got, reply := r.Join(key, joining{tt.in, tt.carried}.sent(), tt.carried, registry.Origin{Way: registry.ByBatch})
 			if got != tt.want {
 				t.Errorf("outcome %v, want %v; now %s", got, tt.want, entryText(r, key))
 			}
@@ -328,7 +328,7 @@ func TestJoinTakesByLease(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
 			c.Add(time.Hour)
-			if got, _ := r.Join(key, tt.in, whole); got != registry.OK {
+			if got, _ := r.Join(key, tt.in, whole, registry.Origin{Way: registry.ByBatch}); got != registry.OK {
 				t.Errorf("outcome %v, want 200: a Register or Cancel is never 404", got)
 			}
 			_, _, ok := r.Entry(key)
@@ -350,12 +350,12 @@ func TestJoinDeclinesRetiredTombstone(t *testing.T) {
 	r, _ := newRegistry(t, c)
 	c.Add(time.Hour)
 	now := c.Now().UnixMilli()
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
-	r.Join(key, registry.Entry{Record: tombstone(now+1, start, 90*time.Second), Age: 480_001 * time.Millisecond}, whole)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
+	r.Join(key, registry.Entry{Record: tombstone(now+1, start, 90*time.Second), Age: 480_001 * time.Millisecond}, whole, registry.Origin{Way: registry.ByBatch})
 	if _, ok := r.Instance(key); !ok {
 		t.Error("a retired tombstone ended a live instance")
 	}
-	r.Join(key, registry.Entry{Record: tombstone(now+1, start, 90*time.Second), Age: 480_000 * time.Millisecond}, whole)
+	r.Join(key, registry.Entry{Record: tombstone(now+1, start, 90*time.Second), Age: 480_000 * time.Millisecond}, whole, registry.Origin{Way: registry.ByBatch})
 	if _, ok := r.Instance(key); ok {
 		t.Error("a tombstone that is not retired did not end the instance")
 	}
@@ -385,7 +385,7 @@ func TestJoinOfEvicted(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 			c.Add(200 * time.Second)
 			if n := r.Evict(); n != 1 {
 				t.Fatalf("evicted %d, want 1", n)
@@ -407,7 +407,7 @@ func TestJoinOfEvicted(t *testing.T) {
 				in.Record = tombstone(ours.Record.Version+1, start, 90*time.Second)
 			}
 			before := r.Generation()
-			if got, _ := r.Join(key, joining{in, tt.carried}.sent(), tt.carried); got != registry.OK {
+			if got, _ := r.Join(key, joining{in, tt.carried}.sent(), tt.carried, registry.Origin{Way: registry.ByBatch}); got != registry.OK {
 				t.Errorf("outcome %v, want 200", got)
 			}
 			i, back := r.Instance(key)
@@ -460,7 +460,7 @@ func TestJoinEntersDelta(t *testing.T) {
 	for _, s := range steps {
 		c.Add(time.Second)
 		before := r.Generation()
-		r.Join(key, joining{s.in, s.carried}.sent(), s.carried)
+		r.Join(key, joining{s.in, s.carried}.sent(), s.carried, registry.Origin{Way: registry.ByBatch})
 		delta := instances(r.Delta())
 		if len(delta) != 1 {
 			t.Fatalf("%s: %d instances in the delta, want 1", s.name, len(delta))

@@ -37,9 +37,9 @@ func TestExpiryBounds(t *testing.T) {
 			r, sink := newRegistry(t, c)
 			key := registry.NewKey("ORDERS", "i-1")
 			c.Add(time.Hour) // Long after the start.
-			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), tt.duration, tt.interval), false)
+			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), tt.duration, tt.interval), registry.Origin{})
 			c.Add(time.Second)
-			r.Renew(key, start, "", false)
+			r.Renew(key, start, "", registry.Origin{})
 			sink.take()
 			c.Add(tt.d)
 			if n := r.Evict(); n != 0 {
@@ -72,26 +72,26 @@ func TestWhatRenews(t *testing.T) {
 	for _, isReplication := range []bool{false, true} {
 		for name, do := range map[string]func(*registry.Registry){
 			"register": func(r *registry.Registry) {
-				r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), isReplication)
+				r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), by(isReplication))
 			},
 			"older register": func(r *registry.Registry) {
-				r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-1), isReplication)
+				r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-1), by(isReplication))
 			},
-			"renew":              func(r *registry.Registry) { r.Renew(key, start, "", isReplication) },
-			"renew, newer":       func(r *registry.Registry) { r.Renew(key, start+1, "", isReplication) },
-			"renew, older":       func(r *registry.Registry) { r.Renew(key, start-1, "", isReplication) },
-			"statusUpdate":       func(r *registry.Registry) { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, isReplication) },
-			"statusUpdate, same": func(r *registry.Registry) { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, isReplication) },
+			"renew":              func(r *registry.Registry) { r.Renew(key, start, "", by(isReplication)) },
+			"renew, newer":       func(r *registry.Registry) { r.Renew(key, start+1, "", by(isReplication)) },
+			"renew, older":       func(r *registry.Registry) { r.Renew(key, start-1, "", by(isReplication)) },
+			"statusUpdate":       func(r *registry.Registry) { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, by(isReplication)) },
+			"statusUpdate, same": func(r *registry.Registry) { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, by(isReplication)) },
 			"override to be gone": func(r *registry.Registry) {
-				r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, isReplication)
+				r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, by(isReplication))
 			},
-			"metadata":       func(r *registry.Registry) { r.SetMetadata(key, map[string]string{"a": "b"}) },
-			"metadata, same": func(r *registry.Registry) { r.SetMetadata(key, nil) },
-			"cancel":         func(r *registry.Registry) { r.Cancel(key, isReplication) },
+			"metadata":       func(r *registry.Registry) { r.SetMetadata(key, map[string]string{"a": "b"}, registry.Origin{}) },
+			"metadata, same": func(r *registry.Registry) { r.SetMetadata(key, nil, registry.Origin{}) },
+			"cancel":         func(r *registry.Registry) { r.Cancel(key, by(isReplication)) },
 		} {
 			c := newClock()
 			r, _ := newRegistry(t, c)
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 			c.Add(80 * time.Second)
 			do(r)
 			e, _, ok := r.Entry(key)
@@ -115,7 +115,7 @@ func TestGraceAfterStart(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
 			in := registry.Entry{Record: live(instance("ORDERS", "i-1", eureka.StatusUp, start), start-1000, eureka.StatusUp), Age: age}
-			r.Join(key, in, whole)
+			r.Join(key, in, whole, registry.Origin{Way: registry.ByBatch})
 			if _, ok := r.Instance(key); !ok {
 				t.Fatal("not taken, but this node has just started")
 			}
@@ -143,7 +143,7 @@ func TestGraceEnds(t *testing.T) {
 	r, _ := newRegistry(t, c)
 	c.Add(60 * time.Second)
 	in := registry.Entry{Record: live(instance("ORDERS", "i-1", eureka.StatusUp, start), start-1000, eureka.StatusUp), Age: 50 * time.Second}
-	r.Join(key, in, whole) // Renewed 10 s after the start.
+	r.Join(key, in, whole, registry.Origin{Way: registry.ByBatch}) // Renewed 10 s after the start.
 	c.Add(40 * time.Second)
 	if n := r.Evict(); n != 0 {
 		t.Errorf("evicted %d with a lease of 90,000 ms, want 0", n)
@@ -159,12 +159,12 @@ func TestEvictCounts(t *testing.T) {
 	c := newClock()
 	r, _ := newRegistry(t, c)
 	for n := range 50 {
-		r.Register(instance("ORDERS", fmt.Sprintf("i-%02d", n), eureka.StatusUp, start), false)
+		r.Register(instance("ORDERS", fmt.Sprintf("i-%02d", n), eureka.StatusUp, start), registry.Origin{})
 	}
-	r.Cancel(registry.NewKey("ORDERS", "i-49"), false)
+	r.Cancel(registry.NewKey("ORDERS", "i-49"), registry.Origin{})
 	c.Add(60 * time.Second)
 	for n := range 20 {
-		r.Renew(registry.NewKey("ORDERS", fmt.Sprintf("i-%02d", n)), start, "", false)
+		r.Renew(registry.NewKey("ORDERS", fmt.Sprintf("i-%02d", n)), start, "", registry.Origin{})
 	}
 	c.Add(31 * time.Second)
 	if n := r.Evict(); n != 29 {
@@ -190,8 +190,8 @@ func TestEvictionHidesAndKeepsOverride(t *testing.T) {
 	c := newClock()
 	r, sink := newRegistry(t, c)
 	key := registry.NewKey("ORDERS", "i-1")
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
-	r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
+	r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 	before, _, _ := r.Entry(key)
 	c.Add(91 * time.Second)
 	r.Evict()
@@ -201,11 +201,11 @@ func TestEvictionHidesAndKeepsOverride(t *testing.T) {
 		t.Errorf("after the eviction %s, evicted = %t, want %s", part(after), evicted, part(before))
 	}
 	for name, got := range map[string]registry.Outcome{
-		"Renew":                first(r.Renew(key, start, "", false)),
-		"Renew of a replica":   first(r.Renew(key, start, "", true)),
-		"SetStatus":            r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, false),
-		"DeleteStatusOverride": r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, false),
-		"SetMetadata":          r.SetMetadata(key, map[string]string{"a": "b"}),
+		"Renew":                first(r.Renew(key, start, "", registry.Origin{})),
+		"Renew of a replica":   first(r.Renew(key, start, "", registry.Origin{Way: registry.ByReplication})),
+		"SetStatus":            r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{}),
+		"DeleteStatusOverride": r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{}),
+		"SetMetadata":          r.SetMetadata(key, map[string]string{"a": "b"}, registry.Origin{}),
 	} {
 		if got != registry.NotFound {
 			t.Errorf("%s of an evicted one = %v, want 404", name, got)
@@ -222,7 +222,7 @@ func TestEvictionHidesAndKeepsOverride(t *testing.T) {
 	}
 
 	// Whatever its timestamp, a register brings it back, with its override.
-	if r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), false) != registry.OK {
+	if r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), registry.Origin{}) != registry.OK {
 		t.Fatal("the register was not stored")
 	}
 	i, ok := r.Instance(key)
@@ -241,12 +241,12 @@ func TestCancelOfEvicted(t *testing.T) {
 	c := newClock()
 	r, sink := newRegistry(t, c)
 	key := registry.NewKey("ORDERS", "i-1")
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 	c.Add(91 * time.Second)
 	r.Evict()
 	sink.take()
 	generation := r.Generation()
-	if got := r.Cancel(key, false); got != registry.NotFound {
+	if got := r.Cancel(key, registry.Origin{}); got != registry.NotFound {
 		t.Errorf("Cancel = %v, want 404: readers did not see it", got)
 	}
 	e, _, ok := r.Entry(key)
@@ -263,7 +263,7 @@ func TestCancelOfEvicted(t *testing.T) {
 	if got := r.Generation(); got != generation {
 		t.Errorf("generation went from %d to %d, though no reader sees a change", generation, got)
 	}
-	if got := r.Cancel(key, false); got != registry.NotFound {
+	if got := r.Cancel(key, registry.Origin{}); got != registry.NotFound {
 		t.Errorf("second Cancel = %v, want 404", got)
 	}
 	if again, _, _ := r.Entry(key); part(again) != part(e) || len(sink.take()) != 0 {
@@ -281,8 +281,8 @@ func TestRetirement(t *testing.T) {
 		after    time.Duration
 		end      func(*clock, *registry.Registry)
 	}{
-		{"tombstone", 90, 480 * time.Second, func(_ *clock, r *registry.Registry) { r.Cancel(key, false) }},
-		{"tombstone of a longer lease", 600, 1500 * time.Second, func(_ *clock, r *registry.Registry) { r.Cancel(key, false) }},
+		{"tombstone", 90, 480 * time.Second, func(_ *clock, r *registry.Registry) { r.Cancel(key, registry.Origin{}) }},
+		{"tombstone of a longer lease", 600, 1500 * time.Second, func(_ *clock, r *registry.Registry) { r.Cancel(key, registry.Origin{}) }},
 		{"evicted", 90, 480 * time.Second, func(c *clock, r *registry.Registry) {
 			c.Add(91 * time.Second)
 			r.Evict()
@@ -293,7 +293,7 @@ func TestRetirement(t *testing.T) {
 			c := newClock()
 			r, sink := newRegistry(t, c)
 			c.Add(time.Hour)
-			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), tt.duration, 30), false)
+			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), tt.duration, 30), registry.Origin{})
 			tt.end(c, r)
 			sink.take()
 			generation := r.Generation()
@@ -361,16 +361,16 @@ func TestLeaseTimestamps(t *testing.T) {
 			t.Errorf("%s: %+v, want %+v", name, i.LeaseInfo, want)
 		}
 	}
-	r.Register(instance("ORDERS", "i-1", eureka.StatusStarting, start), false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusStarting, start), registry.Origin{})
 	check("registered, not up", start, start, 0)
 	c.Add(10 * time.Second)
-	r.Renew(key, start, "", false)
+	r.Renew(key, start, "", registry.Origin{})
 	check("renewed: the true time, not one lease later", start, start+10_000, 0)
 	c.Add(10 * time.Second)
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+1), false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+1), registry.Origin{})
 	check("registered as UP", start+20_000, start+20_000, start+20_000)
 	c.Add(10 * time.Second)
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+2), false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+2), registry.Origin{})
 	check("registered again: serviceUp is carried over", start+30_000, start+30_000, start+20_000)
 }
 
@@ -380,17 +380,17 @@ func TestClockSetBack(t *testing.T) {
 	c := newClock()
 	r, _ := newRegistry(t, c)
 	key := registry.NewKey("ORDERS", "i-1")
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start-5), registry.Origin{})
 	c.Add(-time.Hour)
 	if n := r.Evict(); n != 0 {
 		t.Errorf("evicted %d", n)
 	}
-	r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false)
+	r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
 	e, _, _ := r.Entry(key)
 	if e.Override.Version != start+1 {
 		t.Errorf("override has version %s, want known + 1", ms(e.Override.Version))
 	}
-	r.Cancel(key, false)
+	r.Cancel(key, registry.Origin{})
 	e, _, _ = r.Entry(key)
 	if e.Record.Version != start+2 || e.Age < 0 {
 		t.Errorf("tombstone %s, want known + 1 and no age below 0", text(e))

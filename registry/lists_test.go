@@ -61,22 +61,22 @@ func (cr *crowd) step() string {
 	switch n := cr.rnd.IntN(20); {
 	case n < 6:
 		what = "register"
-		r.Register(cr.info(key), cr.rnd.IntN(5) == 0)
+		r.Register(cr.info(key), by(cr.rnd.IntN(5) == 0))
 	case n < 9:
 		what = "renew"
-		r.Renew(key, pick(cr.rnd, []int64{eureka.NoTimestamp, start, cr.c.Now().UnixMilli()}), "", cr.rnd.IntN(5) == 0)
+		r.Renew(key, pick(cr.rnd, []int64{eureka.NoTimestamp, start, cr.c.Now().UnixMilli()}), "", by(cr.rnd.IntN(5) == 0))
 	case n < 11:
 		what = "cancel"
-		r.Cancel(key, cr.rnd.IntN(5) == 0)
+		r.Cancel(key, by(cr.rnd.IntN(5) == 0))
 	case n < 14:
 		what = "statusUpdate"
-		r.SetStatus(key, pick(cr.rnd, statuses()), cr.c.Now().UnixMilli()-1000, cr.rnd.IntN(5) == 0)
+		r.SetStatus(key, pick(cr.rnd, statuses()), cr.c.Now().UnixMilli()-1000, by(cr.rnd.IntN(5) == 0))
 	case n < 16:
 		what = "deleteStatusOverride"
-		r.DeleteStatusOverride(key, pick(cr.rnd, statuses()), eureka.NoTimestamp, cr.rnd.IntN(5) == 0)
+		r.DeleteStatusOverride(key, pick(cr.rnd, statuses()), eureka.NoTimestamp, by(cr.rnd.IntN(5) == 0))
 	case n < 18:
 		what = "metadata"
-		r.SetMetadata(key, map[string]string{"zone": strconv.Itoa(cr.rnd.IntN(3))})
+		r.SetMetadata(key, map[string]string{"zone": strconv.Itoa(cr.rnd.IntN(3))}, registry.Origin{})
 	default:
 		remote = true
 		what = "nothing"
@@ -85,7 +85,7 @@ func (cr *crowd) step() string {
 		if e, evicted, ok := cr.other.Entry(key); ok && !evicted {
 			carried := pick(cr.rnd, []registry.Bits{0, registry.Overridden, whole, whole})
 			what += fmt.Sprintf(" at a peer, joined with %v", carried)
-			cr.r.Join(key, joining{e, carried}.sent(), carried)
+			cr.r.Join(key, joining{e, carried}.sent(), carried, registry.Origin{Way: registry.ByBatch})
 		}
 	}
 	return what + " " + key.String()
@@ -151,7 +151,7 @@ func TestVIPBlanks(t *testing.T) {
 	r, _ := newRegistry(t, newClock())
 	i := instance("ORDERS", "i-1", eureka.StatusUp, start)
 	i.VIPAddress = new(" a,b , c")
-	r.Register(i, false)
+	r.Register(i, registry.Origin{})
 	for vip, want := range map[string]int{"a": 1, "b": 1, "c": 1, " c": 0, "d": 0, "a,b": 0} {
 		if got := len(instances(r.VIP(vip))); got != want {
 			t.Errorf("vip %q: %d instances, want %d", vip, got, want)
@@ -250,24 +250,29 @@ func TestGenerationStays(t *testing.T) {
 	c := newClock()
 	r, _ := newRegistry(t, c)
 	key, gone := registry.NewKey("ORDERS", "i-1"), registry.NewKey("ORDERS", "i-2")
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
-	r.SetMetadata(key, map[string]string{"a": "b"})
-	r.Register(instance("ORDERS", "i-2", eureka.StatusUp, start), false)
-	r.Cancel(gone, false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
+	r.SetMetadata(key, map[string]string{"a": "b"}, registry.Origin{})
+	r.Register(instance("ORDERS", "i-2", eureka.StatusUp, start), registry.Origin{})
+	r.Cancel(gone, registry.Origin{})
 	for name, do := range map[string]func(){
-		"renew":                       func() { r.Renew(key, start, "", false) },
-		"renew, caller newer":         func() { r.Renew(key, start+1, "", false) },
-		"renew, unknown":              func() { r.Renew(gone, start, "", false) },
-		"same status":                 func() { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, false) },
-		"no override to remove":       func() { r.DeleteStatusOverride(key, eureka.StatusDown, eureka.NoTimestamp, false) },
-		"same metadata":               func() { r.SetMetadata(key, map[string]string{"a": "b"}) },
-		"cancel of a cancelled one":   func() { r.Cancel(gone, false) },
-		"nothing to evict":            func() { r.Evict() },
-		"delta":                       func() { r.Delta() },
-		"nothing to sweep":            func() { r.SweepDelta() },
-		"join of what is known":       func() { e, _, _ := r.Entry(key); r.Join(key, e, whole) },
-		"heartbeat of what is known":  func() { e, _, _ := r.Entry(key); r.Join(key, joining{e, 0}.sent(), 0) },
-		"replica's unwanted register": func() { r.Register(instance("ORDERS", "i-2", eureka.StatusUp, start), true) },
+		"renew":                     func() { r.Renew(key, start, "", registry.Origin{}) },
+		"renew, caller newer":       func() { r.Renew(key, start+1, "", registry.Origin{}) },
+		"renew, unknown":            func() { r.Renew(gone, start, "", registry.Origin{}) },
+		"same status":               func() { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{}) },
+		"no override to remove":     func() { r.DeleteStatusOverride(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{}) },
+		"same metadata":             func() { r.SetMetadata(key, map[string]string{"a": "b"}, registry.Origin{}) },
+		"cancel of a cancelled one": func() { r.Cancel(gone, registry.Origin{}) },
+		"nothing to evict":          func() { r.Evict() },
+		"delta":                     func() { r.Delta() },
+		"nothing to sweep":          func() { r.SweepDelta() },
+		"join of what is known":     func() { e, _, _ := r.Entry(key); r.Join(key, e, whole, registry.Origin{Way: registry.ByBatch}) },
+		"heartbeat of what is known": func() {
+			e, _, _ := r.Entry(key)
+			r.Join(key, joining{e, 0}.sent(), 0, registry.Origin{Way: registry.ByBatch})
+		},
+		"replica's unwanted register": func() {
+			r.Register(instance("ORDERS", "i-2", eureka.StatusUp, start), registry.Origin{Way: registry.ByReplication})
+		},
 	} {
 		c.Add(time.Second)
 		before := r.Generation()
@@ -304,8 +309,8 @@ func TestReadersKeepWhatTheyGot(t *testing.T) {
 		key := cr.key()
 		given := cr.info(key)
 		keep(what+", register", []*eureka.InstanceInfo{given})
-		cr.r.Register(given, false)
-		cr.r.SetMetadata(key, map[string]string{"n": strconv.Itoa(n)})
+		cr.r.Register(given, registry.Origin{})
+		cr.r.SetMetadata(key, map[string]string{"n": strconv.Itoa(n)}, registry.Origin{})
 		switch n % 5 {
 		case 0:
 			as := cr.r.Applications()
@@ -452,11 +457,11 @@ func TestAddressesOfHistories(t *testing.T) {
 			key := registry.NewKey(fmt.Sprint("APP", rnd.IntN(4)), fmt.Sprint("i-", rnd.IntN(12)))
 			switch rnd.IntN(8) {
 			case 0:
-				r.Cancel(key, false)
+				r.Cancel(key, registry.Origin{})
 			case 1:
 				r.Evict()
 			case 2:
-				r.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, false)
+				r.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, registry.Origin{})
 			default:
 				i := instance(key.App, key.ID, pick(rnd, statuses()), c.ms.Load())
 				if rnd.IntN(4) > 0 {
@@ -465,7 +470,7 @@ func TestAddressesOfHistories(t *testing.T) {
 				if rnd.IntN(4) > 0 {
 					i.SecureVIPAddress = new(pick(rnd, lists))
 				}
-				r.Register(i, false)
+				r.Register(i, registry.Origin{})
 			}
 		}
 		all := r.Applications()

@@ -258,24 +258,24 @@ func sameAsJava(tb testing.TB, history []action) error {
 			older := j.lease != nil && at < j.lease.ldt ||
 				a.isReplication && j.lease == nil && j.cancelled != nil && at <= *j.cancelled
 			j.register(javaInstance{i.HostName, a.status, a.overridden, at, data}, a.isReplication)
-			if stored := r.Register(i, a.isReplication) == registry.OK; stored == older {
+			if stored := r.Register(i, by(a.isReplication)) == registry.OK; stored == older {
 				return fmt.Errorf("step %d, %v: stored = %t, want %t", n, a, stored, !older)
 			}
 		case renew:
 			want = j.renew(a.ldt, a.overridden, a.isReplication)
 			var ours *eureka.InstanceInfo
-			got, ours = r.Renew(key, a.ldt, a.overridden, a.isReplication)
+			got, ours = r.Renew(key, a.ldt, a.overridden, by(a.isReplication))
 			if got == registry.Conflict && (ours == nil || ours.LastDirtyTimestamp != j.lease.ldt) {
 				return fmt.Errorf("step %d, %v: 409 with %+v, want the instance of %s", n, a, ours, ms(j.lease.ldt))
 			}
 		case cancel:
-			want, got = j.cancel(), r.Cancel(key, a.isReplication)
+			want, got = j.cancel(), r.Cancel(key, by(a.isReplication))
 		case setStatus:
-			want, got = j.statusUpdate(a.status, a.ldt), r.SetStatus(key, a.status, a.ldt, a.isReplication)
+			want, got = j.statusUpdate(a.status, a.ldt), r.SetStatus(key, a.status, a.ldt, by(a.isReplication))
 		case deleteStatus:
-			want, got = j.deleteStatusOverride(a.status, a.ldt), r.DeleteStatusOverride(key, a.status, a.ldt, a.isReplication)
+			want, got = j.deleteStatusOverride(a.status, a.ldt), r.DeleteStatusOverride(key, a.status, a.ldt, by(a.isReplication))
 		case metadata:
-			want, got = j.metadata(a.pairs), r.SetMetadata(key, a.pairs)
+			want, got = j.metadata(a.pairs), r.SetMetadata(key, a.pairs, registry.Origin{})
 		case evict:
 			return fmt.Errorf("step %d: evictions differ on purpose", n)
 		}

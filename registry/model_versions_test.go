@@ -227,20 +227,20 @@ func sameVersions(tb testing.TB, history []action, leases bool) error {
 		switch a.kind {
 		case register:
 			i := a.versionInfo()
-			if got, want := r.Register(i, false) == registry.OK, m.register(i); got != want {
+			if got, want := r.Register(i, registry.Origin{}) == registry.OK, m.register(i); got != want {
 				return fmt.Errorf("step %d, %v: stored = %t, want %t", n, a, got, want)
 			}
 		case renew:
-			got, _ = r.Renew(key, a.ldt, "", false)
+			got, _ = r.Renew(key, a.ldt, "", registry.Origin{})
 			want = m.renew(a.ldt)
 		case cancel:
-			got, want = r.Cancel(key, false), m.cancel()
+			got, want = r.Cancel(key, registry.Origin{}), m.cancel()
 		case setStatus:
-			got, want = r.SetStatus(key, a.status, a.ldt, false), m.override(true, a.status, a.ldt)
+			got, want = r.SetStatus(key, a.status, a.ldt, registry.Origin{}), m.override(true, a.status, a.ldt)
 		case deleteStatus:
-			got, want = r.DeleteStatusOverride(key, a.status, a.ldt, false), m.override(false, a.status, a.ldt)
+			got, want = r.DeleteStatusOverride(key, a.status, a.ldt, registry.Origin{}), m.override(false, a.status, a.ldt)
 		case metadata:
-			got, want = r.SetMetadata(key, a.pairs), m.metadata(a.pairs)
+			got, want = r.SetMetadata(key, a.pairs, registry.Origin{}), m.metadata(a.pairs)
 		case evict:
 			if got, want := r.Evict(), m.evict(); got != want {
 				return fmt.Errorf("step %d, %v: evicted %d, want %d", n, a, got, want)
@@ -361,17 +361,17 @@ func TestVersionsOnlyGrow(t *testing.T) {
 			c.Add(a.after)
 			switch a.kind {
 			case register:
-				r.Register(a.info(), false)
+				r.Register(a.info(), registry.Origin{})
 			case renew, evict:
-				r.Renew(key, a.ldt, "", false)
+				r.Renew(key, a.ldt, "", registry.Origin{})
 			case cancel:
-				r.Cancel(key, false)
+				r.Cancel(key, registry.Origin{})
 			case setStatus:
-				r.SetStatus(key, a.status, a.ldt, false)
+				r.SetStatus(key, a.status, a.ldt, registry.Origin{})
 			case deleteStatus:
-				r.DeleteStatusOverride(key, a.status, a.ldt, false)
+				r.DeleteStatusOverride(key, a.status, a.ldt, registry.Origin{})
 			case metadata:
-				r.SetMetadata(key, a.pairs)
+				r.SetMetadata(key, a.pairs, registry.Origin{})
 			}
 			e, _, _ := r.Entry(key)
 			if last.Record.After(&e.Record) || last.Override.After(&e.Override) {
@@ -391,7 +391,7 @@ func TestRepeatedRegisterGetsNewVersion(t *testing.T) {
 	key := registry.NewKey("ORDERS", "i-1")
 	var last int64
 	for n := range 3 {
-		if r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false) != registry.OK {
+		if r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{}) != registry.OK {
 			t.Fatalf("register %d was not stored", n)
 		}
 		e, _, _ := r.Entry(key)

@@ -31,14 +31,14 @@ func TestOutlived(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock()
 			r, sink := newRegistry(t, c)
-			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), 90, 30), false)
+			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), 90, 30), registry.Origin{})
 			c.Add(tt.age)
 			sink.take()
 			if found := len(r.Outlived()) == 1; found != tt.found {
 				t.Errorf("found: %t, want %t", found, tt.found)
 			}
 			if tt.renewed {
-				r.Renew(key, start, "", false)
+				r.Renew(key, start, "", registry.Origin{})
 				sink.take()
 			}
 			if got := r.EvictOutlived([]registry.Key{key, registry.NewKey("ORDERS", "unknown")}, tt.since); got != tt.evicted {

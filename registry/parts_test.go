@@ -44,13 +44,13 @@ func TestListInParts(t *testing.T) {
 			key := registry.NewKey(fmt.Sprint("APP", rnd.IntN(apps)), fmt.Sprint("i-", rnd.IntN(ids)))
 			switch n := rnd.IntN(100); {
 			case n < 60:
-				r.Register(instance(key.App, key.ID, pick(rnd, statuses()), c.ms.Load()), rnd.IntN(2) == 0)
+				r.Register(instance(key.App, key.ID, pick(rnd, statuses()), c.ms.Load()), by(rnd.IntN(2) == 0))
 			case n < 75:
-				r.Cancel(key, rnd.IntN(2) == 0)
+				r.Cancel(key, by(rnd.IntN(2) == 0))
 			case n < 85:
-				r.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, false)
+				r.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, registry.Origin{})
 			case n < 95:
-				r.Renew(key, eureka.NoTimestamp, "", false)
+				r.Renew(key, eureka.NoTimestamp, "", registry.Origin{})
 			case n < 97:
 				r.Evict()
 			case n < 98:
@@ -96,7 +96,7 @@ func TestPartsAreShared(t *testing.T) {
 	c := newClock()
 	r, _ := newRegistry(t, c)
 	for i := range 5000 {
-		r.Register(instance(fmt.Sprint("APP", i/500), fmt.Sprintf("i-%04d", i), eureka.StatusUp, start), false)
+		r.Register(instance(fmt.Sprint("APP", i/500), fmt.Sprintf("i-%04d", i), eureka.StatusUp, start), registry.Origin{})
 	}
 	const maxAge = time.Hour
 	before := r.List(maxAge)
@@ -127,15 +127,15 @@ func TestPartsAreShared(t *testing.T) {
 		t.Errorf("%d parts are new, nothing has changed", got)
 	}
 	key := registry.NewKey("APP3", "i-1777")
-	r.Renew(key, eureka.NoTimestamp, "", false)
+	r.Renew(key, eureka.NoTimestamp, "", registry.Origin{})
 	if got := changed(); got != 0 {
 		t.Errorf("%d parts are new after a renewal, want none", got)
 	}
 	for what, do := range map[string]func(){
-		"status":   func() { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false) },
-		"register": func() { r.Register(instance("APP3", "i-1777", eureka.StatusUp, start+1), false) },
-		"cancel":   func() { r.Cancel(registry.NewKey("APP5", "i-2600"), false) },
-		"new one":  func() { r.Register(instance("APP9", "i-4800-b", eureka.StatusUp, start), false) },
+		"status":   func() { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{}) },
+		"register": func() { r.Register(instance("APP3", "i-1777", eureka.StatusUp, start+1), registry.Origin{}) },
+		"cancel":   func() { r.Cancel(registry.NewKey("APP5", "i-2600"), registry.Origin{}) },
+		"new one":  func() { r.Register(instance("APP9", "i-4800-b", eureka.StatusUp, start), registry.Origin{}) },
 	} {
 		do()
 		if got := changed(); got < 1 || got > 2 {
@@ -157,7 +157,7 @@ func TestPartsAreShared(t *testing.T) {
 	}
 	// All go: the parts go with them.
 	for i := range 5000 {
-		r.Cancel(registry.NewKey(fmt.Sprint("APP", i/500), fmt.Sprintf("i-%04d", i)), false)
+		r.Cancel(registry.NewKey(fmt.Sprint("APP", i/500), fmt.Sprintf("i-%04d", i)), registry.Origin{})
 	}
 	if got := r.List(maxAge); len(got.Parts) != 1 || got.Parts[0].Len() != 1 {
 		t.Errorf("%d parts left, want one of one instance", len(got.Parts))

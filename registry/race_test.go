@@ -89,23 +89,23 @@ func anything(rnd *rand.Rand, c *clock, r, peer *registry.Registry, key registry
 	case 0, 1:
 		i := instance(key.App, key.ID, pick(rnd, statuses()), c.Now().UnixMilli()-rnd.Int64N(3))
 		i.VIPAddress = new("v" + strconv.Itoa(rnd.IntN(3)))
-		r.Register(i, replicated)
+		r.Register(i, by(replicated))
 	case 2:
-		r.Renew(key, pick(rnd, []int64{start, c.Now().UnixMilli(), eureka.NoTimestamp}), eureka.StatusDown, replicated)
+		r.Renew(key, pick(rnd, []int64{start, c.Now().UnixMilli(), eureka.NoTimestamp}), eureka.StatusDown, by(replicated))
 	case 3:
-		r.Cancel(key, replicated)
+		r.Cancel(key, by(replicated))
 	case 4:
-		r.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, replicated)
+		r.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, by(replicated))
 	case 5:
-		r.DeleteStatusOverride(key, pick(rnd, statuses()), eureka.NoTimestamp, replicated)
+		r.DeleteStatusOverride(key, pick(rnd, statuses()), eureka.NoTimestamp, by(replicated))
 	case 6:
-		r.SetMetadata(key, map[string]string{"zone": strconv.Itoa(rnd.IntN(3))})
+		r.SetMetadata(key, map[string]string{"zone": strconv.Itoa(rnd.IntN(3))}, registry.Origin{})
 	case 7, 8:
-		peer.Register(instance(key.App, key.ID, pick(rnd, statuses()), c.Now().UnixMilli()), false)
+		peer.Register(instance(key.App, key.ID, pick(rnd, statuses()), c.Now().UnixMilli()), registry.Origin{})
 		if e, _, ok := peer.Entry(key); ok {
 			carried := pick(rnd, []registry.Bits{0, registry.Overridden, whole})
-			if out, ours := r.Join(key, joining{e, carried}.sent(), carried); out == registry.Conflict {
-				peer.Join(key, ours, whole)
+			if out, ours := r.Join(key, joining{e, carried}.sent(), carried, registry.Origin{Way: registry.ByBatch}); out == registry.Conflict {
+				peer.Join(key, ours, whole, registry.Origin{Way: registry.ByBatch})
 			}
 		}
 	case 9:

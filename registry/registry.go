@@ -28,6 +28,8 @@ const DefaultDeltaRetention = 180 * time.Second
 type Options struct {
 	// Sink takes every change; nil: nobody does.
 	Sink Sink
+	// Recorder takes what happened to instances, in order; nil: nobody does.
+	Recorder Recorder
 	// DeltaRetention is how long a change stays in the delta, at least a
 	// second. Default [DefaultDeltaRetention].
 	DeltaRetention time.Duration
@@ -172,7 +174,7 @@ type Registry struct {
 
 	between func() // what a test does between two slices of a pass; else nil
 
-	registered, cancelled recent
+	events outbox
 
 	stats    counters
 	cappedAt atomic.Int64 // when the log last said so; lease clock, ms
@@ -204,6 +206,8 @@ type entry struct {
 	sum        uint64      // what the digest holds of it; 0: nothing, it is retired
 	renewedYet atomic.Bool // since its registration, see Netflix
 	joinedAt   int64       // renewed when a peer's record was joined; lease clock, ms
+	overAt     int64       // renewed when the events tell that its lease is over, and
+	heldAt     int64       // when they tell that it is held; lease clock, ms
 	registered int64       // wall clock, ms
 	accepted   int64       // when the record's lastDirtyTimestamp was, here or at the peer; wall clock, ms
 	serviceUp  int64       // wall clock, ms; 0: never UP
@@ -238,7 +242,7 @@ func New(opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("registry: the clock says %v: not after 1970", start)
 	}
 	r := &Registry{
-		sink: opts.Sink, log: opts.Logger, now: opts.Now,
+		sink: opts.Sink, events: outbox{to: opts.Recorder}, log: opts.Logger, now: opts.Now,
 		compat: opts.LeaseCompat, future: opts.FutureTimestamps, maxLease: opts.MaxLease, room: opts.MaxInstances,
 		retention: opts.DeltaRetention.Milliseconds(),
 		start:     start, startMs: start.UnixMilli(), upSince: start.UnixMilli(),

@@ -27,7 +27,7 @@ func TestRenewDecision(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/isReplication=%t", tt.name, isReplication), func(t *testing.T) {
 				c := newClock()
 				r, sink := newRegistry(t, c)
-				r.Register(instance("ORDERS", "i-1", eureka.StatusUp, ldt), false)
+				r.Register(instance("ORDERS", "i-1", eureka.StatusUp, ldt), registry.Origin{})
 				sink.take()
 				c.Add(20 * time.Second)
 				key := registry.NewKey("ORDERS", "i-1")
@@ -35,7 +35,7 @@ func TestRenewDecision(t *testing.T) {
 				if isReplication {
 					want = tt.remote
 				}
-				got, ours := r.Renew(key, tt.t, "", isReplication)
+				got, ours := r.Renew(key, tt.t, "", by(isReplication))
 				if got != want {
 					t.Errorf("Renew = %v, want %v", got, want)
 				}
@@ -62,17 +62,17 @@ func TestRenewRefused(t *testing.T) {
 		c := newClock()
 		r, sink := newRegistry(t, c)
 		key := registry.NewKey("ORDERS", "i-1")
-		if got, _ := r.Renew(key, start, eureka.StatusDown, isReplication); got != registry.NotFound {
+		if got, _ := r.Renew(key, start, eureka.StatusDown, by(isReplication)); got != registry.NotFound {
 			t.Errorf("isReplication=%t: Renew of an unknown one = %v, want 404", isReplication, got)
 		}
 		if n := r.Len(); n != 0 {
 			t.Errorf("isReplication=%t: a refused renewal left %d entries", isReplication, n)
 		}
-		r.Register(instance("ORDERS", "i-1", eureka.StatusUnknown, start), false)
+		r.Register(instance("ORDERS", "i-1", eureka.StatusUnknown, start), registry.Origin{})
 		sink.take()
 		c.Add(time.Second)
 		before, _, _ := r.Entry(key)
-		if got, _ := r.Renew(key, start, eureka.StatusDown, isReplication); got != registry.NotFound {
+		if got, _ := r.Renew(key, start, eureka.StatusDown, by(isReplication)); got != registry.NotFound {
 			t.Errorf("isReplication=%t: Renew with status UNKNOWN = %v, want 404", isReplication, got)
 		}
 		after, _, _ := r.Entry(key)
@@ -107,9 +107,9 @@ func TestRenewWithOverrideOfReplica(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
 			key := registry.NewKey("ORDERS", "i-1")
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, ldt), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, ldt), registry.Origin{})
 			before, _, _ := r.Entry(key)
-			r.Renew(key, tt.t, tt.given, tt.isReplication)
+			r.Renew(key, tt.t, tt.given, by(tt.isReplication))
 			i, _ := r.Instance(key)
 			if i.OverriddenStatus != tt.want {
 				t.Errorf("overriddenStatus = %v, want %v", i.OverriddenStatus, tt.want)
@@ -148,36 +148,36 @@ func TestVersionsFromReplicas(t *testing.T) {
 	}
 	up := func(ldt int64) *eureka.InstanceInfo { return instance("ORDERS", "i-1", eureka.StatusUp, ldt) }
 
-	if got := r.Cancel(key, true); got != registry.NotFound {
+	if got := r.Cancel(key, registry.Origin{Way: registry.ByReplication}); got != registry.NotFound {
 		t.Errorf("Cancel of an unknown one = %v, want 404", got)
 	}
 	if n := r.Len(); n != 0 {
 		t.Errorf("a replica's cancel of an unknown one left %d entries, want no tombstone", n)
 	}
 	const ldt = start - 5000
-	if r.Register(up(ldt), true) != registry.OK {
+	if r.Register(up(ldt), registry.Origin{Way: registry.ByReplication}) != registry.OK {
 		t.Error("the first register was not stored")
 	}
 	if got := entry().Record.Version; got != ldt {
 		t.Errorf("first register has version %s, want its lastDirtyTimestamp %s", ms(got), ms(ldt))
 	}
 	c.Add(time.Second)
-	if r.Register(up(ldt-1), true); entry().Record.Version != ldt {
+	if r.Register(up(ldt-1), registry.Origin{Way: registry.ByReplication}); entry().Record.Version != ldt {
 		t.Errorf("an older register changed the version to %s", ms(entry().Record.Version))
 	}
-	r.Register(up(ldt+500), true)
+	r.Register(up(ldt+500), registry.Origin{Way: registry.ByReplication})
 	if got := entry().Record.Version; got != ldt+1 {
 		t.Errorf("second register has version %s, want known + 1: %s", ms(got), ms(ldt+1))
 	}
-	r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, true)
+	r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{Way: registry.ByReplication})
 	if got, want := entry().Override, (registry.Override{Version: ldt + 2, Set: true, Status: eureka.StatusDown}); got != want {
 		t.Errorf("override = %+v, want %+v", got, want)
 	}
-	r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, true)
+	r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{Way: registry.ByReplication})
 	if got, want := entry().Override, (registry.Override{Version: ldt + 3, Status: eureka.StatusUp}); got != want {
 		t.Errorf("override = %+v, want %+v", got, want)
 	}
-	if got := r.Cancel(key, true); got != registry.OK {
+	if got := r.Cancel(key, registry.Origin{Way: registry.ByReplication}); got != registry.OK {
 		t.Errorf("Cancel = %v, want 200", got)
 	}
 	if e := entry(); e.Record.Live || e.Record.Version != ldt+4 || e.Record.LastDirty != ldt+500 || e.Override.Set || e.Override.Version != ldt+4 {
@@ -191,14 +191,14 @@ func TestVersionsFromReplicas(t *testing.T) {
 
 	before := part(entry())
 	for _, old := range []int64{ldt, ldt + 500} {
-		if r.Register(up(old), true) == registry.OK {
+		if r.Register(up(old), registry.Origin{Way: registry.ByReplication}) == registry.OK {
 			t.Errorf("a register of %s, cancelled at %s, was stored", ms(old), ms(ldt+500))
 		}
 		if after := part(entry()); after != before {
 			t.Errorf("a refused register changed %s to %s", before, after)
 		}
 	}
-	if r.Register(up(ldt+501), true) != registry.OK {
+	if r.Register(up(ldt+501), registry.Origin{Way: registry.ByReplication}) != registry.OK {
 		t.Error("a register newer than the cancelled one was refused")
 	}
 	if e := entry(); !e.Record.Live || e.Record.Version != ldt+5 {
@@ -216,7 +216,7 @@ func TestFirstRegisterOfReplicaWithOverride(t *testing.T) {
 		r, _ := newRegistry(t, c)
 		i := instance("ORDERS", "i-1", eureka.StatusUp, start-5000)
 		i.OverriddenStatus = eureka.StatusOutOfService
-		r.Register(i, true)
+		r.Register(i, registry.Origin{Way: registry.ByReplication})
 		e, _, _ := r.Entry(registry.NewKey("ORDERS", "i-1"))
 		if !e.Override.Set || e.Override.Status != eureka.StatusOutOfService || e.Override.Version >= e.Record.Version {
 			t.Errorf("entry %s, want the override below the record", part(e))
@@ -254,12 +254,12 @@ func TestReplicaNeedsNoRuleFour(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
 			key := registry.NewKey("ORDERS", "i-1")
-			r.Register(instance("ORDERS", "i-1", tt.first, start), false)
+			r.Register(instance("ORDERS", "i-1", tt.first, start), registry.Origin{})
 			if tt.withAnOverride != "" {
-				r.SetStatus(key, tt.withAnOverride, eureka.NoTimestamp, false)
+				r.SetStatus(key, tt.withAnOverride, eureka.NoTimestamp, registry.Origin{})
 			}
 			c.Add(time.Second)
-			r.Register(instance("ORDERS", "i-1", tt.then, start+1), tt.isReplication)
+			r.Register(instance("ORDERS", "i-1", tt.then, start+1), by(tt.isReplication))
 			if i, ok := r.Instance(key); !ok || i.Status != tt.want {
 				t.Errorf("instance %+v, want status %s", i, tt.want)
 			}
@@ -287,9 +287,9 @@ func TestTimestampsFromTheFuture(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+3_600_000), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+3_600_000), registry.Origin{})
 			c.Add(time.Second)
-			if got := r.Register(instance("ORDERS", "i-1", eureka.StatusUp, tt.ldt), tt.isReplication) == registry.OK; got != tt.stored {
+			if got := r.Register(instance("ORDERS", "i-1", eureka.StatusUp, tt.ldt), by(tt.isReplication)) == registry.OK; got != tt.stored {
 				t.Errorf("stored = %t, want %t", got, tt.stored)
 			}
 		})
@@ -309,47 +309,47 @@ func TestTimeOfAcceptance(t *testing.T) {
 		if !ok {
 			t.Fatal("no entry")
 		}
-		to.Join(key, entry, registry.Registered)
+		to.Join(key, entry, registry.Registered, registry.Origin{Way: registry.ByBatch})
 	}
 	tests := []struct {
 		name string
 		do   func(*testing.T, *clock, *registry.Registry) // 20 s pass
 	}{
 		{"from the client, then metadata", func(_ *testing.T, c *clock, r *registry.Registry) {
-			r.Register(first, false)
+			r.Register(first, registry.Origin{})
 			c.Add(20 * time.Second)
-			r.SetMetadata(key, map[string]string{"zone": "z-2"})
+			r.SetMetadata(key, map[string]string{"zone": "z-2"}, registry.Origin{})
 		}},
 		{"from the client, then an override and metadata", func(_ *testing.T, c *clock, r *registry.Registry) {
-			r.Register(first, false)
+			r.Register(first, registry.Origin{})
 			c.Add(20 * time.Second)
-			r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false)
-			r.SetMetadata(key, map[string]string{"zone": "z-2"})
+			r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
+			r.SetMetadata(key, map[string]string{"zone": "z-2"}, registry.Origin{})
 		}},
 		{"from the client, over a version of a peer whose clock is ahead", func(_ *testing.T, c *clock, r *registry.Registry) {
 			old := instance("ORDERS", "i-1", eureka.StatusUp, start-1000)
-			r.Join(key, registry.Entry{Record: live(old, start+60_000, eureka.StatusUp)}, registry.Registered)
-			r.Register(first, false)
+			r.Join(key, registry.Entry{Record: live(old, start+60_000, eureka.StatusUp)}, registry.Registered, registry.Origin{Way: registry.ByBatch})
+			r.Register(first, registry.Origin{})
 			c.Add(20 * time.Second)
 		}},
 		{"from a peer, later", func(t *testing.T, c *clock, r *registry.Registry) {
 			peer, _ := newRegistry(t, c)
-			peer.Register(first, false)
+			peer.Register(first, registry.Origin{})
 			c.Add(20 * time.Second)
 			copied(t, peer, r)
 		}},
 		{"from a peer, then its metadata above an override", func(t *testing.T, c *clock, r *registry.Registry) {
 			peer, _ := newRegistry(t, c)
-			peer.Register(first, false)
+			peer.Register(first, registry.Origin{})
 			copied(t, peer, r)
 			c.Add(20 * time.Second)
-			peer.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false)
-			peer.SetMetadata(key, map[string]string{"zone": "z-2"})
+			peer.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
+			peer.SetMetadata(key, map[string]string{"zone": "z-2"}, registry.Origin{})
 			copied(t, peer, r)
 		}},
 		{"from a snapshot", func(t *testing.T, c *clock, r *registry.Registry) {
 			before, _ := newRegistry(t, c)
-			before.Register(first, false)
+			before.Register(first, registry.Origin{})
 			entry, _, _ := before.Entry(key)
 			c.Add(20 * time.Second)
 			r.Restore(key, entry, 20*time.Second)
@@ -367,7 +367,7 @@ func TestTimeOfAcceptance(t *testing.T) {
 				if _, _, ok := r.Entry(key); !ok {
 					t.Fatal("no entry")
 				}
-				if got := r.Register(instance("ORDERS", "i-1", eureka.StatusUp, later.ldt), false); got != later.want {
+				if got := r.Register(instance("ORDERS", "i-1", eureka.StatusUp, later.ldt), registry.Origin{}); got != later.want {
 					t.Errorf("outcome %v, want %v", got, later.want)
 				}
 			})

@@ -216,7 +216,7 @@ func (r *Registry) Restore(key Key, in Entry, away time.Duration) Outcome {
 		in.Keep = 0
 	}
 	in.Age = min(in.Age+min(max(away, 0), maxAge), maxAge)
-	out, _ := r.Join(key, in, Registered|Overridden)
+	out, _ := r.Join(key, in, Registered|Overridden, Origin{Way: BySnapshot})
 	_, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -27,15 +27,15 @@ func TestShortenedLeaseIsCancelled(t *testing.T) {
 	c := newClock()
 	a, _ := newRegistry(t, c)
 	key := registry.NewKey("ORDERS", "i-1")
-	a.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), 3600, 30), false)
+	a.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), 3600, 30), registry.Origin{})
 	old, _, _ := a.Entry(key) // as a node has it that is cut off from now on
 	old = onWire(t, key, old)
 	c.Add(time.Second)
-	a.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start+1), 10, 3), false)
-	a.Cancel(key, false)
+	a.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start+1), 10, 3), registry.Origin{})
+	a.Cancel(key, registry.Origin{})
 	cancel, _, _ := a.Entry(key)
 	b, _ := newRegistry(t, c)
-	b.Join(key, onWire(t, key, cancel), whole)
+	b.Join(key, onWire(t, key, cancel), whole, registry.Origin{Way: registry.ByBatch})
 	for name, r := range map[string]*registry.Registry{"the node that was asked": a, "a node that was sent the cancel": b} {
 		c.ms.Store(start)
 		for minute := range 60 + 60 + 5 { // two leases and five
@@ -45,7 +45,7 @@ func TestShortenedLeaseIsCancelled(t *testing.T) {
 			}
 			if minute == 58 {
 				old.Age = 59*time.Minute + time.Second
-				r.Join(key, old, whole)
+				r.Join(key, old, whole, registry.Origin{Way: registry.ByBatch})
 			}
 			if _, listed := r.Instance(key); listed {
 				t.Fatalf("%s lists the instance again", name)
@@ -71,7 +71,7 @@ func TestSlowRenewals(t *testing.T) {
 			r, _ := newRegistry(t, c)
 			key := registry.NewKey("ORDERS", "i-1")
 			c.Add(time.Hour)
-			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), lease.duration, lease.interval), false)
+			r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), lease.duration, lease.interval), registry.Origin{})
 			digest := r.Digest()
 			for end := c.ms.Load() + lease.lives.Milliseconds(); c.ms.Load() < end; c.ms.Store(min(end, c.ms.Load()+10_000)) {
 				r.Forget()
@@ -103,17 +103,17 @@ func TestDigestsAgreeWhileTombstonesRetire(t *testing.T) {
 	a, _ := newRegistry(t, c)
 	b, _ := newRegistry(t, c)
 	for i := range 100 {
-		a.Register(instance("ORDERS", fmt.Sprint("i-", i), eureka.StatusUp, start), false)
+		a.Register(instance("ORDERS", fmt.Sprint("i-", i), eureka.StatusUp, start), registry.Origin{})
 	}
 	cancelled := 0
 	for range 900 { // seconds
 		c.Add(time.Second)
 		for range 5 {
 			if key := registry.NewKey("ORDERS", fmt.Sprint("i-", cancelled)); cancelled < 100 {
-				a.Cancel(key, false)
+				a.Cancel(key, registry.Origin{})
 				e, _, _ := a.Entry(key)
 				c.Add(transit)
-				b.Join(key, onWire(t, key, e), whole)
+				b.Join(key, onWire(t, key, e), whole, registry.Origin{Way: registry.ByBatch})
 				c.Add(5 * transit)
 				cancelled++
 			}
@@ -139,17 +139,19 @@ func TestRetiredComesBack(t *testing.T) {
 	t.Parallel()
 	key := registry.NewKey("ORDERS", "i-1")
 	for name, do := range map[string]func(*registry.Registry, registry.Entry){
-		"renew":  func(r *registry.Registry, _ registry.Entry) { r.Renew(key, start, "", false) },
-		"a peer": func(r *registry.Registry, e registry.Entry) { r.Join(key, joining{e, 0}.sent(), 0) },
-		"status, same": func(r *registry.Registry, _ registry.Entry) {
-			r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, false)
+		"renew": func(r *registry.Registry, _ registry.Entry) { r.Renew(key, start, "", registry.Origin{}) },
+		"a peer": func(r *registry.Registry, e registry.Entry) {
+			r.Join(key, joining{e, 0}.sent(), 0, registry.Origin{Way: registry.ByBatch})
 		},
-		"metadata, same": func(r *registry.Registry, _ registry.Entry) { r.SetMetadata(key, nil) },
+		"status, same": func(r *registry.Registry, _ registry.Entry) {
+			r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{})
+		},
+		"metadata, same": func(r *registry.Registry, _ registry.Entry) { r.SetMetadata(key, nil, registry.Origin{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 			e, _, _ := r.Entry(key)
 			digest := r.Digest()
 			for range 2 {
@@ -192,7 +194,7 @@ func TestRestoredCancelHolds(t *testing.T) {
 						t.Helper()
 						old.Age = age + time.Second + time.Duration(c.ms.Load()-start)*time.Millisecond
 						r.Forget()
-						r.Join(key, old, whole)
+						r.Join(key, old, whole, registry.Origin{Way: registry.ByBatch})
 						if _, listed := r.Instance(key); listed || r.Digest() == 0 {
 							t.Fatalf("%s: the cancelled instance is listed: %t, digest %x", when, listed, r.Digest())
 						}
@@ -255,7 +257,7 @@ func TestRestoredCancelTravels(t *testing.T) {
 			c.Add(time.Minute)
 		}
 		sent, _, _ := a.Entry(key)
-		b.Join(key, onWire(t, key, sent), whole)
+		b.Join(key, onWire(t, key, sent), whole, registry.Origin{Way: registry.ByBatch})
 		left := 7 * time.Minute
 		if exchanged {
 			left -= time.Minute
@@ -287,33 +289,33 @@ func TestRestoredCancelLeavesTheNextLife(t *testing.T) {
 	ways := map[string]func(*clock) *registry.Registry{
 		"the node that restored it learns of the next life": func(c *clock) *registry.Registry {
 			r := restored(c)
-			r.Join(key, onWire(t, key, next), whole)
+			r.Join(key, onWire(t, key, next), whole, registry.Origin{Way: registry.ByBatch})
 			return r
 		},
 		"after it has exchanged all": func(c *clock) *registry.Registry {
 			r := restored(c)
 			r.Exchanged()
-			r.Join(key, onWire(t, key, next), whole)
+			r.Join(key, onWire(t, key, next), whole, registry.Origin{Way: registry.ByBatch})
 			return r
 		},
 		"its client registers at the node that restored it": func(c *clock) *registry.Registry {
 			r := restored(c)
-			r.Register(clone(next.Record.Info), false)
+			r.Register(clone(next.Record.Info), registry.Origin{})
 			c.Add(silent)
 			return r
 		},
 		"a node that knows the next life is sent the cancel": func(c *clock) *registry.Registry {
 			sent, _, _ := restored(c).Entry(key)
 			r, _ := newRegistry(t, c)
-			r.Join(key, onWire(t, key, next), whole)
-			r.Join(key, onWire(t, key, sent), whole)
+			r.Join(key, onWire(t, key, next), whole, registry.Origin{Way: registry.ByBatch})
+			r.Join(key, onWire(t, key, sent), whole, registry.Origin{Way: registry.ByBatch})
 			return r
 		},
 		"and one that knows nothing is sent both": func(c *clock) *registry.Registry {
 			sent, _, _ := restored(c).Entry(key)
 			r, _ := newRegistry(t, c)
-			r.Join(key, onWire(t, key, sent), whole)
-			r.Join(key, onWire(t, key, next), whole)
+			r.Join(key, onWire(t, key, sent), whole, registry.Origin{Way: registry.ByBatch})
+			r.Join(key, onWire(t, key, next), whole, registry.Origin{Way: registry.ByBatch})
 			return r
 		},
 	}
@@ -345,10 +347,10 @@ func TestRetiredIsRemindedByARestoredCopy(t *testing.T) {
 	a, _ := newRegistry(t, c)
 	b, _ := newRegistry(t, c)
 	key := registry.NewKey("ORDERS", "i-1")
-	a.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+	a.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 	older, _, _ := a.Entry(key)
 	older.Evicted = true
-	a.SetMetadata(key, map[string]string{"k": "v"})
+	a.SetMetadata(key, map[string]string{"k": "v"}, registry.Origin{})
 	c.Add(481 * time.Second)
 	if a.Digest() != 0 {
 		t.Fatal("not retired")
@@ -358,7 +360,7 @@ func TestRetiredIsRemindedByARestoredCopy(t *testing.T) {
 	exchange := func(from, to *registry.Registry) {
 		e, evicted, _ := from.Entry(key)
 		e.Evicted = evicted
-		to.Join(key, onWire(t, key, e), whole)
+		to.Join(key, onWire(t, key, e), whole, registry.Origin{Way: registry.ByBatch})
 	}
 	exchange(b, a)
 	if a.Digest() == 0 {

@@ -25,7 +25,7 @@ func crowded(t *testing.T) (*registry.Registry, *clock, []registry.Key) {
 	keys := make([]registry.Key, manyKeys)
 	for i := range keys {
 		keys[i] = registry.NewKey(fmt.Sprintf("APP-%03d", i/100), fmt.Sprintf("i-%05d", i))
-		r.Register(instance(keys[i].App, keys[i].ID, eureka.StatusUp, start), false)
+		r.Register(instance(keys[i].App, keys[i].ID, eureka.StatusUp, start), registry.Origin{})
 	}
 	return r, c, keys
 }
@@ -53,11 +53,11 @@ func TestEvictionBetweenSlices(t *testing.T) {
 	}
 	renewed, again, cancelled := keys[manyKeys-1], keys[manyKeys-2], keys[manyKeys-3]
 	do, calls := once(func() {
-		if got, _ := r.Renew(renewed, start, "", false); got != registry.OK {
+		if got, _ := r.Renew(renewed, start, "", registry.Origin{}); got != registry.OK {
 			t.Errorf("renew between two slices: outcome %d, want OK", got)
 		}
-		r.Register(instance(again.App, again.ID, eureka.StatusUp, start+1), false)
-		r.Cancel(cancelled, false)
+		r.Register(instance(again.App, again.ID, eureka.StatusUp, start+1), registry.Origin{})
+		r.Cancel(cancelled, registry.Origin{})
 		if _, there := r.Instance(keys[manyKeys-4]); !there {
 			t.Error("the last instances are evicted after the first slice already")
 		}
@@ -131,7 +131,7 @@ func TestSweepBetweenSlices(t *testing.T) {
 	}
 	left := manyKeys
 	r.Between(nil)
-	do, calls := once(func() { r.SetMetadata(changed, map[string]string{"a": "b"}) })
+	do, calls := once(func() { r.SetMetadata(changed, map[string]string{"a": "b"}, registry.Origin{}) })
 	sweeping := true
 	r.Between(func() {
 		if !sweeping {
@@ -160,8 +160,8 @@ func TestListBetweenSlices(t *testing.T) {
 	t.Parallel()
 	r, _, keys := crowded(t)
 	do, calls := once(
-		func() { r.SetStatus(keys[0], eureka.StatusDown, eureka.NoTimestamp, false) },
-		func() { r.Cancel(keys[1], false) },
+		func() { r.SetStatus(keys[0], eureka.StatusDown, eureka.NoTimestamp, registry.Origin{}) },
+		func() { r.Cancel(keys[1], registry.Origin{}) },
 	)
 	r.Between(do)
 	list := r.List(time.Minute)
@@ -186,12 +186,12 @@ func TestEachPresentBetweenSlices(t *testing.T) {
 	do, calls := once(func() {
 		for i := 1000; i < 4000; i++ { // around the place where it goes on
 			if i%3 > 0 {
-				r.Cancel(keys[i], false)
+				r.Cancel(keys[i], registry.Origin{})
 				gone[keys[i].ID] = true
 			}
 		}
 		for i := range 1000 {
-			r.Register(instance("APP-020", fmt.Sprintf("i-%05d-%d", 2000, i), eureka.StatusUp, start), false)
+			r.Register(instance("APP-020", fmt.Sprintf("i-%05d-%d", 2000, i), eureka.StatusUp, start), registry.Origin{})
 		}
 	})
 	r.Between(do)
@@ -226,7 +226,7 @@ func TestLeasesBetweenSlices(t *testing.T) {
 		if r.Between(nil); evicted < 3 {
 			evicted++
 			r.EvictExpired(keys[evicted*1000 : evicted*1000+1000])
-			r.Cancel(keys[0], false)
+			r.Cancel(keys[0], registry.Origin{})
 		}
 	})
 	got := r.Leases()
@@ -261,17 +261,17 @@ func TestLate(t *testing.T) {
 				l := &lease{interval: pick(rnd, []int64{1, 10, 30}), duration: pick(rnd, []int64{3, 30, 90, 200})}
 				info := leased(key.ID, int(l.interval), int(l.duration))
 				l.renewed = c.Now().UnixMilli()
-				r.Register(info, false)
+				r.Register(info, registry.Origin{})
 				all[key] = l
 			case 3, 4, 5, 6, 7:
-				if got, _ := r.Renew(key, 1, "", false); (got == registry.OK) != (all[key] != nil) {
+				if got, _ := r.Renew(key, 1, "", registry.Origin{}); (got == registry.OK) != (all[key] != nil) {
 					t.Fatalf("step %d: renew of %v: outcome %d", step, key, got)
 				}
 				if l := all[key]; l != nil {
 					l.renewed, l.again = c.Now().UnixMilli(), true
 				}
 			case 8:
-				r.Cancel(key, false)
+				r.Cancel(key, registry.Origin{})
 				delete(all, key)
 			case 9:
 				if rnd.IntN(20) == 0 {
@@ -329,7 +329,7 @@ func TestInstanceByIDAmongSeveral(t *testing.T) {
 	t.Parallel()
 	r, _ := newRegistry(t, newClock())
 	for _, app := range []string{"C", "A", "D", "B"} {
-		r.Register(instance(app, "i-1", eureka.StatusUp, start), false)
+		r.Register(instance(app, "i-1", eureka.StatusUp, start), registry.Origin{})
 	}
 	find := func(want string) {
 		t.Helper()
@@ -339,16 +339,16 @@ func TestInstanceByIDAmongSeveral(t *testing.T) {
 		}
 	}
 	find("A")
-	r.Cancel(registry.NewKey("B", "i-1"), false)
+	r.Cancel(registry.NewKey("B", "i-1"), registry.Origin{})
 	find("A")
-	r.Cancel(registry.NewKey("A", "i-1"), false)
+	r.Cancel(registry.NewKey("A", "i-1"), registry.Origin{})
 	find("C")
-	r.Register(instance("B", "i-1", eureka.StatusUp, start), false)
+	r.Register(instance("B", "i-1", eureka.StatusUp, start), registry.Origin{})
 	find("B")
-	r.Cancel(registry.NewKey("D", "i-1"), false)
-	r.Cancel(registry.NewKey("B", "i-1"), false)
+	r.Cancel(registry.NewKey("D", "i-1"), registry.Origin{})
+	r.Cancel(registry.NewKey("B", "i-1"), registry.Origin{})
 	find("C")
-	r.Cancel(registry.NewKey("C", "i-1"), false)
+	r.Cancel(registry.NewKey("C", "i-1"), registry.Origin{})
 	find("")
 }
 
@@ -368,8 +368,8 @@ func TestOutlivedAfterRestore(t *testing.T) {
 	if got := r.Outlived(); len(got) != manyKeys {
 		t.Errorf("%d outlived, want %d", len(got), manyKeys)
 	}
-	r.Renew(keys[1], start, "", false)
-	r.Cancel(keys[2], false)
+	r.Renew(keys[1], start, "", registry.Origin{})
+	r.Cancel(keys[2], registry.Origin{})
 	if got := r.Outlived(); len(got) != manyKeys-2 || slices.Contains(got, keys[1]) || slices.Contains(got, keys[2]) {
 		t.Errorf("%d outlived, want all but the two that were renewed and cancelled", len(got))
 	}

@@ -51,15 +51,15 @@ func TestPartsFollowChanges(t *testing.T) {
 			}
 			switch n := rnd.IntN(100); {
 			case n < 40:
-				at.Register(instance(key.App, key.ID, pick(rnd, statuses()), c.ms.Load()), rnd.IntN(4) == 0)
+				at.Register(instance(key.App, key.ID, pick(rnd, statuses()), c.ms.Load()), by(rnd.IntN(4) == 0))
 			case n < 55:
-				at.Cancel(key, false)
+				at.Cancel(key, registry.Origin{})
 			case n < 65:
-				at.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, false)
+				at.SetStatus(key, pick(rnd, statuses()), eureka.NoTimestamp, registry.Origin{})
 			case n < 72:
-				at.DeleteStatusOverride(key, pick(rnd, statuses()), eureka.NoTimestamp, false)
+				at.DeleteStatusOverride(key, pick(rnd, statuses()), eureka.NoTimestamp, registry.Origin{})
 			case n < 80:
-				at.Renew(key, eureka.NoTimestamp, "", false)
+				at.Renew(key, eureka.NoTimestamp, "", registry.Origin{})
 			case n < 83:
 				at.Evict()
 			case n < 85:
@@ -68,7 +68,7 @@ func TestPartsFollowChanges(t *testing.T) {
 				c.Add(time.Duration(rnd.IntN(300)) * time.Second)
 			}
 			if e, _, ok := peer.Entry(key); ok && rnd.IntN(2) == 0 {
-				r.Join(key, e, carriedAtRandom(rnd))
+				r.Join(key, e, carriedAtRandom(rnd), registry.Origin{Way: registry.ByBatch})
 			}
 			if got, want := parts(r.List(time.Hour)), whole(r.Applications()); got != want {
 				t.Fatalf("history %d, step %d: the list differs: %s", history, step, difference(got, want))

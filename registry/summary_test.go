@@ -23,11 +23,11 @@ func TestSummaryCopiesNothing(t *testing.T) {
 		r.Register(&eureka.InstanceInfo{
 			InstanceID: &id, HostName: "h", App: "A", IPAddr: "192.0.2.1", Status: eureka.StatusUp,
 			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 1,
-		}, false)
+		}, registry.Origin{})
 	}
 	now = now.Add(10 * time.Second)
 	for i := range many {
-		r.Renew(registry.NewKey("A", "i-"+strconv.Itoa(i)), eureka.NoTimestamp, "", false)
+		r.Renew(registry.NewKey("A", "i-"+strconv.Itoa(i)), eureka.NoTimestamp, "", registry.Origin{})
 	}
 	apps, hash := r.Summary(10)
 	if len(apps) != 1 || apps[0].Total != many || len(apps[0].Instances) != 10 || hash != "UP_2000_" {

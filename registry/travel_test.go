@@ -27,11 +27,11 @@ func travels(t *testing.T, format eureka.Format, body []byte, isReplication bool
 		name string
 		do   func()
 	}{
-		{"register", func() { r.Register(clone(info), isReplication) }},
-		{"register again", func() { r.Register(clone(info), isReplication) }},
-		{"status", func() { r.SetStatus(key, eureka.StatusDown, info.LastDirtyTimestamp, isReplication) }},
-		{"metadata", func() { r.SetMetadata(key, info.Metadata) }},
-		{"cancel", func() { r.Cancel(key, isReplication) }},
+		{"register", func() { r.Register(clone(info), by(isReplication)) }},
+		{"register again", func() { r.Register(clone(info), by(isReplication)) }},
+		{"status", func() { r.SetStatus(key, eureka.StatusDown, info.LastDirtyTimestamp, by(isReplication)) }},
+		{"metadata", func() { r.SetMetadata(key, info.Metadata, registry.Origin{}) }},
+		{"cancel", func() { r.Cancel(key, by(isReplication)) }},
 	} {
 		step.do()
 		want, _, ok := r.Entry(key)
@@ -63,7 +63,7 @@ func travels(t *testing.T, format eureka.Format, body []byte, isReplication bool
 		if err != nil {
 			t.Fatal(err)
 		}
-		peer.Join(key, back, carried)
+		peer.Join(key, back, carried, registry.Origin{Way: registry.ByBatch})
 		if got, want := peer.Digest(), r.Digest(); got != want {
 			t.Errorf("%s: digest of the peer %016x, want %016x", step.name, got, want)
 		}
@@ -204,7 +204,7 @@ func TestLongestLeaseRetires(t *testing.T) {
 			c.Add(200 * 365 * 24 * time.Hour)
 			r, _ := newRegistry(t, c)
 			e := registry.Entry{Record: tombstone(5, start, dur), Age: tt.age}
-			if r.Join(key, e, whole); r.Len() == 1 != tt.taken {
+			if r.Join(key, e, whole, registry.Origin{Way: registry.ByBatch}); r.Len() == 1 != tt.taken {
 				t.Errorf("tombstone of %v, age %v: %d entries, want it taken %t", dur, tt.age, r.Len(), tt.taken)
 			}
 		}
@@ -219,7 +219,7 @@ func TestLongestKeepRetires(t *testing.T) {
 	r, _ := newRegistry(t, c)
 	const bound = 2*24*time.Hour + 5*time.Minute
 	year := 365 * 24 * time.Hour
-	r.Join(registry.NewKey("ORDERS", "i-1"), registry.Entry{Record: tombstone(5, start, 90*time.Second), Age: year, Keep: year}, whole)
+	r.Join(registry.NewKey("ORDERS", "i-1"), registry.Entry{Record: tombstone(5, start, 90*time.Second), Age: year, Keep: year}, whole, registry.Origin{Way: registry.ByBatch})
 	c.Add(bound)
 	if r.Forget(); r.Len() != 1 {
 		t.Error("forgotten within two days and five minutes")
@@ -235,7 +235,7 @@ func TestOldestAgeTravels(t *testing.T) {
 	t.Parallel()
 	c := newClock()
 	r, _ := newRegistry(t, c)
-	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+	r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 	c.Add(200 * 365 * 24 * time.Hour)
 	key := registry.NewKey("ORDERS", "i-1")
 	e, _, _ := r.Entry(key)

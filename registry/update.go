@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/registryd/registryd/eureka"
@@ -17,9 +16,9 @@ import (
 
 // tx is one change of one entry, from the lock to the call of the sink.
 type tx struct {
-	key           Key
-	isReplication bool
-	wall, lease   int64 // the time of the change by both clocks, ms
+	key         Key
+	by          Origin
+	wall, lease int64 // the time of the change by both clocks, ms
 
 	e    *entry        // nil: nothing is known of the key
 	was  bool          // readers saw it before
@@ -28,6 +27,8 @@ type tx struct {
 	keepsServiceUp bool
 
 	bits Bits // for the sink; 0: it gets nothing
+	kind Kind // for the recorder; 0: it gets nothing
+	news Bits // what is new by a join, for the recorder; 0: bits
 }
 
 // on points t at an entry as it is before the change.
@@ -38,16 +39,20 @@ func (t *tx) on(e *entry) {
 	}
 }
 
-// change runs f under the lock, and tells the sink of it afterwards.
-func (r *Registry) change(key Key, isReplication bool, f func(*tx) Outcome) Outcome {
-	t := tx{key: key, isReplication: isReplication}
+// change runs f under the lock, and tells the recorder and the sink of it afterwards.
+func (r *Registry) change(key Key, by Origin, f func(*tx) Outcome) Outcome {
+	t := tx{key: key, by: by}
 	t.wall, t.lease = r.clock()
 	r.mu.Lock()
 	t.on(r.lookup(key))
 	out := f(&t)
+	r.note(&t)
 	r.mu.Unlock()
+	if t.kind != 0 {
+		r.events.hand()
+	}
 	if t.bits != 0 {
-		r.sink.Changed(Change{Key: key, Bits: t.bits, IsReplication: isReplication})
+		r.sink.Changed(Change{Key: key, Bits: t.bits, IsReplication: by.IsReplication()})
 	}
 	return out
 }
@@ -58,18 +63,17 @@ func (r *Registry) change(key Key, isReplication bool, f func(*tx) Outcome) Outc
 // without a lastDirtyTimestamp is dirty now. Refused: a name is over MaxName. Full: it
 // would be one instance too many.
 //
-// With isReplication a register that is not newer than the cancel that ended the
+// By replication a register that is not newer than the cancel that ended the
 // instance is kept out: a Java peer has not heard of that cancel.
-func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) Outcome {
+func (r *Registry) Register(info *eureka.InstanceInfo, by Origin) Outcome {
 	key := NewKey(info.App, info.ID())
 	if !key.hasName() {
 		r.stats.registersRefused.Inc()
 		return Refused
 	}
 	wall, _ := r.clock()
-	r.registered.add(Event{Time: time.UnixMilli(wall), Key: key})
 	rec, leaf := newRecord(key, info, wall), leafOf(key)
-	out := r.change(key, isReplication, func(t *tx) Outcome { return r.register(t, rec, leaf, info.OverriddenStatus) })
+	out := r.change(key, by, func(t *tx) Outcome { return r.register(t, rec, leaf, info.OverriddenStatus) })
 	switch out {
 	case OK:
 		r.stats.registers.Inc()
@@ -87,7 +91,7 @@ func (r *Registry) Register(info *eureka.InstanceInfo, isReplication bool) Outco
 // copy is the later one. The lease is renewed, and nothing is sent on. Kept: the
 // peer's lastDirtyTimestamp is older than ours, or not newer than the cancel that
 // ended the instance. Refused and Full are as for Register. Any goroutine may call it.
-func (r *Registry) Adopt(info *eureka.InstanceInfo) Outcome {
+func (r *Registry) Adopt(info *eureka.InstanceInfo, by Origin) Outcome {
 	key := NewKey(info.App, info.ID())
 	if !key.hasName() {
 		r.stats.registersRefused.Inc()
@@ -95,7 +99,7 @@ func (r *Registry) Adopt(info *eureka.InstanceInfo) Outcome {
 	}
 	wall, _ := r.clock()
 	rec, leaf := newRecord(key, info, wall), leafOf(key)
-	return r.change(key, true, func(t *tx) Outcome {
+	return r.change(key, by, func(t *tx) Outcome {
 		e := t.e
 		if e != nil && r.keeps(e, rec.LastDirty, true) {
 			return Kept
@@ -138,9 +142,9 @@ func (r *Registry) register(t *tx, rec *Record, leaf uint16, override eureka.Sta
 		t.on(r.create(t.key, leaf))
 	}
 	e := t.e
-	if r.keeps(e, rec.LastDirty, t.isReplication) {
+	if r.keeps(e, rec.LastDirty, t.by.IsReplication()) {
 		if t.was {
-			t.bits = Renewed
+			t.bits, t.kind = Renewed, EventKept
 			r.renewHere(t)
 			e.renewedYet.Store(false)
 			e.registered = t.wall
@@ -148,18 +152,22 @@ func (r *Registry) register(t *tx, rec *Record, leaf uint16, override eureka.Sta
 		}
 		return Kept
 	}
-	t.bits = Registered
+	t.bits, t.kind = Registered, EventRegistered
+	if t.by.Way == ByList {
+		t.kind = EventJoined
+	}
 	unknown := e.known() == 0
 	if override != eureka.StatusUnknown && override != "" && !e.override.Set {
 		e.override = Override{Version: e.known() + 1, Set: true, Status: override}
 		t.bits |= Overridden
 	}
-	if !t.isReplication && served(rec.Base) && t.was && !e.override.Set && served(e.visible) && rec.Base != e.visible {
+	if !t.by.IsReplication() && served(rec.Base) && t.was && !e.override.Set && served(e.visible) &&
+		rec.Base != e.visible {
 		rec.Base = e.visible // LeaseExistsRule
 		rec.Hash = HashRecord(rec)
 	}
 	rec.Version = e.next(t)
-	if unknown && t.isReplication {
+	if unknown && t.by.IsReplication() {
 		// Nodes to which a Java peer sends the same give it the same version. It
 		// stays well below what peers take.
 		rec.Version = max(min(rec.LastDirty, t.wall+maxAhead.Milliseconds()/2), rec.Version)
@@ -193,7 +201,7 @@ func (r *Registry) keeps(e *entry, lastDirty int64, isReplication bool) bool {
 // next returns the version of a new record or override: this node's time, but above
 // all that the entry has seen. What a Java peer tells gets no time of ours.
 func (e *entry) next(t *tx) int64 {
-	if t.isReplication {
+	if t.by.IsReplication() {
 		return e.known() + 1
 	}
 	return max(t.wall, e.known()+1)
@@ -205,11 +213,12 @@ func (e *entry) next(t *tx) int64 {
 //
 // NotFound: there is no such instance, its status is UNKNOWN, or the caller is
 // newer than what is stored and must register; in the last case the lease is
-// renewed all the same. Conflict, only with isReplication: the caller is older;
+// renewed all the same. Conflict, only by replication: the caller is older;
 // the instance returned is ours.
 func (r *Registry) Renew(
-	key Key, lastDirty int64, overridden eureka.Status, isReplication bool,
+	key Key, lastDirty int64, overridden eureka.Status, by Origin,
 ) (Outcome, *eureka.InstanceInfo) {
+	isReplication := by.IsReplication()
 	_, lease := r.clock()
 	r.mu.RLock()
 	e := r.lookupPresent(key)
@@ -232,7 +241,7 @@ func (r *Registry) Renew(
 		return OK, nil
 	case lastDirty > stored:
 		if _, ok := eureka.ParseStatus(string(overridden)); ok && isReplication && overridden != eureka.StatusUnknown {
-			r.adoptOverride(key, overridden)
+			r.adoptOverride(key, overridden, by)
 		}
 		return NotFound, nil
 	case isReplication:
@@ -245,9 +254,9 @@ func (r *Registry) Renew(
 // Cancel ends an instance and leaves its tombstone. NotFound if readers did not
 // see it: one that was evicted here is ended all the same, and the cancel goes to
 // the peers.
-func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
+func (r *Registry) Cancel(key Key, by Origin) Outcome {
 	cancelled := false
-	out := r.change(key, isReplication, func(t *tx) Outcome {
+	out := r.change(key, by, func(t *tx) Outcome {
 		e := t.e
 		if e == nil || !e.record.Live {
 			return NotFound
@@ -261,8 +270,7 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 		e.evicted = false
 		r.renewHere(t)
 		r.refresh(t, eureka.Deleted)
-		cancelled, t.bits = true, Cancelled
-		r.cancelled.add(Event{Time: time.UnixMilli(t.wall), Key: key})
+		cancelled, t.bits, t.kind = true, Cancelled, EventCancelled
 		if !t.was {
 			return NotFound
 		}
@@ -279,8 +287,8 @@ func (r *Registry) Cancel(key Key, isReplication bool) Outcome {
 // SetStatus overrides the status of an instance (statusUpdate). A status that it
 // already has only renews the lease: no override is stored, as in Eureka. A
 // lastDirty above the stored one replaces it. NotFound if there is no such instance.
-func (r *Registry) SetStatus(key Key, status eureka.Status, lastDirty int64, isReplication bool) Outcome {
-	return r.changeOverride(key, lastDirty, isReplication, func(t *tx) (Override, bool) {
+func (r *Registry) SetStatus(key Key, status eureka.Status, lastDirty int64, by Origin) Outcome {
+	return r.changeOverride(key, lastDirty, by, func(t *tx) (Override, bool) {
 		return Override{Set: true, Status: status}, t.e.visible != status
 	})
 }
@@ -288,8 +296,8 @@ func (r *Registry) SetStatus(key Key, status eureka.Status, lastDirty int64, isR
 // DeleteStatusOverride removes an override and sets the status to what the
 // caller says, UNKNOWN if it doesn't. Without an override it only renews the
 // lease. NotFound if there is no such instance.
-func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty int64, isReplication bool) Outcome {
-	return r.changeOverride(key, lastDirty, isReplication, func(t *tx) (Override, bool) {
+func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty int64, by Origin) Outcome {
+	return r.changeOverride(key, lastDirty, by, func(t *tx) (Override, bool) {
 		t.keepsServiceUp = true
 		return Override{Status: status}, t.e.override.Set
 	})
@@ -298,9 +306,9 @@ func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty
 // changeOverride renews the lease of an instance, and stores the override that
 // next makes of it where that says so.
 func (r *Registry) changeOverride(
-	key Key, lastDirty int64, isReplication bool, next func(*tx) (Override, bool),
+	key Key, lastDirty int64, by Origin, next func(*tx) (Override, bool),
 ) Outcome {
-	return r.change(key, isReplication, func(t *tx) Outcome {
+	return r.change(key, by, func(t *tx) Outcome {
 		if !t.was {
 			return NotFound
 		}
@@ -317,8 +325,8 @@ func (r *Registry) changeOverride(
 // adoptOverride stores the override that a Java peer's heartbeat carries, also
 // where the status is that already (storeOverriddenStatusIfRequired). An instance
 // that reports another status than UP and OUT_OF_SERVICE keeps it (DownOrStartingRule).
-func (r *Registry) adoptOverride(key Key, status eureka.Status) {
-	r.change(key, true, func(t *tx) Outcome {
+func (r *Registry) adoptOverride(key Key, status eureka.Status, by Origin) {
+	r.change(key, by, func(t *tx) Outcome {
 		e := t.e
 		if !t.was || e.override.Set && e.override.Status == status {
 			return OK
@@ -328,7 +336,7 @@ func (r *Registry) adoptOverride(key Key, status eureka.Status) {
 			e.override = Override{Version: e.known() + 1, Set: true, Status: status}
 			e.record.Version, e.record.Base = e.override.Version+1, base
 			e.record.Hash = HashRecord(&e.record)
-			t.bits = Registered | Overridden
+			t.bits, t.kind = Registered|Overridden, EventOverrideSet
 			r.stats.overrides.Inc()
 			r.refresh(t, eureka.Modified)
 			return OK
@@ -342,7 +350,10 @@ func (r *Registry) adoptOverride(key Key, status eureka.Status) {
 // lastDirtyTimestamp where that is greater.
 func (r *Registry) setOverride(t *tx, o Override, lastDirty int64) {
 	e := t.e
-	t.bits = Overridden
+	t.bits, t.kind = Overridden, EventOverrideRemoved
+	if o.Set {
+		t.kind = EventOverrideSet
+	}
 	if lastDirty != eureka.NoTimestamp && lastDirty > e.record.LastDirty {
 		t.bits |= Registered
 		e.record.LastDirty, e.accepted = lastDirty, t.wall
@@ -360,8 +371,9 @@ func (r *Registry) setOverride(t *tx, o Override, lastDirty int64) {
 // Eureka (InstanceResource.updateMetadata). It doesn't say that the instance
 // lives, so the new record's version is the next one, not the time. NotFound if
 // there is no such instance.
-func (r *Registry) SetMetadata(key Key, pairs map[string]string) Outcome {
-	return r.change(key, false, func(t *tx) Outcome {
+func (r *Registry) SetMetadata(key Key, pairs map[string]string, by Origin) Outcome {
+	by.Way = ByClient
+	return r.change(key, by, func(t *tx) Outcome {
 		if !t.was {
 			return NotFound
 		}
@@ -379,7 +391,7 @@ func (r *Registry) SetMetadata(key Key, pairs map[string]string) Outcome {
 		e.record.Version = e.known() + 1
 		e.record.Hash = HashRecord(&e.record)
 		e.registered = t.wall
-		t.bits = Registered
+		t.bits, t.kind = Registered, EventMetadata
 		r.refresh(t, eureka.Added)
 		return OK
 	})

@@ -24,19 +24,25 @@ func TestServiceUp(t *testing.T) {
 		do   func(*registry.Registry)
 		up   bool
 	}{
-		{"removal", func(r *registry.Registry) { r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, false) }, false},
-		{"removal, of a replica", func(r *registry.Registry) { r.DeleteStatusOverride(key, eureka.StatusUp, start+9, true) }, false},
-		{"status update", func(r *registry.Registry) { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, false) }, true},
-		{"register", func(r *registry.Registry) { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+9), false) }, false},
+		{"removal", func(r *registry.Registry) {
+			r.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{})
+		}, false},
+		{"removal, of a replica", func(r *registry.Registry) {
+			r.DeleteStatusOverride(key, eureka.StatusUp, start+9, registry.Origin{Way: registry.ByReplication})
+		}, false},
+		{"status update", func(r *registry.Registry) { r.SetStatus(key, eureka.StatusUp, eureka.NoTimestamp, registry.Origin{}) }, true},
+		{"register", func(r *registry.Registry) {
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+9), registry.Origin{})
+		}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
 			peer, _ := newRegistry(t, c)
-			r.Register(instance("ORDERS", "i-1", eureka.StatusStarting, start), false)
-			r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusStarting, start), registry.Origin{})
+			r.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 			e, _, _ := r.Entry(key)
-			peer.Join(key, e, whole)
+			peer.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 			c.Add(time.Second)
 			tt.do(r)
 			e, _, _ = r.Entry(key)
@@ -44,7 +50,7 @@ func TestServiceUp(t *testing.T) {
 			if tt.name == "register" || tt.name == "removal, of a replica" { // it brings a newer timestamp
 				carried = whole
 			}
-			peer.Join(key, joining{e, carried}.sent(), carried)
+			peer.Join(key, joining{e, carried}.sent(), carried, registry.Origin{Way: registry.ByBatch})
 			for name, r := range map[string]*registry.Registry{"here": r, "on a peer": peer} {
 				i, _ := r.Instance(key)
 				if up := i.LeaseInfo.ServiceUpTimestamp != 0; up != tt.up {
@@ -65,26 +71,28 @@ func TestActionTypeOnPeer(t *testing.T) {
 		do   func(*registry.Registry)
 		want eureka.ActionType
 	}{
-		{"status", func(r *registry.Registry) { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false) }, eureka.Modified},
-		{"status and a newer timestamp", func(r *registry.Registry) { r.SetStatus(key, eureka.StatusDown, start+9, false) }, eureka.Modified},
-		{"register", func(r *registry.Registry) { r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+9), false) }, eureka.Added},
-		{"register and status", func(r *registry.Registry) {
-			r.Register(instance("ORDERS", "i-1", eureka.StatusStarting, start+9), false)
-			r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, false)
+		{"status", func(r *registry.Registry) { r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{}) }, eureka.Modified},
+		{"status and a newer timestamp", func(r *registry.Registry) { r.SetStatus(key, eureka.StatusDown, start+9, registry.Origin{}) }, eureka.Modified},
+		{"register", func(r *registry.Registry) {
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start+9), registry.Origin{})
 		}, eureka.Added},
-		{"metadata", func(r *registry.Registry) { r.SetMetadata(key, map[string]string{"a": "b"}) }, eureka.Added},
+		{"register and status", func(r *registry.Registry) {
+			r.Register(instance("ORDERS", "i-1", eureka.StatusStarting, start+9), registry.Origin{})
+			r.SetStatus(key, eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
+		}, eureka.Added},
+		{"metadata", func(r *registry.Registry) { r.SetMetadata(key, map[string]string{"a": "b"}, registry.Origin{}) }, eureka.Added},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newClock()
 			r, _ := newRegistry(t, c)
 			peer, _ := newRegistry(t, c)
-			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), false)
+			r.Register(instance("ORDERS", "i-1", eureka.StatusUp, start), registry.Origin{})
 			e, _, _ := r.Entry(key)
-			peer.Join(key, e, whole)
+			peer.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 			c.Add(time.Second)
 			tt.do(r)
 			e, _, _ = r.Entry(key)
-			peer.Join(key, e, whole)
+			peer.Join(key, e, whole, registry.Origin{Way: registry.ByBatch})
 			i, _ := peer.Instance(key)
 			ours, _ := r.Instance(key)
 			if i.ActionType != tt.want || i.LastDirtyTimestamp != ours.LastDirtyTimestamp {
@@ -104,7 +112,7 @@ func TestCappedLease(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, lease := range [][2]int{{86_400, 3600}, {86_401, 30}, {90, 3601}, {1 << 30, 1 << 30}} {
-		r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), lease[0], lease[1]), false)
+		r.Register(withLease(instance("ORDERS", "i-1", eureka.StatusUp, start), lease[0], lease[1]), registry.Origin{})
 		c.Add(time.Second)
 		if i, _ := r.Instance(registry.NewKey("ORDERS", "i-1")); i.LeaseInfo.DurationInSecs != lease[0] || i.LeaseInfo.RenewalIntervalInSecs != lease[1] {
 			t.Errorf("lease %v came back as %+v", lease, i.LeaseInfo)

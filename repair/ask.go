@@ -96,7 +96,8 @@ func (r *Repair) join(from string, item *eureka.Item, took time.Duration) string
 		return "malformed"
 	}
 	entry.Age += took
-	if out, _ := r.reg.Join(key, entry, carried); out == registry.Refused {
+	by := registry.Origin{Way: registry.BySync, From: from}
+	if out, _ := r.reg.Join(key, entry, carried, by); out == registry.Refused {
 		r.log.Debug("sync entry refused", "peer", from, "err", r.reg.Refuses(key, &entry))
 		return "refused"
 	}

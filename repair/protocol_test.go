@@ -32,7 +32,7 @@ func answering(tb testing.TB, ids ...string) *Repair {
 			InstanceID: &id, HostName: "h", App: "DEMO", IPAddr: "192.0.2.1", Status: eureka.StatusUp,
 			OverriddenStatus: eureka.StatusUnknown, DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn},
 			LeaseInfo: eureka.LeaseInfo{RenewalIntervalInSecs: 30, DurationInSecs: 90}, LastDirtyTimestamp: 1,
-		}, false)
+		}, registry.Origin{})
 	}
 	r, err := New(reg, nowhere{}, Options{})
 	if err != nil {

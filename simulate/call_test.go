@@ -120,10 +120,10 @@ func (p *proc) cancel(key registry.Key) int {
 	if !p.reads() && !p.present(key) {
 		return 503
 	}
-	return p.answer(key, p.reg.Cancel(key, false))
+	return p.answer(key, p.reg.Cancel(key, registry.Origin{}))
 }
 
 func (p *proc) renew(key registry.Key, lastDirty int64) int {
-	out, _ := p.reg.Renew(key, lastDirty, "", false)
+	out, _ := p.reg.Renew(key, lastDirty, "", registry.Origin{})
 	return p.answer(key, out)
 }

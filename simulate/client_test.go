@@ -248,7 +248,7 @@ func (c *client) register() {
 	for !c.ended() {
 		code := c.try("register", func(p *proc) int {
 			own := *info
-			p.reg.Register(&own, false)
+			p.reg.Register(&own, registry.Origin{})
 			c.taken(own.Metadata["gen"])
 			c.found()
 			return 204

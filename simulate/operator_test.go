@@ -36,14 +36,14 @@ func (p *proc) operate(key registry.Key, e *event) int {
 			eureka.StatusUp, eureka.StatusOutOfService, eureka.StatusDown,
 			eureka.StatusOutOfService, eureka.StatusOutOfService, eureka.StatusStarting,
 		}[e.choice]
-		return p.answer(key, p.reg.SetStatus(key, s, eureka.NoTimestamp, false))
+		return p.answer(key, p.reg.SetStatus(key, s, eureka.NoTimestamp, registry.Origin{}))
 	case deleteOverride:
 		s := [...]eureka.Status{
 			eureka.StatusUp, eureka.StatusUp, eureka.StatusUnknown,
 			eureka.StatusOutOfService, eureka.StatusUp, eureka.StatusDown,
 		}[e.choice]
-		return p.answer(key, p.reg.DeleteStatusOverride(key, s, eureka.NoTimestamp, false))
+		return p.answer(key, p.reg.DeleteStatusOverride(key, s, eureka.NoTimestamp, registry.Origin{}))
 	default:
-		return p.answer(key, p.reg.SetMetadata(key, map[string]string{"op": fmt.Sprint(e.at)}))
+		return p.answer(key, p.reg.SetMetadata(key, map[string]string{"op": fmt.Sprint(e.at)}, registry.Origin{}))
 	}
 }

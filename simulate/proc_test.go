@@ -156,7 +156,7 @@ func (p *proc) evict(ctx context.Context) {
 		may = may && (p.serves() || w.rule == evictStalled)
 		if begun && may && w.rule == evictionCancels {
 			for _, key := range asked.keys {
-				p.reg.Cancel(key, false)
+				p.reg.Cancel(key, registry.Origin{})
 			}
 		}
 		begun = true

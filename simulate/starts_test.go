@@ -35,7 +35,7 @@ func (w *world) restart(e *event) {
 	begun, fair := time.Now(), calm > recoverTime && !w.isRough()
 	if w.plan.slowDrain {
 		for i := range drained {
-			p.reg.Register(ballast(fmt.Sprint("drained", i), 100), false)
+			p.reg.Register(ballast(fmt.Sprint("drained", i), 100), registry.Origin{})
 		}
 	}
 	p.left.Store(begun.UnixNano())
@@ -111,7 +111,7 @@ const maxBallast = 40
 func (w *world) load() {
 	for i, id := range ballastIDs()[:w.plan.ballast] {
 		info := ballast(id, i*20)
-		w.proc(0).reg.Register(info, false)
+		w.proc(0).reg.Register(info, registry.Origin{})
 		w.mu.Lock()
 		w.ballast = append(w.ballast, registry.NewKey(info.App, id))
 		w.mu.Unlock()

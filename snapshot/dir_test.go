@@ -106,7 +106,7 @@ func TestCancelsDoNotAgeWhileAway(t *testing.T) {
 		key := register(r, "i-0")
 		write(t, older, r)
 		time.Sleep(time.Second)
-		r.Cancel(key, false)
+		r.Cancel(key, registry.Origin{})
 		time.Sleep(time.Minute)
 		write(t, newer, r)
 
@@ -118,7 +118,7 @@ func TestCancelsDoNotAgeWhileAway(t *testing.T) {
 		if !ok || e.Record.Live || e.Age != 11*time.Minute || e.Keep != 7*time.Minute {
 			t.Fatalf("the cancel is %+v, %t; want it there, 11m old, and kept for the 7m that it had left", e, ok)
 		}
-		other.Join(key, e, registry.Registered)
+		other.Join(key, e, registry.Registered, registry.Origin{Way: registry.ByBatch})
 		if _, listed := other.Instance(key); listed {
 			t.Error("the older copy is listed, want that the cancel wins")
 		}

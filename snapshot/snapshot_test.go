@@ -34,7 +34,7 @@ func register(r *registry.Registry, id string) registry.Key {
 		InstanceID: &id, HostName: id, App: "SNAP", IPAddr: "192.0.2.1", Status: eureka.StatusUp, OverriddenStatus: eureka.StatusUnknown,
 		DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, Metadata: map[string]string{"quote": "\"\n<&>", "id": id},
 		LastDirtyTimestamp: 5,
-	}, false)
+	}, registry.Origin{})
 	return registry.NewKey("SNAP", id)
 }
 
@@ -46,8 +46,8 @@ func written(t *testing.T) (string, *registry.Registry) {
 	for i := range 10 {
 		register(r, fmt.Sprint("i-", i))
 	}
-	r.Cancel(registry.NewKey("SNAP", "i-3"), false)
-	r.SetStatus(registry.NewKey("SNAP", "i-4"), eureka.StatusOutOfService, eureka.NoTimestamp, false)
+	r.Cancel(registry.NewKey("SNAP", "i-3"), registry.Origin{})
+	r.SetStatus(registry.NewKey("SNAP", "i-4"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
 	dir := filepath.Join(t.TempDir(), "made")
 	if n, err := snapshot.Write(dir, "c", r); err != nil || n != 10 {
 		t.Fatalf("Write = %d, %v, want 10 entries", n, err)
@@ -243,8 +243,8 @@ func TestTimeAwayIsNobodysTime(t *testing.T) {
 		older, _, _ := r.Entry(cancelled)
 		time.Sleep(2 * time.Minute)
 		r.Evict()
-		r.Register(older.Record.Info, false)
-		r.Cancel(cancelled, false)
+		r.Register(older.Record.Info, registry.Origin{})
+		r.Cancel(cancelled, registry.Origin{})
 		digest, dir := r.Digest(), t.TempDir()
 		if n, err := snapshot.Write(dir, "c", r); err != nil || n != 2 {
 			t.Fatalf("Write = %d, %v, want 2 entries", n, err)
@@ -259,7 +259,7 @@ func TestTimeAwayIsNobodysTime(t *testing.T) {
 			t.Errorf("evicted %t, age %v, kept for %v; want 24h2m, and the 6m that it had left", is, e.Age, e.Keep)
 		}
 		older.Age = 24 * time.Hour
-		r.Join(cancelled, older, registry.Registered|registry.Overridden)
+		r.Join(cancelled, older, registry.Registered|registry.Overridden, registry.Origin{Way: registry.ByBatch})
 		if _, listed := r.Instance(cancelled); listed || r.Digest() != digest {
 			t.Errorf("cancelled instance listed: %t; digest %016x, want %016x", listed, r.Digest(), digest)
 		}
@@ -277,7 +277,7 @@ func TestLongestLease(t *testing.T) {
 			DataCenterInfo: eureka.DataCenterInfo{Name: eureka.MyOwn}, LastDirtyTimestamp: 5,
 			LeaseInfo: eureka.LeaseInfo{RenewalIntervalInSecs: math.MaxInt32, DurationInSecs: math.MaxInt32},
 		}
-		r.Register(info, false)
+		r.Register(info, registry.Origin{})
 		dir := t.TempDir()
 		for range 3 {
 			if _, err := snapshot.Write(dir, "c", r); err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/registry"
@@ -221,6 +222,8 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 		"longest lease, from a minute to a year, the same on all nodes")
 	fs.IntVar(&o.MaxInstances, "max-instances", registry.DefaultMaxInstances,
 		"`COUNT` of instances, with those that are remembered as cancelled, beyond which a new one is refused with 507")
+	fs.IntVar(&o.HistoryBytes, "history-bytes", history.DefaultBytes,
+		"`BYTES` for what happened to instances, from 1 MiB to 1 GiB, taken as it fills")
 	f.compat = fs.String("lease-compat", "",
 		"`RULE` of how long a lease lives, exact or netflix: its duration, or twice that once renewed "+
 			"(default exact; with --eureka-peers netflix)")
@@ -236,7 +239,7 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 	group(fs, "Node and cluster", "node", "cluster", "peers", "start-wait", "data", "wait-when-empty")
 	group(fs, "Replication", "batch-delay", "batch-size", "batch-mode")
 	group(fs, "Leases and lists", "eviction-interval", "self-preservation", "renewal-threshold",
-		"self-preservation-min", "max-lease", "lease-compat", "max-instances", "delta-retention")
+		"self-preservation-min", "max-lease", "lease-compat", "max-instances", "history-bytes", "delta-retention")
 	group(fs, "Java Eureka servers", "eureka-peers")
 	return f
 }
@@ -266,6 +269,7 @@ func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
 		{"max-lease", o.MaxLease > 0},
 		{"remote-region-interval", o.RegionInterval > 0},
 		{"max-instances", o.MaxInstances > 0},
+		{"history-bytes", o.HistoryBytes > 0},
 	} {
 		if !bound.above {
 			wrong.addf("--%s %s: must be above 0", bound.name, o.values[bound.name])

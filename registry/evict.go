@@ -24,13 +24,16 @@ func (r *Registry) Evict() int {
 // come from an old snapshot, or self-preservation keeps them.
 func (r *Registry) Outlived() []Key {
 	_, lease := r.clock()
-	r.retireAll(lease)
 	var out []Key
-	s := r.lockSlices(r.mu.RLocker())
-	for e := range r.outlived {
+	add := func(e *entry) {
 		if e.isPresent() && e.dueAt() < lease {
 			out = append(out, e.key())
 		}
+	}
+	s := r.lockSlices(r.mu.RLocker())
+	r.queue.eachBefore(lease, 0, add)
+	for e := range r.outlived {
+		add(e)
 		s.pass(1)
 	}
 	s.unlock()

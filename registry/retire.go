@@ -38,6 +38,17 @@ func (q *queue) Pop() any {
 	return e
 }
 
+// eachBefore calls do with each entry below the i-th whose turn has come before a time;
+// 0: with all. There are few, as each read of the digest takes them out.
+func (q queue) eachBefore(at int64, i int, do func(*entry)) {
+	if i >= len(q) || q[i].retires >= at {
+		return
+	}
+	do(q[i])
+	q.eachBefore(at, 2*i+1, do)
+	q.eachBefore(at, 2*i+2, do)
+}
+
 // notQueued is the position of an entry that is not in the queue.
 const notQueued = -1
 

@@ -17,7 +17,8 @@ const (
 )
 
 // drainChunk is how many actions are moved from the ring at a time: the lock of
-// Offer is held for copying that many, a few microseconds.
+// Offer is held for copying that many, a few microseconds. As many wake Run while
+// nothing else is due.
 const drainChunk = 256
 
 var (
@@ -127,6 +128,7 @@ type Acceptor[K comparable, S any] struct {
 	open     map[*ticket[K, S]]struct{} // the batches in flight
 	counts   counts                     // what happens in others' goroutines
 	phase    phase
+	calm     bool   // Run waits, and need not look at offers before drainChunk of them wait
 	refusing bool   // Drain was called
 	reason   Reason // of what is dropped from now on because the end has come
 
@@ -135,6 +137,7 @@ type Acceptor[K comparable, S any] struct {
 	chunk   []entry[K, S]
 	back    []entry[K, S] // retries being put back
 	batches uint64
+	limit   int    // Options.Limit, when it was asked last
 	own     counts // what happens in this goroutine
 }
 
@@ -195,8 +198,11 @@ func (a *Acceptor[K, S]) Offer(key K, slot S) {
 	if a.queue.add(entry[K, S]{key: key, slot: slot, first: a.now(), seq: number, last: number}) {
 		a.counts.merged++
 	}
+	wakes := !a.calm || a.queue.len() >= len(a.chunk)
 	a.mu.Unlock()
-	a.signal()
+	if wakes {
+		a.signal()
+	}
 }
 
 // Take waits until the head's first action is Options.Delay old (or as

@@ -118,6 +118,7 @@ func runModel(t *testing.T, seed uint64) {
 			g.shut()
 			m.stalled = true
 			offer()
+			go a.Stats()                 // An offer alone need not wake the goroutine.
 			m.hand, m.ring = m.ring, nil // The goroutine waits with that one.
 		case m.stalled:
 			goOn()

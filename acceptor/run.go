@@ -71,9 +71,11 @@ func (a *Acceptor[K, S]) Run(ctx context.Context) error {
 				ripe = timer.C
 			}
 		}
+		a.rest()
 		select {
 		case <-a.wake:
 		case reply := <-a.status:
+			a.drain()
 			reply <- a.snapshot()
 		case req = <-requests:
 		case <-withdrawn:
@@ -84,6 +86,19 @@ func (a *Acceptor[K, S]) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// rest lets offers come without waking Run, where they neither make a batch due earlier
+// (with a fixed delay the head alone says when that is) nor come near the limit.
+func (a *Acceptor[K, S]) rest() {
+	calm := a.opts.Mode == Fixed && a.order.head != nil && a.order.len()+drainChunk <= a.limit
+	a.mu.Lock()
+	a.calm = calm
+	came := !calm && a.queue.len() > 0 // without a signal, while Run was at work
+	a.mu.Unlock()
+	if came {
+		a.signal()
+	}
 }
 
 // drain moves what waits into the processing order: first what is retried, then
@@ -105,12 +120,12 @@ func (a *Acceptor[K, S]) drain() (more bool, m moment) {
 			return more, m
 		}
 
-		limit := max(1, a.opts.Limit())
+		a.limit = max(1, a.opts.Limit())
 		if len(retried) > 0 {
-			a.putBack(retried, limit)
+			a.putBack(retried, a.limit)
 		}
 		for i := range taken {
-			a.place(taken[i], limit)
+			a.place(taken[i], a.limit)
 		}
 		clear(taken)
 		drained += len(taken)

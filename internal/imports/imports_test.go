@@ -61,6 +61,7 @@ var rooms = map[string][]string{
 		"node", "dev", "tail", "broker", "client", "registry", "history", "regions", "api", "eureka",
 		"internal/logqueue", "internal/plain", "internal/serviceurl",
 	},
+	"bench":       nil,
 	"bench/guard": nil,
 	"bench/load":  nil,
 	"simulate":    nil,

@@ -10,9 +10,10 @@ import (
 
 // metrics count events. All counters are made at the start, so that none costs a search.
 type metrics struct {
-	kinds [registry.Kinds]prometheus.Counter
-	lost  prometheus.Counter
-	all   []prometheus.Collector
+	kinds    [registry.Kinds]prometheus.Counter
+	lost     prometheus.Counter
+	unlogged prometheus.Counter
+	all      []prometheus.Collector
 }
 
 const namespace = "registryd_history_"
@@ -24,6 +25,9 @@ func newMetrics(h *History, bound int) *metrics {
 	m := &metrics{lost: prometheus.NewCounter(prometheus.CounterOpts{
 		Name: namespace + "lost_readers_total",
 		Help: "Times that a reader was too late: events that it had not read were gone.",
+	}), unlogged: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: namespace + "unlogged_events_total",
+		Help: "Events that have no line in the log, because ten of their kind had one in that second.",
 	})}
 	for k := registry.EventRegistered; k < registry.Kinds; k++ {
 		m.kinds[k] = events.WithLabelValues(k.String())
@@ -32,7 +36,7 @@ func newMetrics(h *History, bound int) *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: namespace + name, Help: help}, get)
 	}
 	m.all = []prometheus.Collector{
-		events, m.lost,
+		events, m.lost, m.unlogged,
 		gauge("events", "Events that can be read.", func() float64 {
 			h.mu.RLock()
 			defer h.mu.RUnlock()

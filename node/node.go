@@ -270,6 +270,7 @@ func (n *Node) startTimers() {
 		every(routesCheck, func() { n.link.lookAtRoutes(n.log) })
 	}
 	every(min(deltaSweepInterval, n.opts.EvictionInterval), func() { n.registry.SweepDelta() })
+	running.Go(func() { n.history.Log(ctx, n.log.With("component", "history")) })
 	n.onStop("timers", func(context.Context) error {
 		cancel()
 		running.Wait()

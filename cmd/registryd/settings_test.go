@@ -45,6 +45,7 @@ func TestEveryFlagCounts(t *testing.T) {
 		"embedded-tls-key":            {secret},
 		"eureka-peers":                {"http://java.test:8761/eureka/"},
 		"eviction-interval":           {"1s"},
+		"history-bytes":               {"2000000"},
 		"http-hosts":                  {"a.test,b.test"},
 		"idle-timeout":                {"1s"},
 		"lease-compat":                {"netflix"},

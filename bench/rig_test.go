@@ -114,7 +114,7 @@ func (g *rig) fill(n int) []string {
 			LeaseInfo:          eureka.LeaseInfo{RenewalIntervalInSecs: 30, DurationInSecs: 3600},
 			Metadata:           map[string]string{"management.port": "8081", "zone": "eu-west-1a"},
 			LastDirtyTimestamp: 1_700_000_000_000,
-		}, false)
+		}, registry.Origin{})
 		paths[i] = "/eureka/apps/" + app + "/" + id
 	}
 	return paths

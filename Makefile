@@ -81,11 +81,15 @@ lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the f
 RETRY := retry() { for try in 1 2 3; do "$$@" && return; sleep $$((10 * try)); done; "$$@"; }; retry
 
 .PHONY: interop
-interop: build java ## real clients (Node 20, npm; fargo; Spring) and real Eureka servers (Java 17, Maven) against real processes; SEED=n for its requests
+interop: build java interop-page ## real clients (Node 20, npm; fargo; Spring), real Eureka servers (Java 17, Maven) and Chromium against real processes; SEED=n for its requests
 	cd interop/node && $(RETRY) npm ci && npm test
 	cd interop && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./fargo
 	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./differential $(if $(SEED),-args -seed $(SEED))
 	cd interop && go test -count 1 -v -parallel 8 -timeout $(TIMEOUT) ./mixed $(if $(SEED),-args -seed $(SEED))
+
+.PHONY: interop-page
+interop-page: build ## the page in a real Chromium; pictures in interop/page/screenshots: a minute
+	cd interop && go vet ./page && go test -count 1 -v -timeout $(TIMEOUT) ./page
 
 .PHONY: interop-long
 interop-long: build java ## registryd beside a real Eureka server, REQUESTS=20000 random requests; SEED=n replays some, else one is drawn

@@ -99,17 +99,21 @@
   };
   setInterval(gather, 100);
 
-  // The list is fetched anew when something in it changed, at most once a second, and
-  // for the heartbeats every five seconds.
+  // The list is fetched anew when something in it changed: at once, and while changes go
+  // on, once a second; and for the heartbeats every five seconds.
+  const quick = 200;
+  const slow = 1000;
+  let pace = quick;
   const list = document.getElementById('list');
   let shown = list ? list.dataset.stamp : '';
   let asked = -Infinity;
   let timer = 0;
+  let due = Infinity;
   let fetching = null;
   const address = () => (list ? `${root}page/list${location.search}` : location.href);
   const refresh = async () => {
     clearTimeout(timer);
-    timer = 0;
+    due = Infinity;
     asked = performance.now();
     if (fetching) fetching.abort();
     const own = fetching = new AbortController();
@@ -118,34 +122,27 @@
       if (!answer.ok) return;
       const html = await answer.text();
       if (own !== fetching) return;
-      if (list) {
-        show('list', html);
-        document.getElementById('search').hidden = Boolean(list.querySelector('.begin'));
-      } else show('main', html);
+      if (list) show('list', html);
+      else show('main', html);
       run();
     } catch (e) {
-      if (e.name !== 'AbortError') timer = setTimeout(refresh, 2000);
+      if (e.name !== 'AbortError') soon(2000);
     }
   };
   const soon = (least) => {
-    if (timer || document.hidden) return;
-    timer = setTimeout(refresh, Math.max(0, asked + least - performance.now()));
+    const at = Math.max(performance.now(), asked + least);
+    if (at >= due || document.hidden) return;
+    clearTimeout(timer);
+    due = at;
+    timer = setTimeout(refresh, at - performance.now());
   };
-  setInterval(() => soon(5000), 2500);
+  setInterval(() => soon(5000), 1000);
 
   if (list) {
     const go = (url) => {
       refresh();
       const form = document.getElementById('search');
-      if (!form) return;
       const values = new URL(url, location.href).searchParams;
-      for (const e of form.querySelectorAll('input[type=hidden]')) e.remove();
-      for (const name of ['app', 'status']) {
-        if (!values.get(name)) continue;
-        const e = document.createElement('input');
-        Object.assign(e, { type: 'hidden', name, value: values.get(name) });
-        form.append(e);
-      }
       for (const name of ['q', 'zone']) if (form.elements[name]) form.elements[name].value = values.get(name) || '';
     };
     document.addEventListener('click', (event) => {
@@ -206,7 +203,8 @@
     stream.addEventListener('list', (event) => {
       if (event.data === shown) return;
       shown = event.data;
-      soon(1000);
+      pace = performance.now() - asked > 2 * slow ? quick : Math.min(slow, 2 * pace);
+      soon(pace);
     });
   };
   const close = () => {

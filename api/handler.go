@@ -115,6 +115,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 			return code
 		}
 	}
+	who, code := h.admit(w, r, t, op)
+	if code != 0 {
+		return code
+	}
 	if op.writes() && h.isStale() || h.rates.refuses(r, op) {
 		return empty(w, http.StatusServiceUnavailable)
 	}
@@ -122,7 +126,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	case heartbeat:
 		return h.heartbeat(w, r, t)
 	case register:
-		return h.register(w, r, t)
+		return h.register(w, r, t, who)
 	case cancel:
 		return h.cancel(w, r, t)
 	case setStatus:
@@ -173,6 +177,12 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.overview(w)
 	case getHistory:
 		return h.history(w, r)
+	case profiles:
+		return h.profiles(w, r, t)
+	case getLogLevel:
+		return h.logLevel(w)
+	case setLogLevel:
+		return h.setLogLevel(w, r)
 	case base:
 		return h.base(w, r)
 	case stray:

@@ -20,11 +20,14 @@ const (
 	badContentType
 	badCoding
 	busy
+	loginFull
 	rejections // how many there are
 )
 
 func (r rejection) String() string {
-	return [rejections]string{"malformed", "invalid", "too_large", "content_type", "content_encoding", "busy"}[r]
+	return [rejections]string{
+		"malformed", "invalid", "too_large", "content_type", "content_encoding", "busy", "login_full",
+	}[r]
 }
 
 // foreign is why a browser's request was refused.
@@ -59,7 +62,7 @@ type metrics struct {
 }
 
 // codes are the status codes with a series each. The last stands for all others.
-var codes = [...]int{200, 204, 400, 403, 404, 405, 406, 409, 413, 415, 421, 500, 503, 507, 0}
+var codes = [...]int{200, 204, 400, 401, 403, 404, 405, 406, 409, 413, 415, 421, 429, 500, 503, 507, 0}
 
 func newMetrics(sending *budget) *metrics {
 	m := &metrics{

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/registryd/registryd/access"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/regions"
@@ -109,6 +110,15 @@ type Options struct {
 	Page http.Handler
 
 	RateLimit RateLimit // of lists; the zero value counts, and refuses nothing
+
+	// Access knows the logins; nil: anybody may do anything. Its owner runs it.
+	Access *access.Guard
+	// OpenMetrics shows /metrics to who has no login.
+	OpenMetrics bool
+	// Debug serves /debug/… also without logins. With them it is for admins.
+	Debug bool
+	// LogLevel is what /debug/log-level shows and sets; nil: that path is not served.
+	LogLevel *slog.LevelVar
 
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer // where the handler's own metrics go; nil: nowhere

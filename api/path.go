@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/registryd/registryd/access"
 )
 
 // operation is what a request asks for: a method of a resource. It is also the
@@ -43,6 +45,9 @@ const (
 	repair
 	getOverview
 	getHistory
+	profiles
+	getLogLevel
+	setLogLevel
 	operations // how many there are
 )
 
@@ -57,6 +62,49 @@ var operationNames = [operations]string{
 	page: "page", pageLive: "page_live",
 	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
 	getHistory: "history",
+	profiles:   "pprof", getLogLevel: "log_level", setLogLevel: "log_level_update",
+}
+
+// scope is what an operation changes.
+type scope uint8
+
+const (
+	scopeNone     scope = iota // no instance, or none that is known before the body was read
+	scopeInstance              // the instance of the path
+	scopeStatus                // the override of its status
+	scopeBody                  // the instance of the body, see Handler.register
+)
+
+// right is what an operation asks of who asks for it.
+type right struct {
+	role access.Role
+	of   scope
+}
+
+// rights are those of all operations. One without a role is open to nobody, and
+// fails a test.
+var rights = [operations]right{
+	notFound: {role: access.Read}, wrongMethod: {role: access.Read}, options: {role: access.Read},
+	base: {role: access.Read}, stray: {role: access.Read},
+	health: {role: access.Open}, readiness: {role: access.Open},
+	metricsPage: {role: access.Read}, // or open, see Options.OpenMetrics
+
+	getApps: {role: access.Read}, getDelta: {role: access.Read}, getApp: {role: access.Read},
+	getInstance: {role: access.Read}, getByID: {role: access.Read},
+	getVIP: {role: access.Read}, getSVIP: {role: access.Read},
+	getStatus: {role: access.Read}, getOverrides: {role: access.Read}, getOverview: {role: access.Read},
+	page: {role: access.Read}, pageLive: {role: access.Read}, recent: {role: access.Read},
+	versions: {role: access.Read}, getHistory: {role: access.Read},
+
+	register:     {role: access.Client, of: scopeBody},
+	heartbeat:    {role: access.Client, of: scopeInstance},
+	cancel:       {role: access.Client, of: scopeInstance},
+	setMetadata:  {role: access.Client, of: scopeInstance},
+	setStatus:    {role: access.Client, of: scopeStatus},
+	deleteStatus: {role: access.Client, of: scopeStatus},
+
+	replicate: {role: access.Admin}, setASG: {role: access.Admin}, repair: {role: access.Admin},
+	profiles: {role: access.Admin}, getLogLevel: {role: access.Admin}, setLogLevel: {role: access.Admin},
 }
 
 func (op operation) String() string { return operationNames[op] }
@@ -119,6 +167,9 @@ var rootResources = [...]resource{
 	{pattern: pattern{"repair"}, post: repair},
 	{pattern: pattern{"status"}, get: getOverview},
 	{pattern: pattern{"v1", "history"}, get: getHistory},
+	{pattern: pattern{"debug", "pprof"}, get: profiles},
+	{pattern: pattern{"debug", "pprof", anyName}, get: profiles},
+	{pattern: pattern{"debug", "log-level"}, get: getLogLevel, put: setLogLevel},
 }
 
 // strayResource is where a client asks whose service URL lacks its end.

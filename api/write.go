@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/registryd/registryd/access"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
 )
@@ -48,7 +49,7 @@ func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) in
 
 // register stores an instance (ApplicationResource.addInstance). The answer is 204
 // even if the stored instance is newer and stays.
-func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int {
+func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target, who *access.Login) int {
 	f, latin1, ok := bodyFormat(r.Header)
 	if !ok {
 		return h.rejected(w, http.StatusUnsupportedMediaType, badContentType)
@@ -71,6 +72,9 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target) int
 	}
 	if bound, over := h.overBound(info, len(body)); over {
 		return h.tooLarge(w, bound)
+	}
+	if code := h.mayRegister(w, who, info); code != 0 {
+		return code
 	}
 	if h.isStale() { // it may have been suspended while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)

@@ -50,11 +50,14 @@ func families(t *testing.T) (described []family, shown string) {
 	register(t, first, "a")
 	eventually(t, "n2 has it", func() error { return lists(t.Context(), second, "a") })
 
-	metrics := first.MetricsHere()
+	// What asks for logins has metrics that the others lack.
+	guarded := start(t, secured(t, node.Options{Name: "n3"}))
+	metrics, more := first.MetricsHere(), guarded.MetricsHere()
 	descs := make(chan *prometheus.Desc)
 	go func() {
 		defer close(descs)
 		metrics.Describe(descs)
+		more.Describe(descs)
 	}()
 	byName := map[string]family{}
 	for desc := range descs {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"github.com/registryd/registryd/access"
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
@@ -43,7 +44,8 @@ type Node struct {
 	broker   *broker.Broker
 	cluster  *cluster.Cluster
 	consumer *consumer.Consumer
-	regions  *regions.Set // nil: there are none
+	regions  *regions.Set  // nil: there are none
+	guard    *access.Guard // nil: there are no logins
 	evictor  *registry.Evictor
 	url      string
 	link     *transport
@@ -115,6 +117,9 @@ func (n *Node) start(ctx context.Context) error {
 		if err := n.metrics.Register(c); err != nil {
 			return fmt.Errorf("%w: collector: %w", ErrOptions, err)
 		}
+	}
+	if err := n.startAccess(); err != nil {
+		return err
 	}
 	server, err := n.startHTTP(listener)
 	if err != nil {
@@ -368,7 +373,10 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 	}
 	handler, err := api.New(n.registry, api.Options{
 		Hosts: hosts, Cluster: n.opts.Cluster, Node: status{n}, History: n.history, Regions: n.regions,
-		RateLimit: n.opts.RateLimit, Page: pages, Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
+		RateLimit: n.opts.RateLimit, Page: pages,
+		Access: n.guard, OpenMetrics: n.opts.Security.OpenMetrics,
+		Debug: n.opts.Security.Debug, LogLevel: n.opts.Security.LogLevel,
+		Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)

@@ -96,6 +96,10 @@ type Options struct {
 	// Eureka's default bounds would refuse.
 	RateLimit api.RateLimit
 
+	// Security are the logins of the HTTP server and what it shows without one. The zero
+	// value lets anybody do anything.
+	Security Security
+
 	// BatchDelay is how long a change waits for others before its batch is sent.
 	// BatchSize is how many tasks one batch holds. Defaults: Eureka's 500 ms and 250.
 	BatchDelay time.Duration

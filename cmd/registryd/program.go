@@ -131,7 +131,7 @@ func (p *program) root() *cobra.Command {
 	}{
 		{groupRun, []*cobra.Command{p.serveCommand(), p.devCommand()}},
 		{groupLook, []*cobra.Command{p.statusCommand(), p.appsCommand(), p.diffCommand(), p.tailCommand()}},
-		{groupChange, []*cobra.Command{p.repairCommand(), p.exportCommand(), p.importCommand()}},
+		{groupChange, []*cobra.Command{p.repairCommand(), p.exportCommand(), p.importCommand(), p.userCommand()}},
 		{groupOther, []*cobra.Command{p.versionCommand()}},
 	} {
 		for _, c := range group.commands {

@@ -74,6 +74,7 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 		fmt.Fprintf(out, "embedded broker: nats://%s\n", addr)
 	}
 	s.log(n, addr)
+	s.warnOpen(n)
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	for {
@@ -177,6 +178,7 @@ type serveFlags struct {
 
 	remote   regionFlags
 	limits   rateFlags
+	security securityFlags
 	nats     natsFlags
 	embedded embeddedFlags
 	logs     logFlags
@@ -232,6 +234,7 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 			"a user and a password in one are not shown again")
 	f.remote = addRegionFlags(fs, &o.Options)
 	f.limits = addRateFlags(fs)
+	f.security = addSecurityFlags(fs)
 	f.nats = addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	f.embedded = addEmbeddedFlags(fs)
 	f.logs = addLogFlags(fs, "info")
@@ -278,6 +281,7 @@ func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
 	o.EurekaPeers = list(*f.eurekaPeers)
 	f.remote.apply(&o.Options, &wrong)
 	o.RateLimit = f.limits.options(&wrong)
+	f.security.apply(o, &wrong)
 	if *f.compat == "" {
 		*f.compat = "exact"
 		if len(o.EurekaPeers) > 0 {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/registryd/registryd/internal/natstest"
@@ -27,6 +28,7 @@ func TestEveryFlagCounts(t *testing.T) {
 		return name
 	}
 	secret := file("secret", "one-line\n")
+	logins := file("logins", "boss admin sha256:"+strings.Repeat("0", 64)+"\n")
 	nats := []string{"--nats", "nats://" + natstest.FreeAddress(t)}
 	rows := map[string][]string{
 		"advertise":                   {"http://node.test/eureka/"},
@@ -36,6 +38,7 @@ func TestEveryFlagCounts(t *testing.T) {
 		"cluster":                     {"other"},
 		"cluster-secret-file":         {secret},
 		"data":                        {"none"},
+		"debug-paths":                 {"=true"},
 		"delta-retention":             {"1m"},
 		"embedded-listen":             {"127.0.0.1:0"},
 		"embedded-route-listen":       {"127.0.0.1:0"},
@@ -50,7 +53,9 @@ func TestEveryFlagCounts(t *testing.T) {
 		"idle-timeout":                {"1s"},
 		"lease-compat":                {"netflix"},
 		"listen":                      {"127.0.0.1:0"},
+		"logins":                      {logins},
 		"max-instances":               {"7"},
+		"max-instances-per-login":     {"7", "--logins", logins},
 		"max-lease":                   {"1h"},
 		"nats":                        {"nats://127.0.0.1:1"},
 		"nats-creds":                  append([]string{secret}, nats...),
@@ -59,6 +64,8 @@ func TestEveryFlagCounts(t *testing.T) {
 		"nats-tls-cert":               append([]string{secret}, nats...),
 		"nats-tls-key":                append([]string{secret}, nats...),
 		"node":                        {"other"},
+		"open-metrics":                {"=true", "--logins", logins},
+		"own-apps-only":               {"=true", "--logins", logins},
 		"peers":                       {"2"},
 		"rate-limit":                  {"=true"},
 		"rate-limit-burst":            {"7"},
@@ -85,10 +92,14 @@ func TestEveryFlagCounts(t *testing.T) {
 		case args == nil:
 			given = []string{"--" + name + "=false"}
 		case args[0] == "=true": // by default it is false
-			given = []string{"--" + name + args[0]}
+			given = append([]string{"--" + name + args[0]}, args[1:]...)
 		}
 		// The default of what is given beside the flag.
-		with, without := optionsOf(t, given), optionsOf(t, given[min(2, len(given)):])
+		beside := min(2, len(given))
+		if strings.Contains(given[0], "=") {
+			beside = 1
+		}
+		with, without := optionsOf(t, given), optionsOf(t, given[beside:])
 		if reflect.DeepEqual(with, without) {
 			t.Errorf("%q changes nothing", given)
 		}

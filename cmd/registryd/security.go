@@ -1,0 +1,74 @@
+package main
+
+import (
+	"net"
+
+	"github.com/spf13/pflag"
+
+	"github.com/registryd/registryd/access"
+	"github.com/registryd/registryd/node"
+)
+
+// securityFlags are the flags of who may do what.
+type securityFlags struct {
+	logins              *string
+	own, metrics, debug *bool
+	instances           *int
+}
+
+func addSecurityFlags(fs *pflag.FlagSet) securityFlags {
+	f := securityFlags{
+		logins: fs.String("logins", "",
+			"`FILE` of who may use the HTTP server, as registryd user writes it; it is reread when it changes"),
+		own: fs.Bool("own-apps-only", false,
+			"let a login of role client change instances of its own applications alone"),
+		metrics: fs.Bool("open-metrics", false, "show /metrics to who has no login"),
+		debug: fs.Bool("debug-paths", false,
+			"serve /debug/pprof and /debug/log-level also without --logins; with it they are there, for admins"),
+		instances: fs.Int("max-instances-per-login", access.DefaultMaxInstances,
+			"`COUNT` of instances that a login may have registered here, beyond which a new one is refused with 507"),
+	}
+	group(fs, "Logins", "logins", "own-apps-only", "max-instances-per-login", "open-metrics", "debug-paths")
+	return f
+}
+
+// apply sets the options of a node.
+func (f securityFlags) apply(o *settings, wrong *faults) {
+	o.Security = node.Security{
+		Access:      access.Options{File: *f.logins, OwnAppsOnly: *f.own, MaxInstances: *f.instances},
+		OpenMetrics: *f.metrics, Debug: *f.debug, LogLevel: o.level,
+	}
+	if *f.instances < 1 {
+		wrong.addf("--max-instances-per-login %d: must be above 0", *f.instances)
+	}
+	if *f.logins == "" {
+		for _, needs := range []struct {
+			name  string
+			given bool
+		}{{"own-apps-only", *f.own}, {"open-metrics", *f.metrics}} {
+			if needs.given {
+				wrong.addf("--%s needs --logins", needs.name)
+			}
+		}
+		return
+	}
+	if _, err := access.List(*f.logins); err != nil {
+		wrong.addf("--logins: %w", err)
+	}
+}
+
+// warnOpen says loudly that anybody may change a node which others can reach.
+func (s *settings) warnOpen(n *node.Node) {
+	host, _, err := net.SplitHostPort(s.Listen)
+	if s.Security.Access.File != "" || err == nil && isLoopbackHost(host) {
+		return
+	}
+	s.Logger.Warn("OPEN TO ANYBODY: whoever reaches this port may read and change everything; "+
+		"turn logins on with --logins FILE, or listen on 127.0.0.1",
+		"node", n.Name(), "component", "node", "listen", s.Listen)
+}
+
+func isLoopbackHost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -112,8 +112,8 @@ func TestEveryFlagCounts(t *testing.T) {
 			t.Errorf("%q changes nothing", given)
 		}
 	}
-	// These are the log's, and where settings are.
-	want := append(slices.Collect(maps.Keys(rows)), "config", "log-format", "log-level")
+	// These are the log's and the command's own, and where settings are.
+	want := append(slices.Collect(maps.Keys(rows)), "config", "log-format", "log-level", "shutdown-delay")
 	slices.Sort(want)
 	s, err := readSettings(nil, io.Discard)
 	if err != nil {

@@ -81,9 +81,10 @@ lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the f
 RETRY := retry() { for try in 1 2 3; do "$$@" && return; sleep $$((10 * try)); done; "$$@"; }; retry
 
 .PHONY: interop
-interop: build java interop-page ## real clients (Node 20, npm; fargo; Spring), real Eureka servers (Java 17, Maven) and Chromium against real processes; SEED=n for its requests
+interop: build java interop-page ## real clients (Node 20, npm; fargo; Spring), real Eureka servers (Java 17, Maven) promtool and Chromium against real processes; SEED=n for its requests
 	cd interop/node && $(RETRY) npm ci && npm test
 	cd interop && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./fargo
+	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./prometheus
 	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./differential $(if $(SEED),-args -seed $(SEED))
 	cd interop && go test -count 1 -v -parallel 8 -timeout $(TIMEOUT) ./mixed $(if $(SEED),-args -seed $(SEED))
 

@@ -34,6 +34,7 @@ var asked = map[string]string{
 	"GET metrics":                           "read",
 	"GET lastn":                             "read",
 	"GET versions":                          "read",
+	"GET prometheus/sd":                     "read",
 	"GET status":                            "read",
 	"POST repair":                           "admin",
 	"GET debug/pprof":                       "admin",

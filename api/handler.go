@@ -81,6 +81,11 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 		h.lists = h.newLists(h.regions.Default(), false)
 		h.selected.make = func(sel regions.Selection) lists { return h.newLists(sel, true) }
 	}
+	if opts.Metrics != nil {
+		if err := opts.Metrics.Register(newStateCollector(h)); err != nil {
+			return nil, fmt.Errorf("api: metrics: %w", err)
+		}
+	}
 	if opts.Gatherer != nil {
 		h.scrape = promhttp.HandlerFor(opts.Gatherer, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes})
 	}
@@ -183,6 +188,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.logLevel(w)
 	case setLogLevel:
 		return h.setLogLevel(w, r)
+	case discovery:
+		return h.discover(w, r)
 	case base:
 		return h.base(w, r)
 	case stray:

@@ -48,6 +48,7 @@ const (
 	profiles
 	getLogLevel
 	setLogLevel
+	discovery
 	operations // how many there are
 )
 
@@ -61,8 +62,8 @@ var operationNames = [operations]string{
 	base: "base", stray: "stray", health: "healthz", readiness: "readyz", metricsPage: "metrics",
 	page: "page", pageLive: "page_live",
 	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
-	getHistory: "history",
-	profiles:   "pprof", getLogLevel: "log_level", setLogLevel: "log_level_update",
+	getHistory: "history", discovery: "discovery",
+	profiles: "pprof", getLogLevel: "log_level", setLogLevel: "log_level_update",
 }
 
 // scope is what an operation changes.
@@ -105,6 +106,7 @@ var rights = [operations]right{
 
 	replicate: {role: access.Admin}, setASG: {role: access.Admin}, repair: {role: access.Admin},
 	profiles: {role: access.Admin}, getLogLevel: {role: access.Admin}, setLogLevel: {role: access.Admin},
+	discovery: {role: access.Read},
 }
 
 func (op operation) String() string { return operationNames[op] }
@@ -162,6 +164,7 @@ var rootResources = [...]resource{
 	{pattern: pattern{"healthz"}, get: health},
 	{pattern: pattern{"readyz"}, get: readiness},
 	{pattern: pattern{"metrics"}, get: metricsPage},
+	{pattern: pattern{"prometheus", "sd"}, get: discovery},
 	{pattern: pattern{"lastn"}, get: recent},
 	{pattern: pattern{"versions"}, get: versions},
 	{pattern: pattern{"repair"}, post: repair},

@@ -277,6 +277,12 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("metrics lack %s", want)
 		}
 	}
+	// One metric, which is bounded, names applications: those that are registered.
+	const instances = `registryd_instances{application="ORDERS",status="UP"} 1` + "\n"
+	if !strings.Contains(body, instances) {
+		t.Errorf("metrics lack %s", instances)
+	}
+	body = strings.Replace(body, instances, "", 1)
 	if strings.Contains(body, "nonsense") || strings.Contains(body, "ORDERS") {
 		t.Error("a label comes from a request")
 	}

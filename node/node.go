@@ -110,6 +110,7 @@ func (n *Node) start(ctx context.Context) error {
 
 	n.metrics.MustRegister(
 		buildInfo(n.opts.Version),
+		broker.NewExpiry(n.opts.Broker.TLS, n.opts.Embedded.TLS),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -336,12 +337,8 @@ type httpServer struct {
 
 // startHTTP accepts connections, and refuses requests until openHTTP.
 func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
-	secure, err := n.startTLS()
-	if err != nil {
-		return httpServer{}, err
-	}
 	server, err := api.NewServer(listener, api.ServerOptions{
-		IdleTimeout: n.opts.IdleTimeout, TLS: secure, Logger: n.log, Metrics: n.metrics,
+		IdleTimeout: n.opts.IdleTimeout, Logger: n.log, Metrics: n.metrics,
 		// The rest of the time is for what the pipelines have to send.
 		ShutdownTimeout: max(1, min(api.DefaultShutdownTimeout, n.opts.ShutdownTimeout/3)),
 	})

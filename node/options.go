@@ -211,7 +211,6 @@ func (o Options) withDefaults() (Options, error) {
 	if o.DataDir != "" && o.Name == "" {
 		errs = append(errs, errors.New("data dir: needs the node's name, which the directory belongs to"))
 	}
-	errs = append(errs, o.Security.check())
 	errs = append(errs, bridge.Check(o.EurekaPeers))
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
@@ -277,10 +276,6 @@ func (o *Options) addressed(at net.Addr) {
 		o.Name = "node-" + port
 	}
 	if o.Advertise == "" {
-		scheme := "http://"
-		if o.Security.secure() {
-			scheme = "https://"
-		}
-		o.Advertise = scheme + net.JoinHostPort(advertisedHost(host), port) + "/eureka/"
+		o.Advertise = "http://" + net.JoinHostPort(advertisedHost(host), port) + "/eureka/"
 	}
 }

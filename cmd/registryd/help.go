@@ -76,8 +76,8 @@ func helpText(c *cobra.Command) string {
 	helpCommands(&out, c)
 	helpFlags(&out, c)
 	if !c.HasParent() {
-		fmt.Fprint(&out, "\nregistryd without a command is registryd serve. registryd COMMAND --help lists a command's flags.\n",
-			"\n", exitCodes)
+		fmt.Fprint(&out, "\nregistryd without a command is registryd serve. ",
+			"registryd COMMAND --help lists a command's flags.\n\n", exitCodes)
 	}
 	return out.String()
 }

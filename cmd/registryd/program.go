@@ -214,9 +214,9 @@ func (p *program) versionCommand() *cobra.Command {
 	asJSON := addJSON(c)
 	c.RunE = func(*cobra.Command, []string) error {
 		if *asJSON {
-			return p.json(builtAs())
+			return p.json(map[string]string{"version": version()})
 		}
-		fmt.Fprintln(p.out, "registryd", builtAs())
+		fmt.Fprintln(p.out, "registryd", version())
 		return nil
 	}
 	return c

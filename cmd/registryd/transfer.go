@@ -50,7 +50,8 @@ type exportLine struct {
 func (p *program) exportCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "export", Short: "print all instances with their overrides, as JSON lines for import",
-		Long: "The first line says where they are from and how many there are. Instances of other regions are left out.",
+		Long: `The first line says where they are from and how many there are.
+Instances of other regions are left out.`,
 		Args: noArgs, Example: `  registryd export --url node-1 > backup.jsonl`,
 	}
 	nodes := addNodes(c, firstAnswers)
@@ -61,7 +62,7 @@ func (p *program) exportCommand() *cobra.Command {
 			return err
 		}
 		done := p.working("asking for the list")
-		head, all, err := exported(c.Context(), nodes, roots)
+		head, all, err := exported(c.Context(), roots)
 		done()
 		if err != nil {
 			return err
@@ -72,13 +73,8 @@ func (p *program) exportCommand() *cobra.Command {
 }
 
 // exported returns what the first node that answers exports.
-func exported(
-	ctx context.Context, nodes nodeFlags, roots []*url.URL,
-) (exportHead, []*eureka.InstanceInfo, error) {
-	a, err := nodes.asker()
-	if err != nil {
-		return exportHead{}, nil, err
-	}
+func exported(ctx context.Context, roots []*url.URL) (exportHead, []*eureka.InstanceInfo, error) {
+	a := newAsker()
 	defer a.close()
 	root, apps, err := a.applications(ctx, roots)
 	if err != nil {
@@ -165,7 +161,7 @@ Nothing is done if a line can't be read. Exit code 1: the node refused some.`,
 			return usagef("%s: %w", name, err)
 		}
 		done := p.working("registering")
-		r, err := importTo(c.Context(), nodes, roots, lines, *dry)
+		r, err := importTo(c.Context(), roots, lines, *dry)
 		done()
 		if err != nil {
 			return err
@@ -299,13 +295,8 @@ func (r *importResult) print(w io.Writer) {
 }
 
 // importTo registers instances at the first node that answers.
-func importTo(
-	ctx context.Context, nodes nodeFlags, roots []*url.URL, lines []importLine, dry bool,
-) (*importResult, error) {
-	a, err := nodes.asker()
-	if err != nil {
-		return nil, err
-	}
+func importTo(ctx context.Context, roots []*url.URL, lines []importLine, dry bool) (*importResult, error) {
+	a := newAsker()
 	defer a.close()
 	root, apps, err := a.applications(ctx, roots)
 	if err != nil {

@@ -15,7 +15,7 @@ func (c *Consumer) Apply(from string, list eureka.ReplicationList) eureka.Replic
 	out := make(eureka.ReplicationListResponse, len(list))
 	for i := range list {
 		out[i] = c.applyJava(by, &list[i])
-		c.metrics.task(list[i].Action, out[i].StatusCode)
+		c.metrics.task(list[i].Action, out[i].StatusCode, 1)
 	}
 	c.showLatest(list, out)
 	return out

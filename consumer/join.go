@@ -24,6 +24,7 @@ func (c *Consumer) joinAll(from string, list eureka.ReplicationList) ([]byte, ta
 	var t tally
 	room, full := c.opts.MaxReply()*3/4, false
 	dst := append([]byte(nil), eureka.ReplicationListResponseHead...)
+	var counted taskCount
 	for i := range list {
 		res, err := c.join(from, &list[i])
 		if err != nil {
@@ -31,7 +32,7 @@ func (c *Consumer) joinAll(from string, list eureka.ReplicationList) ([]byte, ta
 				t.sample = err
 			}
 		}
-		c.metrics.task(list[i].Action, res.StatusCode)
+		counted.add(c.metrics, list[i].Action, res.StatusCode)
 		if i > 0 {
 			dst = append(dst, ',')
 		}
@@ -43,6 +44,7 @@ func (c *Consumer) joinAll(from string, list eureka.ReplicationList) ([]byte, ta
 			c.metrics.bareConflicts.Inc()
 		}
 	}
+	counted.flush(c.metrics)
 	return append(dst, eureka.ReplicationListResponseTail...), t
 }
 

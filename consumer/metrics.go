@@ -59,13 +59,35 @@ func (m *metrics) register(reg prometheus.Registerer, queued func() (batches, by
 	return nil
 }
 
-// task counts one task. An unknown action is a peer's text and no label.
-func (m *metrics) task(action eureka.Action, code int) {
+// task counts tasks. An unknown action is a peer's text and no label.
+func (m *metrics) task(action eureka.Action, code, count int) {
 	switch action {
 	case eureka.ActionRegister, eureka.ActionHeartbeat, eureka.ActionCancel,
 		eureka.ActionStatusUpdate, eureka.ActionDeleteStatusOverride:
 	default:
 		action = "other"
 	}
-	m.tasks.WithLabelValues(string(action), strconv.Itoa(code)).Inc()
+	m.tasks.WithLabelValues(string(action), strconv.Itoa(code)).Add(float64(count))
+}
+
+// taskCount counts tasks in a row that are alike at once.
+type taskCount struct {
+	action eureka.Action
+	code   int
+	count  int
+}
+
+func (t *taskCount) add(m *metrics, action eureka.Action, code int) {
+	if action != t.action || code != t.code {
+		t.flush(m)
+		t.action, t.code = action, code
+	}
+	t.count++
+}
+
+func (t *taskCount) flush(m *metrics) {
+	if t.count > 0 {
+		m.task(t.action, t.code, t.count)
+	}
+	t.count = 0
 }

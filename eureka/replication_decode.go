@@ -12,6 +12,13 @@ import (
 // forty of Eureka's batches.
 const DefaultMaxItems = 10_000
 
+// Where a list begins to be read: the size of the smallest items of a node of ours, in
+// bytes, and how many items a batch has.
+const (
+	leastItem  = 200
+	usualItems = 250
+)
+
 // ErrNoReplicationList is returned for a document that has no list, as {}.
 // Eureka answers 500 for it over HTTP, and 400 for what it can't read.
 var ErrNoReplicationList = errors.New("replicationList is missing")
@@ -68,7 +75,7 @@ func DecodeReplicationList(body []byte, o ListOptions) (ReplicationList, error) 
 			r.token()
 			found = false
 		default:
-			found, l = true, make(ReplicationList, 0, 8)
+			found, l = true, make(ReplicationList, 0, min(len(body)/leastItem, usualItems)+1)
 			r.each(o.MaxItems, func() {
 				l = append(l, Item{LastDirtyTimestamp: NoTimestamp})
 				it := &l[len(l)-1]
@@ -220,13 +227,15 @@ func (r *jsonReader) action() Action {
 	if !ok {
 		return ""
 	}
-	switch a := Action(v); a {
-	case ActionHeartbeat, ActionRegister, ActionCancel, ActionStatusUpdate, ActionDeleteStatusOverride:
-		return a
-	default:
-		r.fail(errUnknownAction)
-		return ""
+	for _, a := range [...]Action{
+		ActionHeartbeat, ActionRegister, ActionCancel, ActionStatusUpdate, ActionDeleteStatusOverride,
+	} {
+		if string(v) == string(a) {
+			return a
+		}
 	}
+	r.fail(errUnknownAction)
+	return ""
 }
 
 // result reads a result.

@@ -50,7 +50,7 @@ func (o *Override) After(p *Override) bool {
 	if o.Set != p.Set {
 		return o.Set
 	}
-	return o.Hash() > p.Hash()
+	return o.Status != p.Status && o.Hash() > p.Hash()
 }
 
 // Overridden returns the overriddenStatus that readers see.

@@ -125,6 +125,20 @@ JAR ?= interop/java/server/target/server.jar
 bench-processes: build ## registryd and a real Java server as processes, in turn: CPU, times, memory (Linux; JAR= none; LOAD='-sizes 1000'): 15 minutes
 	go run ./bench/load -registryd bin/registryd $(if $(wildcard $(JAR)),-jar $(JAR)) $(LOAD)
 
+.PHONY: growth
+growth: build ## how costs grow with instances, nodes and peers: tables, bench/growth.json, pictures (Linux; GROWTH='-sizes 1000'): 20 minutes
+	go run ./bench/growth -registryd bin/registryd $(GROWTH)
+	$(MAKE) pictures
+
+.PHONY: pictures
+pictures: ## docs/pictures/*.svg from bench/growth.json
+	@mkdir -p docs/pictures
+	cd bench/plot && go run . ../growth.json ../../docs/pictures
+
+.PHONY: capacity
+capacity: build ## three nodes of 1 core and 256 MB hold 100,000 instances, then twice the load (Linux; CAPACITY='-lasts 30s'): 17 minutes
+	go run ./bench/capacity -registryd bin/registryd $(CAPACITY)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target in turn for FUZZTIME=30s
 	@grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | sed 's|/[^/]*:func | |' | sort | while read -r dir name; do \

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -111,56 +112,67 @@ func heartbeats(paths []string) [][]byte {
 	return out
 }
 
-// BenchmarkHeartbeat sends heartbeats over sockets: in turn some to a bare handler of
-// net/http and some to a node, on as many connections. x-bare is the median of the
-// ratios of their times; ns/op is the sum of both.
+// BenchmarkHeartbeat sends heartbeats over sockets, with peers that take all.
 func BenchmarkHeartbeat(b *testing.B) {
-	const chunk = 200 // requests on a connection before it is the other server's turn
 	for _, conns := range []int{1, 2, 8} {
 		for _, peers := range []int{0, 2, 8} {
-			b.Run(fmt.Sprintf("conns=%d/peers=%d", conns, peers), func(b *testing.B) {
-				g := newRig(b, peers)
-				requests := heartbeats(g.fill(1000))
-				servers := [2]net.Addr{serveBare(b), serve(b, g.handler)}
-				var clients [2][]*conn
-				for i, addr := range servers {
-					for range conns {
-						clients[i] = append(clients[i], dial(b, addr))
-					}
-				}
-				run := func(of []*conn, n int) time.Duration {
-					began := time.Now()
-					var wg sync.WaitGroup
-					for c, client := range of {
-						wg.Go(func() {
-							for i := range n {
-								if err := client.do(requests[(c*131+i)%len(requests)]); err != nil {
-									b.Error(err)
-									return
-								}
-							}
-						})
-					}
-					wg.Wait()
-					return time.Since(began)
-				}
-				run(clients[0], chunk)
-				run(clients[1], chunk)
-				var ratios []float64
-				var times [2]time.Duration
-				requested := 0
-				b.ResetTimer()
-				for n := b.N; n > 0 && !b.Failed(); n -= chunk * conns {
-					bare, ours := run(clients[0], chunk), run(clients[1], chunk)
-					ratios = append(ratios, float64(ours)/float64(bare))
-					times[0], times[1], requested = times[0]+bare, times[1]+ours, requested+chunk*conns
-				}
-				b.StopTimer()
-				slices.Sort(ratios)
-				b.ReportMetric(ratios[len(ratios)/2], "x-bare")
-				b.ReportMetric(float64(times[0].Nanoseconds())/float64(requested), "bare-ns")
-				b.ReportMetric(float64(times[1].Nanoseconds())/float64(requested), "node-ns")
-			})
+			b.Run(fmt.Sprintf("conns=%d/peers=%d", conns, peers), func(b *testing.B) { besideBare(b, conns, peers) })
 		}
 	}
+}
+
+// BenchmarkPeers shows how a heartbeat's cost grows with the peers.
+func BenchmarkPeers(b *testing.B) {
+	for _, peers := range []int{1, 2, 4, 8, 16, 32, 64} {
+		b.Run(strconv.Itoa(peers), func(b *testing.B) { besideBare(b, 2, peers) })
+	}
+}
+
+// besideBare sends heartbeats in turn to a bare handler of net/http and to a node, on as
+// many connections. x-bare is the median of the ratios of their times; ns/op is the sum
+// of both.
+func besideBare(b *testing.B, conns, peers int) {
+	b.Helper()
+	const chunk = 200 // requests on a connection before it is the other server's turn
+	g := newRig(b, peers)
+	requests := heartbeats(g.fill(1000))
+	servers := [2]net.Addr{serveBare(b), serve(b, g.handler)}
+	var clients [2][]*conn
+	for i, addr := range servers {
+		for range conns {
+			clients[i] = append(clients[i], dial(b, addr))
+		}
+	}
+	run := func(of []*conn, n int) time.Duration {
+		began := time.Now()
+		var wg sync.WaitGroup
+		for c, client := range of {
+			wg.Go(func() {
+				for i := range n {
+					if err := client.do(requests[(c*131+i)%len(requests)]); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		return time.Since(began)
+	}
+	run(clients[0], chunk)
+	run(clients[1], chunk)
+	var ratios []float64
+	var times [2]time.Duration
+	requested := 0
+	b.ResetTimer()
+	for n := b.N; n > 0 && !b.Failed(); n -= chunk * conns {
+		bare, ours := run(clients[0], chunk), run(clients[1], chunk)
+		ratios = append(ratios, float64(ours)/float64(bare))
+		times[0], times[1], requested = times[0]+bare, times[1]+ours, requested+chunk*conns
+	}
+	b.StopTimer()
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "x-bare")
+	b.ReportMetric(float64(times[0].Nanoseconds())/float64(requested), "bare-ns")
+	b.ReportMetric(float64(times[1].Nanoseconds())/float64(requested), "node-ns")
 }

@@ -20,6 +20,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/registryd/registryd/bench/process"
 )
 
 type options struct {
@@ -69,7 +71,7 @@ func run(ctx context.Context, o options, sizes string) error {
 		kinds = append(kinds, "java")
 	}
 	for _, size := range o.sizes {
-		all := make(map[string][]measured) // by kind and workload
+		all := make(map[string][]process.Measured) // by kind and workload
 		for range o.rounds {
 			for _, kind := range kinds { // A B A B
 				got, err := visit(ctx, &o, kind, size)
@@ -87,22 +89,23 @@ func run(ctx context.Context, o options, sizes string) error {
 }
 
 // report prints a table of medians, with the least and the greatest in brackets.
-func report(size int, kinds []string, all map[string][]measured) {
+func report(size int, kinds []string, all map[string][]process.Measured) {
 	fmt.Printf("\n%d instances\n\n", size)
 	fmt.Println("| work | server | requests/s | CPU a request | p50 | p99 | memory |")
 	fmt.Println("| --- | --- | --- | --- | --- | --- | --- |")
 	number := func(format string) func(float64) string {
 		return func(v float64) string { return fmt.Sprintf(format, v) }
 	}
-	for _, name := range workloadNames() {
+	for _, w := range process.Workloads() {
+		name := w.Name
 		for _, kind := range kinds {
 			rounds := all[kind+" "+name]
 			fmt.Printf("| %s | %s | %s | %s | %s | %s | %s |\n", name, kind,
-				spread(rounds, func(m measured) float64 { return m.rate }, number("%.0f")),
-				spread(rounds, func(m measured) float64 { return m.cpu.Seconds() }, duration),
-				spread(rounds, func(m measured) float64 { return m.p50.Seconds() }, duration),
-				spread(rounds, func(m measured) float64 { return m.p99.Seconds() }, duration),
-				spread(rounds, func(m measured) float64 { return m.memory }, number("%.0f MB")))
+				spread(rounds, func(m process.Measured) float64 { return m.Rate }, number("%.0f")),
+				spread(rounds, func(m process.Measured) float64 { return m.CPU.Seconds() }, duration),
+				spread(rounds, func(m process.Measured) float64 { return m.P50.Seconds() }, duration),
+				spread(rounds, func(m process.Measured) float64 { return m.P99.Seconds() }, duration),
+				spread(rounds, func(m process.Measured) float64 { return m.Memory }, number("%.0f MB")))
 		}
 	}
 }
@@ -115,7 +118,7 @@ func duration(seconds float64) string {
 	return d.Round(100 * time.Nanosecond).String()
 }
 
-func spread(rounds []measured, of func(measured) float64, show func(float64) string) string {
+func spread(rounds []process.Measured, of func(process.Measured) float64, show func(float64) string) string {
 	values := make([]float64, len(rounds))
 	for i, m := range rounds {
 		values[i] = of(m)

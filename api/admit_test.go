@@ -43,6 +43,7 @@ var asked = map[string]string{
 	"GET debug/pprof/{name}":                "admin",
 	"GET page/{name}":                       "read",
 	"GET page/live":                         "read",
+	"POST page/act":                         "admin",
 	"GET v1/history":                        "read",
 	"GET eureka/serverinfo/statusoverrides": "read",
 

@@ -170,8 +170,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.readiness(w)
 	case metricsPage:
 		return h.scraped(w, r)
-	case page, pageLive:
-		return h.page(w, r)
+	case page, pageLive, pageAct:
+		return h.page(w, r, who)
 	case recent:
 		return h.recent(w)
 	case versions:

@@ -2,12 +2,14 @@ package api
 
 import (
 	"bytes"
+	"context"
 	_ "embed"
 	"html/template"
 	"net/http"
 	"strings"
 	"time"
 
+	"github.com/registryd/registryd/access"
 	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/internal/plain"
 	"github.com/registryd/registryd/registry"
@@ -29,13 +31,30 @@ func parsePage() (*template.Template, error) {
 }
 
 // page answers with what is plugged in as the page.
-func (h *Handler) page(w http.ResponseWriter, r *http.Request) int {
+func (h *Handler) page(w http.ResponseWriter, r *http.Request, who *access.Login) int {
 	if h.opts.Page == nil {
 		return empty(w, http.StatusNotFound)
+	}
+	if who != nil {
+		r = r.WithContext(WithLogin(r.Context(), who))
 	}
 	c := codeWriter{ResponseWriter: w, code: http.StatusOK}
 	h.opts.Page.ServeHTTP(&c, r)
 	return c.code
+}
+
+// loginKey is the key of who asks, in the context of a request for the page.
+type loginKey struct{}
+
+// WithLogin returns a context that says who asks.
+func WithLogin(ctx context.Context, who *access.Login) context.Context {
+	return context.WithValue(ctx, loginKey{}, who)
+}
+
+// LoginOf returns who asks for the page; nil if the node has no logins.
+func LoginOf(ctx context.Context) *access.Login {
+	who, _ := ctx.Value(loginKey{}).(*access.Login) // or nil
+	return who
 }
 
 // base answers at the base of Eureka's paths. Eureka has nothing there; a browser is

@@ -40,6 +40,7 @@ const (
 	metricsPage
 	page
 	pageLive
+	pageAct
 	recent
 	versions
 	repair
@@ -60,7 +61,7 @@ var operationNames = [operations]string{
 	setMetadata: "metadata", getByID: "instance_by_id", getVIP: "vip", getSVIP: "svip",
 	replicate: "batch", setASG: "asg", getStatus: "status", getOverrides: "status_overrides",
 	base: "base", stray: "stray", health: "healthz", readiness: "readyz", metricsPage: "metrics",
-	page: "page", pageLive: "page_live",
+	page: "page", pageLive: "page_live", pageAct: "page_act",
 	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
 	getHistory: "history", discovery: "discovery",
 	profiles: "pprof", getLogLevel: "log_level", setLogLevel: "log_level_update",
@@ -94,7 +95,8 @@ var rights = [operations]right{
 	getInstance: {role: access.Read}, getByID: {role: access.Read},
 	getVIP: {role: access.Read}, getSVIP: {role: access.Read},
 	getStatus: {role: access.Read}, getOverrides: {role: access.Read}, getOverview: {role: access.Read},
-	page: {role: access.Read}, pageLive: {role: access.Read}, recent: {role: access.Read},
+	page: {role: access.Read}, pageLive: {role: access.Read}, pageAct: {role: access.Admin},
+	recent:   {role: access.Read},
 	versions: {role: access.Read}, getHistory: {role: access.Read},
 
 	register:     {role: access.Client, of: scopeBody},
@@ -159,6 +161,7 @@ var eurekaResources = [...]resource{
 var rootResources = [...]resource{
 	{pattern: pattern{}, get: page},
 	{pattern: pattern{"page", "live"}, get: pageLive}, // open for as long as the page is
+	{pattern: pattern{"page", "act"}, post: pageAct},
 	{pattern: pattern{"page", anyName}, get: page},
 	{pattern: pattern{"eureka", "serverinfo", "statusoverrides"}, get: getOverrides}, // not below v2
 	{pattern: pattern{"healthz"}, get: health},

@@ -92,12 +92,22 @@ func TestDivergentIsToldAndRests(t *testing.T) {
 				t.Errorf("n1 counts %d divergent from %s, want %d", p.Divergent, p.Name, want)
 			}
 		}
+		differ := n[0].cluster.Differences()
+		if len(differ) != 1 || len(differ["n2"]) != 1 {
+			t.Fatalf("n1 shows the differences %+v, want one, from n2", differ)
+		}
+		if d := differ["n2"][0]; d.Key != registry.NewKey("DEMO", "d-1") || d.Ours.Record != d.Theirs.Record+1 {
+			t.Errorf("n1 shows %+v, want d-1 with a version that is one more here", d)
+		}
 		b.mu.Lock()
 		b.onRequest, b.onSync = nil, nil
 		b.mu.Unlock()
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
 		checkEqual(t, n...)
+		if differ := n[0].cluster.Differences(); len(differ) > 0 {
+			t.Errorf("n1 shows the differences %+v of equal nodes", differ)
+		}
 
 		// Under load nothing counts as divergent.
 		for i := range 200 {

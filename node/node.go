@@ -368,7 +368,10 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 	if u, err := url.Parse(n.url); err == nil {
 		hosts = append(hosts, u.Host)
 	}
-	pages, err := page.New(n.registry, page.Options{Node: status{n}, Logger: n.log, Metrics: n.metrics})
+	pages, err := page.New(n.registry, page.Options{
+		Node: status{n}, History: n.history, Actions: n.opts.PageActions, Settings: n.opts.Settings,
+		Logger: n.log, Metrics: n.metrics,
+	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
@@ -387,6 +390,9 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 	n.startPage(pages)
 	return server.Open(ctx, handler)
 }
+
+// PageURL returns where the node's page is, for browsers.
+func (n *Node) PageURL() string { return page.URLOf(n.url) }
 
 // startPage keeps open pages up to date. It stops before the HTTP server, which waits for
 // their streams.

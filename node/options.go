@@ -20,6 +20,7 @@ import (
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/membership"
+	"github.com/registryd/registryd/page"
 	"github.com/registryd/registryd/regions"
 	"github.com/registryd/registryd/registry"
 )
@@ -37,6 +38,9 @@ const (
 	// deltaSweepInterval is Eureka's deltaRetentionTimerIntervalInMs.
 	deltaSweepInterval = 30 * time.Second
 )
+
+// Setting is an option as it is in force.
+type Setting = page.Setting
 
 // Options of a [Node]. The zero value is a node alone, with an embedded broker
 // that only it can reach, on a free port.
@@ -149,6 +153,14 @@ type Options struct {
 	// SnapshotInterval is the time between two snapshots. Default
 	// DefaultSnapshotInterval.
 	SnapshotInterval time.Duration
+
+	// PageActions lets the page change statuses, cancel instances and start comparisons, for
+	// logins of role admin, and without logins for whoever can open it. Default: it only
+	// shows.
+	PageActions bool
+	// Settings are shown on the page as the node's configuration. Secrets are left out by
+	// who gives them.
+	Settings []Setting
 
 	// Logger takes all log lines. Its handler must not block for long, because the
 	// node's goroutines write to it. Default: none.

@@ -5,6 +5,8 @@ import (
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/page"
+	"github.com/registryd/registryd/registry"
 )
 
 // status is the node as the HTTP side sees it.
@@ -46,3 +48,29 @@ func (s status) Repair() { s.n.cluster.Repair() }
 
 // MaxTask implements api.Node.
 func (s status) MaxTask() int { return s.n.cluster.MaxTask() }
+
+var _ page.Node = status{}
+
+// Look implements page.Node.
+func (s status) Look(ctx context.Context, key registry.Key) []page.Held {
+	var out []page.Held
+	for _, h := range s.n.cluster.Look(ctx, key) {
+		held := page.Held{Node: h.Peer, Known: h.Known, Entry: h.Entry, Evicted: h.Entry.Evicted}
+		if h.Err != nil {
+			held.Trouble = h.Err.Error()
+		}
+		out = append(out, held)
+	}
+	return out
+}
+
+// Differences implements page.Node.
+func (s status) Differences() []page.Difference {
+	var out []page.Difference
+	for peer, differ := range s.n.cluster.Differences() {
+		for _, d := range differ {
+			out = append(out, page.Difference{Peer: peer, Key: d.Key, Ours: d.Ours, Theirs: d.Theirs})
+		}
+	}
+	return out
+}

@@ -68,6 +68,8 @@ type feed struct {
 	counted time.Time
 	took    time.Duration
 
+	last uint64 // event that was shown; owned by Run
+
 	rates   sync.Mutex
 	samples map[string]*sampled // by peer; empty while nobody looks
 }
@@ -182,6 +184,14 @@ func (f *feed) look() {
 	}
 	if len(o.Regions) > 0 {
 		put("regions", func() ([]byte, error) { return f.event("regions", o.Regions) })
+	}
+	if h := f.page.opts.History; h != nil {
+		if before, last := find(was, "recent"), h.Last(); before != nil && last == f.last {
+			is.sections = append(is.sections, *before)
+		} else {
+			f.last = last
+			put("recent", func() ([]byte, error) { return f.event("recent", f.page.recent()) })
+		}
 	}
 	put("list", func() ([]byte, error) {
 		return fmt.Appendf(nil, "event: list\ndata: %d\n\n", f.page.list.stamp()), nil

@@ -2,6 +2,7 @@ package page_test
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -20,10 +21,31 @@ type fakeNode struct {
 	mu       sync.Mutex
 	overview api.Overview
 	looked   int // how often Overview was called
+	held     []page.Held
+	differ   []page.Difference
+	repaired int
 }
 
 func (n *fakeNode) Readiness() api.Readiness {
 	return api.Readiness{State: "ready", Ready: true, Reads: true}
+}
+
+func (n *fakeNode) Look(context.Context, registry.Key) []page.Held {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.held
+}
+
+func (n *fakeNode) Differences() []page.Difference {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.differ
+}
+
+func (n *fakeNode) Repair() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.repaired++
 }
 
 func (n *fakeNode) Overview() api.Overview {

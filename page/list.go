@@ -147,6 +147,13 @@ func (l *list) refresh() {
 	}
 	for i := range gone {
 		l.count(i, -1)
+		if key := keyOf(i); len(l.overdue) > 0 {
+			if _, was := l.overdue[key]; was { // until they are counted again
+				delete(l.overdue, key)
+				l.lateTotal--
+				l.counted++
+			}
+		}
 	}
 	for _, i := range come {
 		l.count(i, 1)

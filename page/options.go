@@ -2,6 +2,7 @@ package page
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/history"
+	"github.com/registryd/registryd/registry"
 )
 
 // DefaultMaxLive is how many pages are kept up to date at a time. Others can be read,
@@ -20,6 +23,13 @@ const DefaultMaxLive = 64
 type Node interface {
 	Overview() api.Overview
 	Readiness() api.Readiness
+	// Look asks the other nodes what they hold of an instance. It returns when ctx ends, or
+	// before.
+	Look(ctx context.Context, key registry.Key) []Held
+	// Differences returns the instances that stay different on a peer.
+	Differences() []Difference
+	// Repair has the node compare itself with all peers at once.
+	Repair()
 }
 
 // Options of a [Page]. A zero field means its default.
@@ -29,6 +39,14 @@ type Options struct {
 	// MaxLive bounds the pages that are live at a time; the others are answered 503 at
 	// /page/live. Default DefaultMaxLive.
 	MaxLive int
+	// History is what happened to instances; nil: nothing is shown of it.
+	History *history.History
+	// Actions lets the page change something: statuses, cancels, comparisons. Where the node
+	// has logins, those of role admin may then do so, else anybody who can open it.
+	Actions bool
+	// Settings are the options of the node as they are in force, without secrets.
+	Settings []Setting
+
 	Logger  *slog.Logger          // default: none
 	Metrics prometheus.Registerer // nil: nowhere
 }

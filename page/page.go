@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/plain"
 	"github.com/registryd/registryd/registry"
 )
@@ -54,7 +55,9 @@ func New(reg *registry.Registry, opts Options) (*Page, error) {
 	}
 	p.template, err = template.New("").Funcs(template.FuncMap{
 		"plain": plain.Text, "number": number[int], "ago": ago, "fine": fine, "asset": p.asset, "span": span,
-		"utc": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") },
+		"clock": func(t time.Time) string { return t.UTC().Format("15:04:05Z") },
+		"show":  func(s string) string { return statusWords(eureka.Status(s)) },
+		"utc":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") },
 	}).ParseFS(assets, "assets/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("page: %w", err)
@@ -104,6 +107,20 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.render(w, http.StatusOK, "list", p.listView(r))
 	case "live":
 		p.live(w, r)
+	case "instance":
+		view, code := p.instance(r)
+		p.render(w, code, "instance", view)
+	case "changes":
+		p.render(w, http.StatusOK, "changes", p.changes(r))
+	case "differences":
+		p.render(w, http.StatusOK, "differences", p.differences(r))
+	case "configuration":
+		p.render(w, http.StatusOK, "configuration", p.configuration())
+	case "confirm":
+		view, code := p.confirm(r)
+		p.render(w, code, "confirm", view)
+	case "act":
+		p.act(w, r)
 	default:
 		p.render(w, http.StatusNotFound, "missing", p.frame("../", "Not found"))
 	}

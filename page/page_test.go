@@ -109,7 +109,7 @@ func TestOrder(t *testing.T) {
 	s.reg.Cancel(registry.NewKey("B", "demo-10"), registry.Origin{})
 	s.reg.SetStatus(registry.NewKey("B", "demo-28"), eureka.StatusDown, eureka.NoTimestamp, registry.Origin{})
 	body := s.get(t, 200, "/page/list")
-	inOrder(t, body, ">B<", ">demo-28<", ">A9<", ">A10<", ">B<", ">demo-3<", ">demo-9<", ">silent<")
+	inOrder(t, body, "1 needs a look", "B /", ">demo-28<", ">A9<", ">A10<", ">B<", ">demo-3<", ">demo-9<", ">silent<")
 	has(t, body, ">demo-10<")
 
 	now = now.Add(100 * time.Second)
@@ -120,7 +120,7 @@ func TestOrder(t *testing.T) {
 	})
 	body = s.get(t, 200, "/")
 	inOrder(t, body, "Holding 1 expired instance of 1 application since", "only 41 % of the leases are renewed (5 of 12)",
-		"more than 85 % are renewed", ">B<", ">demo-28<", ">silent<", "over for", "1 min 5 s", "kept by self-preservation", ">A9<")
+		"more than 85 % are renewed", "2 need a look", ">demo-28<", ">silent<", "over for", "1 min 5 s", "kept by self-preservation", ">A9<")
 }
 
 // TestSearch: words, status, zone and application choose, in the address.

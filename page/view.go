@@ -39,6 +39,7 @@ type overviewView struct {
 	State    stateView
 	Pipeline pipelineView
 	Regions  []api.RegionOverview
+	Recent   recentView
 	List     listView
 }
 
@@ -47,6 +48,7 @@ func (p *Page) overview(r *http.Request) overviewView {
 	o := p.opts.Node.Overview()
 	v := overviewView{frame: p.frame("", ""), List: p.listView(r)}
 	v.Here = "overview"
+	v.Recent = p.recent()
 	v.State, v.Regions = p.stateView(&o), o.Regions
 	v.Pipeline = p.feed.pipelineView(&o)
 	return v
@@ -65,6 +67,7 @@ type stateView struct {
 	Peers, Reached        int
 	Lag                   float64
 	LagPeer               string
+	Missing               string // peers that are not reached
 	PeersLevel            level
 }
 
@@ -103,10 +106,13 @@ func (p *Page) stateView(o *api.Overview) stateView {
 	v.Leases.State, v.Leases.Why = preservation(&o.Leases, v.Totals.Late, v.Totals.LateApps)
 	v.Leases.CancelByCommand = "curl -X DELETE " + v.Base + "apps/APP/INSTANCE"
 	v.Peers, v.PeersLevel = len(o.Peers), fineLevel
+	var missing []string
 	for i := range o.Peers {
 		peer := &o.Peers[i]
 		if peer.Available() {
 			v.Reached++
+		} else {
+			missing = append(missing, peer.Name)
 		}
 		if peer.Lag > v.Lag {
 			v.Lag, v.LagPeer = peer.Lag, peer.Name
@@ -114,6 +120,11 @@ func (p *Page) stateView(o *api.Overview) stateView {
 	}
 	if v.Reached < v.Peers {
 		v.PeersLevel = badLevel
+		const named = 5
+		v.Missing = "not reached: " + strings.Join(missing[:min(len(missing), named)], ", ")
+		if len(missing) > named {
+			v.Missing += ", …"
+		}
 	}
 	return v
 }
@@ -131,9 +142,9 @@ func serviceURL(o *api.Overview) string {
 	return strings.TrimSuffix(cmp.Or(o.URL, "http://HOST:PORT/eureka"), "/") + "/"
 }
 
-// pageOf returns where the page of a node is, from its service URL; "" if it has none that
-// a browser can open.
-func pageOf(service string) string {
+// URLOf returns where the page of a node is, from its service URL; "" if it has none that a
+// browser can open.
+func URLOf(service string) string {
 	u, err := url.Parse(service)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
 		return ""
@@ -195,11 +206,14 @@ type replyView struct {
 	Meaning string
 }
 
+// Usual reports whether the reply is shown also where there was none yet.
+func (v replyView) Usual() bool { return v.Name == "ok" || v.Name == "404" || v.Name == "409" }
+
 // Number is the count as people write it.
 func (v replyView) Number() string { return number(v.Count) }
 
 func (p *Page) peerView(o *api.Overview, peer *api.PeerOverview) peerView {
-	v := peerView{PeerOverview: *peer, Page: pageOf(peer.URL)}
+	v := peerView{PeerOverview: *peer, Page: URLOf(peer.URL)}
 	v.Level, v.Touch = inTouch(peer)
 	if t, is := troubleOf(peer); is {
 		v.Trouble = &t
@@ -322,12 +336,13 @@ type choice struct {
 	Level level
 }
 
-// groupView is the instances of one application that follow each other.
+// groupView is the instances of one application that follow each other, or those that
+// need a look, of all applications.
 type groupView struct {
 	App       string
 	Total     int
 	Link      string // shows this application alone
-	Troubled  bool   // instances that need a look, in front of the others
+	Troubled  bool
 	Instances []instanceView
 }
 
@@ -336,6 +351,7 @@ type instanceView struct {
 	Status                       eureka.Status
 	Level                        level
 	Overridden                   bool
+	By                           string // who registered it
 	Lease                        leaseView
 }
 
@@ -352,6 +368,7 @@ type leaseView struct {
 	Left   float64
 	Term   float64
 	Over   bool
+	Low    bool    // it ends soon
 	Late   float64 // since it is over
 }
 
@@ -424,12 +441,15 @@ func (p *Page) listView(r *http.Request) listView {
 	for n, i := range found.Shown {
 		troubled := found.From+n < found.Troubled
 		last := len(v.Groups) - 1
-		if last < 0 || v.Groups[last].App != i.App || v.Groups[last].Troubled != troubled {
+		switch {
+		case troubled && last < 0:
+			v.Groups = append(v.Groups, groupView{Total: found.Troubled, Troubled: true})
+			last++
+		case troubled:
+		case last < 0 || v.Groups[last].App != i.App:
 			of := q
 			of.App = i.App
-			v.Groups = append(v.Groups, groupView{
-				App: i.App, Total: p.list.size(i.App), Link: of.link(1), Troubled: troubled,
-			})
+			v.Groups = append(v.Groups, groupView{App: i.App, Total: p.list.size(i.App), Link: of.link(1)})
 			last++
 		}
 		v.Groups[last].Instances = append(v.Groups[last].Instances, p.instanceView(i))
@@ -480,13 +500,13 @@ func (p *Page) instanceView(i *eureka.InstanceInfo) instanceView {
 		App: key.App, ID: key.ID, Address: addressOf(i), Zone: zoneOf(i),
 		Status: i.Status, Level: statusLevel(i.Status),
 		Overridden: i.OverriddenStatus != eureka.StatusUnknown,
-		Link:       "page/instance?" + url.Values{"app": {key.App}, "id": {key.ID}}.Encode(),
+		Link:       instanceLink(key), By: p.cameBy(key),
 	}
 	if lease, ok := p.reg.Lease(key); ok { // it may be gone since
 		term := lease.Silent + lease.Left
 		v.Lease = leaseView{
 			Known: true, Silent: lease.Silent.Seconds(), Left: max(0, lease.Left).Seconds(), Term: term.Seconds(),
-			Over: lease.Left < 0, Late: max(0, -lease.Left).Seconds(),
+			Over: lease.Left < 0, Low: lease.Left < term/3, Late: max(0, -lease.Left).Seconds(),
 		}
 		if v.Lease.Over && v.Level == fineLevel {
 			v.Level = warnLevel

@@ -161,4 +161,5 @@ func (p *Peer) count(before map[registry.Key]pair, compared map[int]bool) {
 	}
 	p.counted = counted
 	p.setDivergent(len(counted))
+	p.show()
 }

@@ -47,6 +47,7 @@ type Peer struct {
 	digest    atomic.Uint64 // the root of its digest, as it announced last
 	forced    atomic.Bool   // its next round acts on the first difference
 	divergent atomic.Int64  // keys found unequal twice with the same versions
+	shown     atomic.Pointer[[]Difference]
 
 	mu      sync.Mutex
 	wanted  map[registry.Key]struct{} // guarded by mu; to be fetched from the peer
@@ -288,6 +289,7 @@ func (p *Peer) turn(leaves []int) []int {
 func (p *Peer) equal() {
 	p.differed, p.unequal, p.counted = nil, nil, nil
 	p.setDivergent(0)
+	p.show()
 }
 
 func (p *Peer) setDivergent(n int) {

@@ -85,7 +85,9 @@ func welcome(w io.Writer, c *dev.Cluster, o dev.Options) {
 	if c.BrokerAddress() != defaultEmbedded {
 		again = " --nats " + brokerURL
 	}
-	fmt.Fprintf(w, `  registryd tail%s
+	fmt.Fprintf(w, `  %s in a browser
+        the page: the pipelines and the instances, live
+  registryd tail%s
         replication as it happens (from the sources: go run ./cmd/registryd tail%s)
   curl -H 'Accept: application/json' %sapps
         all instances, as any Eureka client gets them
@@ -96,5 +98,5 @@ func welcome(w io.Writer, c *dev.Cluster, o dev.Options) {
   an Eureka client with eureka.client.serviceUrl.defaultZone=%s
 
 Stop with Ctrl-C.
-`, again, again, first.URL(), first.URL(), last.URL(), first.URL())
+`, first.PageURL(), again, again, first.URL(), first.URL(), last.URL(), first.URL())
 }

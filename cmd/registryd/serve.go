@@ -69,6 +69,8 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 	out := logqueue.New(p.out, nil) // Signals don't wait for its reader.
 	defer out.Close()
 	fmt.Fprintf(out, "registryd %s: node %s of cluster %s serves %s\n", s.Version, n.Name(), s.Cluster, n.URL())
+	fmt.Fprintf(out, "page:    %s\n", n.PageURL())
+	fmt.Fprintf(out, "clients: eureka.client.serviceUrl.defaultZone=%s\n", n.URL())
 	addr := n.BrokerAddress()
 	if addr != "" {
 		fmt.Fprintf(out, "embedded broker: nats://%s\n", addr)
@@ -196,6 +198,8 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 	f.hosts = fs.String("http-hosts", "",
 		"`NAMES`, beside that of --advertise, under which browsers may ask this node, "+
 			"separated by commas; * allows all")
+	fs.BoolVar(&o.PageActions, "page-actions", false,
+		"let the page at / change statuses, cancel instances and compare nodes, with --logins for those of role admin")
 	fs.DurationVar(&o.IdleTimeout, "idle-timeout", api.DefaultIdleTimeout,
 		"how long a client's connection is kept without a request")
 	fs.DurationVar(&o.BatchDelay, "batch-delay", node.DefaultBatchDelay,
@@ -238,7 +242,7 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 	f.nats = addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	f.embedded = addEmbeddedFlags(fs)
 	f.logs = addLogFlags(fs, "info")
-	group(fs, "HTTP", "listen", "advertise", "http-hosts", "idle-timeout")
+	group(fs, "HTTP", "listen", "advertise", "http-hosts", "page-actions", "idle-timeout")
 	group(fs, "Node and cluster", "node", "cluster", "peers", "start-wait", "data", "wait-when-empty")
 	group(fs, "Replication", "batch-delay", "batch-size", "batch-mode")
 	group(fs, "Leases and lists", "eviction-interval", "self-preservation", "renewal-threshold",
@@ -251,6 +255,7 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
 	o := f.options
 	f.fs.VisitAll(func(f *pflag.Flag) { o.values[f.Name] = f.Value.String() })
+	o.Settings = shown(o.values)
 
 	var wrong faults
 	var err error

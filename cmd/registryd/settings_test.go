@@ -66,6 +66,7 @@ func TestEveryFlagCounts(t *testing.T) {
 		"node":                        {"other"},
 		"open-metrics":                {"=true", "--logins", logins},
 		"own-apps-only":               {"=true", "--logins", logins},
+		"page-actions":                {"=true"},
 		"peers":                       {"2"},
 		"rate-limit":                  {"=true"},
 		"rate-limit-burst":            {"7"},

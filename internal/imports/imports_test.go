@@ -47,7 +47,7 @@ var rooms = map[string][]string{
 	"history":  {"registry", "eureka"},
 	"regions":  {"registry", "eureka", "internal/sample", "internal/serviceurl"},
 	"snapshot": {"registry", "eureka"},
-	"page":     {"api", "registry", "eureka", "internal/plain"},
+	"page":     {"access", "api", "history", "registry", "eureka", "internal/plain"},
 	"access":   {"eureka", "internal/reread", "internal/sample"},
 	"api":      {"access", "registry", "history", "regions", "eureka", "internal/plain", "internal/sample"},
 	"tail":     {"eureka", "internal/plain"},

@@ -61,7 +61,7 @@ func TestPage(t *testing.T) {
 			t.Fatal(err)
 		}
 		tab.see(t, soon, "the one that is out of service is the first one",
-			"document.querySelector('.instance').innerText.startsWith('item-17')")
+			"document.querySelector('.instance .id a').innerText === 'item-17'")
 		tab.do(t, chromedp.SendKeys("input[name=q]", "item-24"))
 		tab.see(t, soon, "11 are left", text("1 to 11 of 11")+" && location.search === '?q=item-24'")
 		tab.do(t, chromedp.SetValue("select[name=zone]", "eu-1"),

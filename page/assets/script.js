@@ -80,8 +80,10 @@
     }
     for (const e of document.querySelectorAll('[data-left]')) {
       const left = Math.max(0, Number(e.dataset.left) - elapsed(e, e.dataset.left));
-      if (e.nodeName === 'PROGRESS') e.value = left;
-      else put(e, ago(left));
+      if (e.nodeName === 'PROGRESS') {
+        e.value = left;
+        e.classList.toggle('low', left < e.max / 3);
+      } else put(e, ago(left));
     }
   };
   setInterval(run, 1000);
@@ -193,7 +195,7 @@
       say('not live: too many pages are open, or the node is away', true);
       again = setTimeout(open, 15000);
     };
-    for (const name of ['state', 'pipeline', 'regions']) {
+    for (const name of ['state', 'pipeline', 'regions', 'recent']) {
       stream.addEventListener(name, (event) => {
         if (!list) return;
         show(name, event.data);

@@ -45,6 +45,7 @@ var asked = map[string]string{
 	"GET page/live":                         "read",
 	"POST page/act":                         "admin",
 	"GET v1/history":                        "read",
+	"GET v1/watch":                          "read",
 	"GET eureka/serverinfo/statusoverrides": "read",
 
 	"GET eureka":                            "read",

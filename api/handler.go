@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"html/template"
 	"log/slog"
@@ -32,7 +33,10 @@ type Handler struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	lists    lists         // for readers that name no regions
+	lists    lists      // for readers that name no regions
+	local    *listCache // of the local instances, for watchers
+	changes  changes    // as watchers get them
+	streams  *streams
 	regions  *regions.Set  // nil: there are none
 	selected regionLists   // for readers that name regions
 	batches  chan struct{} // a place for each ReplicationList held
@@ -65,18 +69,21 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	}
 	sending := &budget{max: int64(opts.MaxListBytes)}
 	rates := newRateLimiter(opts.RateLimit)
+	streams := newStreams(opts.MaxWatchers)
 	m := newMetrics(sending)
 	if opts.Metrics != nil {
-		if err := m.register(opts.Metrics, rates.limited); err != nil {
+		if err := errors.Join(m.register(opts.Metrics, rates.limited), streams.register(opts.Metrics)); err != nil {
 			return nil, fmt.Errorf("api: %w", err)
 		}
 	}
 	h := &Handler{
 		start: rand.Text()[:8], reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
-		regions: opts.Regions, rates: rates,
+		regions: opts.Regions, rates: rates, streams: streams,
 		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts), sending: sending,
 	}
 	h.lists = h.newLists(0, false)
+	h.local = h.lists.apps
+	h.changes = changes{reg: reg, history: opts.History, node: opts.Node.Name, prefix: h.start}
 	if h.regions != nil {
 		h.lists = h.newLists(h.regions.Default(), false)
 		h.selected.make = func(sel regions.Selection) lists { return h.newLists(sel, true) }
@@ -180,6 +187,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.repair(w)
 	case getOverview:
 		return h.overview(w)
+	case watching:
+		return h.watch(w, r)
 	case getHistory:
 		return h.history(w, r)
 	case profiles:

@@ -32,12 +32,13 @@ const (
 // node is a handler with a registry of its own.
 type node struct {
 	http.Handler
-	reg *registry.Registry
+	reg     *registry.Registry
+	history *history.History
 }
 
 func newNode(t testing.TB, opts api.Options) *node {
 	t.Helper()
-	events, err := history.New(history.Options{})
+	events, err := history.New(history.Options{Bytes: history.MinBytes})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func newNode(t testing.TB, opts api.Options) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &node{Handler: h, reg: reg}
+	return &node{Handler: h, reg: reg, history: events}
 }
 
 // ask sends one request. headers are pairs of a name and a value.

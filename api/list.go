@@ -44,6 +44,11 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, delta bool) int
 		c = of.delta
 	}
 	v := variant{form: form, gzip: takesGzip(r.Header)}
+	if delta {
+		if code := h.await(w, r, c, v); code != 0 {
+			return code
+		}
+	}
 	if tag := h.tag(c.generation(), v); matches(r.Header.Get("If-None-Match"), tag) {
 		w.Header().Set("ETag", tag)
 		return empty(w, http.StatusNotModified)

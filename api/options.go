@@ -101,6 +101,9 @@ type Options struct {
 	// it is not kept, and what is made of it is not served.
 	History *history.History
 
+	// MaxWatchers bounds the requests that wait for changes, see DefaultMaxWatchers.
+	MaxWatchers int
+
 	// Regions are the instances of other regions, shown beside the local ones; nil: there
 	// are none.
 	Regions *regions.Set
@@ -131,6 +134,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxBatchBody = cmp.Or(o.MaxBatchBody, DefaultMaxBatchBody)
 	o.MaxBatches = cmp.Or(o.MaxBatches, DefaultMaxBatches)
 	o.MaxListBytes = cmp.Or(o.MaxListBytes, DefaultMaxListBytes)
+	o.MaxWatchers = cmp.Or(o.MaxWatchers, DefaultMaxWatchers)
 	o.MaxAge = cmp.Or(o.MaxAge, DefaultMaxAge)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -142,7 +146,7 @@ func (o Options) withDefaults() (Options, error) {
 	return o, errors.Join(
 		missing,
 		atLeastOne("max body", o.MaxBody), atLeastOne("max batch body", o.MaxBatchBody),
-		atLeastOne("max batches", o.MaxBatches),
+		atLeastOne("max batches", o.MaxBatches), atLeastOne("max watchers", o.MaxWatchers),
 		atLeastOne("max list bytes", o.MaxListBytes), notNegative("max age", o.MaxAge),
 	)
 }

@@ -50,6 +50,7 @@ const (
 	getLogLevel
 	setLogLevel
 	discovery
+	watching
 	operations // how many there are
 )
 
@@ -63,7 +64,7 @@ var operationNames = [operations]string{
 	base: "base", stray: "stray", health: "healthz", readiness: "readyz", metricsPage: "metrics",
 	page: "page", pageLive: "page_live", pageAct: "page_act",
 	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
-	getHistory: "history", discovery: "discovery",
+	getHistory: "history", watching: "watch", discovery: "discovery",
 	profiles: "pprof", getLogLevel: "log_level", setLogLevel: "log_level_update",
 }
 
@@ -97,7 +98,7 @@ var rights = [operations]right{
 	getStatus: {role: access.Read}, getOverrides: {role: access.Read}, getOverview: {role: access.Read},
 	page: {role: access.Read}, pageLive: {role: access.Read}, pageAct: {role: access.Admin},
 	recent:   {role: access.Read},
-	versions: {role: access.Read}, getHistory: {role: access.Read},
+	versions: {role: access.Read}, getHistory: {role: access.Read}, watching: {role: access.Read},
 
 	register:     {role: access.Client, of: scopeBody},
 	heartbeat:    {role: access.Client, of: scopeInstance},
@@ -176,6 +177,7 @@ var rootResources = [...]resource{
 	{pattern: pattern{"debug", "pprof"}, get: profiles},
 	{pattern: pattern{"debug", "pprof", anyName}, get: profiles},
 	{pattern: pattern{"debug", "log-level"}, get: getLogLevel, put: setLogLevel},
+	{pattern: pattern{"v1", "watch"}, get: watching},
 }
 
 // strayResource is where a client asks whose service URL lacks its end.

@@ -105,11 +105,12 @@ type Broker struct {
 	timeout  time.Duration
 	log      *slog.Logger
 
-	server  *Server // The embedded one, if it is this Broker's own.
-	link    *link
-	inbox   *inbox
-	replies *subscription
-	metrics *metrics
+	server    *Server // The embedded one, if it is this Broker's own.
+	inProcess *Server // The one of this process that it is connected to, its own or not; nil: another one.
+	link      *link
+	inbox     *inbox
+	replies   *subscription
+	metrics   *metrics
 
 	closeOnce sync.Once
 	closeErr  error
@@ -167,6 +168,7 @@ func Start(ctx context.Context, options Options) (*Broker, error) {
 }
 
 func (b *Broker) connect(ctx context.Context, access Access) error {
+	b.inProcess = access.Server
 	// Replies to what was asked before the connection ended never come: the owner sends again.
 	lost := func() { b.inbox.failAll(ErrDisconnected) }
 	b.replies = &subscription{subject: b.subjects.ReplyPrefix(b.node) + ".>", handle: b.inbox.receive}

@@ -116,10 +116,14 @@ func (d *denied) refuse(denial Denial) {
 	}
 }
 
-// kindOfSubject cuts the token off a reply subject, so that the list has one entry for each asker.
+// kindOfSubject cuts the token off a reply subject, so that the list has one entry for each asker, and the application
+// off an event subject.
 func kindOfSubject(subject string) string {
 	if parts := strings.Split(subject, "."); len(parts) > 4 && parts[0] == subjectRoot && parts[2] == "reply" {
 		return strings.Join(parts[:4], ".") + ".>"
+	}
+	if parts := strings.SplitN(subject, ".", 4); len(parts) == 4 && parts[0] == subjectRoot && parts[2] == "event" {
+		return strings.Join(parts[:3], ".") + ".>"
 	}
 	if strings.HasPrefix(subject, "_INBOX.") {
 		return "_INBOX.>"
@@ -136,6 +140,15 @@ func (d *denied) list() []Denial {
 	return slices.SortedFunc(maps.Keys(d.refusals), func(a, b Denial) int {
 		return strings.Compare(a.Op+a.Subject+a.Kind, b.Op+b.Subject+b.Kind)
 	})
+}
+
+func (d *denied) has(denial Denial) bool {
+	if d.size.Load() == 0 {
+		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.refusals[denial] != nil
 }
 
 // tried notes that a message is about to be published.

@@ -126,3 +126,15 @@ func (s *Subscription) Unsubscribe() {
 	defer s.broker.mu.Unlock()
 	delete(s.broker.subs, s)
 }
+
+// Listened reports whether somebody may subscribe to a subject. Only an embedded server can tell that nobody does. It
+// costs a look into the server's cache, so it can be asked before each message is made.
+func (b *Broker) Listened(subject string) bool {
+	return b.inProcess == nil || b.inProcess.hears(subject)
+}
+
+// MayPublish reports whether the broker has not refused a subject, or what [Subjects.Events] stands for, in the last
+// minute.
+func (b *Broker) MayPublish(subject string) bool {
+	return !b.link.denied.has(Denial{OpPublish, subject, DeniedPermission})
+}

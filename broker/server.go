@@ -252,3 +252,6 @@ func component(log *slog.Logger, name string) *slog.Logger {
 	}
 	return log.With("component", name)
 }
+
+// hears reports whether anybody subscribes to a subject, here or at a server with a route to this one.
+func (s *Server) hears(subject string) bool { return s.server.GlobalAccount().Interest(subject) > 0 }

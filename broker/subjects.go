@@ -70,6 +70,36 @@ func (s Subjects) PresenceAsk() string { return s.Presence(reservedNode) }
 // ReplyPrefix is the prefix of node's inboxes, without a final dot.
 func (s Subjects) ReplyPrefix(node string) string { return s.root + "reply." + node }
 
+// maxApp is the greatest length of an application's token, in bytes.
+const maxApp = 200
+
+// Event is where the changes of an application are told. Bytes outside [A-Za-z0-9_-] are =XX in it, an empty name is =,
+// and a long one ends after 200 bytes.
+func (s Subjects) Event(app string) string {
+	const hex = "0123456789ABCDEF"
+	b := append(make([]byte, 0, len(s.root)+len("event.")+maxApp), s.root...)
+	b = append(b, "event."...)
+	start := len(b)
+	for i := range len(app) {
+		c := app[i]
+		switch size := len(b) - start; {
+		case plainByte(c) && size < maxApp:
+			b = append(b, c)
+		case !plainByte(c) && size+3 <= maxApp:
+			b = append(b, '=', hex[c>>4], hex[c&15])
+		default:
+			return string(b)
+		}
+	}
+	if app == "" {
+		b = append(b, '=')
+	}
+	return string(b)
+}
+
+// Events are what an event subject's denial names: they are one.
+func (s Subjects) Events() string { return s.root + "event.>" }
+
 // AllBatches matches every batch of the cluster.
 func (s Subjects) AllBatches() string { return s.Batch("*", "*") }
 

@@ -119,3 +119,28 @@ func TestParseSubjects(t *testing.T) {
 		})
 	}
 }
+
+// An application's name is one token, whatever is in it.
+func TestEventSubject(t *testing.T) {
+	s := subjects(t, "prod")
+	for app, want := range map[string]string{
+		"ORDERS":                       "ORDERS",
+		"A_b-9":                        "A_b-9",
+		"A.B":                          "A=2EB",
+		"*":                            "=2A",
+		">":                            "=3E",
+		"A B=":                         "A=20B=3D",
+		"":                             "=",
+		"Ä":                            "=C3=84",
+		strings.Repeat("A", 201):       strings.Repeat("A", 200),
+		strings.Repeat("A.", 80):       strings.Repeat("A=2E", 50),
+		strings.Repeat("A", 199) + ".": strings.Repeat("A", 199),
+	} {
+		if got := s.Event(app); got != "registry.prod.event."+want {
+			t.Errorf("%.20q: %s, want registry.prod.event.%s", app, got, want)
+		}
+	}
+	if got := s.Events(); got != "registry.prod.event.>" {
+		t.Errorf("all: %s", got)
+	}
+}

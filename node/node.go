@@ -377,7 +377,7 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 	}
 	handler, err := api.New(n.registry, api.Options{
 		Hosts: hosts, Cluster: n.opts.Cluster, Node: status{n}, History: n.history, Regions: n.regions,
-		RateLimit: n.opts.RateLimit, Page: pages,
+		RateLimit: n.opts.RateLimit, MaxWatchers: n.opts.MaxWatchers, Page: pages,
 		Access: n.guard, OpenMetrics: n.opts.Security.OpenMetrics,
 		Debug: n.opts.Security.Debug, LogLevel: n.opts.Security.LogLevel,
 		Logger: n.log, Metrics: n.metrics, Gatherer: n.metrics,
@@ -386,8 +386,15 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	n.awaitRegions(ctx)
+	if err := n.startEvents(handler); err != nil {
+		return err
+	}
 	n.onStop("http", func(context.Context) error { return server.stop() }) // before what it serves
 	n.startPage(pages)
+	n.onStop("watchers", func(context.Context) error { // the HTTP server waits for them
+		handler.EndStreams()
+		return nil
+	})
 	return server.Open(ctx, handler)
 }
 

@@ -134,6 +134,9 @@ type Options struct {
 	// HistoryBytes bounds the memory of what happened to instances, from history.MinBytes
 	// to history.MaxBytes. Default history.DefaultBytes, 32 MiB.
 	HistoryBytes int
+	// MaxWatchers bounds the requests that wait for changes. Default
+	// api.DefaultMaxWatchers, 20,000.
+	MaxWatchers int
 	// DeltaRetention is how long a change stays in the delta. Default Eureka's
 	// 180 s.
 	DeltaRetention time.Duration
@@ -224,6 +227,9 @@ func (o Options) withDefaults() (Options, error) {
 		errs = append(errs, errors.New("data dir: needs the node's name, which the directory belongs to"))
 	}
 	errs = append(errs, bridge.Check(o.EurekaPeers))
+	if o.MaxWatchers < 0 {
+		errs = append(errs, fmt.Errorf("max watchers %d: negative", o.MaxWatchers))
+	}
 	if o.BatchSize < 0 {
 		errs = append(errs, fmt.Errorf("batch size %d: negative", o.BatchSize))
 	}

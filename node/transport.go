@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -117,7 +118,10 @@ func (t *transport) Link() membership.Link {
 	state := t.broker.State()
 	l := membership.Link{Up: state.Up, Since: state.Since}
 	l.Late = t.alone.Load() || t.external && t.mayComeBack(state)
-	switch denied := t.broker.Denied(); {
+	denied := slices.DeleteFunc(t.broker.Denied(), func(d broker.Denial) bool { // peers don't need these
+		return d.Op == broker.OpPublish && d.Subject == t.broker.Subjects().Events()
+	})
+	switch {
 	case len(denied) > 0: // it may receive nothing, or reach no node
 		l.Trouble = "broker refuses " + denied[0].Op + " on " + denied[0].Subject
 	case t.alone.Load():

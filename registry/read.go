@@ -52,6 +52,19 @@ func (r *Registry) Instance(key Key) (*eureka.InstanceInfo, bool) {
 	return s.instance(), true
 }
 
+// Listed is Instance for what lists show: an instance is in them until it is evicted.
+func (r *Registry) Listed(key Key) (*eureka.InstanceInfo, bool) {
+	r.mu.RLock()
+	e := r.lookupPresent(key)
+	if e == nil {
+		r.mu.RUnlock()
+		return nil, false
+	}
+	s := e.seen()
+	r.mu.RUnlock()
+	return s.instance(), true
+}
+
 // isDue reports whether the next pass may evict e.
 func (r *Registry) isDue(e *entry) bool {
 	if !r.evicting.Load() {

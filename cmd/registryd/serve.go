@@ -230,6 +230,8 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 		"`COUNT` of instances, with those that are remembered as cancelled, beyond which a new one is refused with 507")
 	fs.IntVar(&o.HistoryBytes, "history-bytes", history.DefaultBytes,
 		"`BYTES` for what happened to instances, from 1 MiB to 1 GiB, taken as it fills")
+	fs.IntVar(&o.MaxWatchers, "max-watchers", api.DefaultMaxWatchers,
+		"`COUNT` of requests that may wait for changes at a time, beyond which one is refused with 503")
 	f.compat = fs.String("lease-compat", "",
 		"`RULE` of how long a lease lives, exact or netflix: its duration, or twice that once renewed "+
 			"(default exact; with --eureka-peers netflix)")
@@ -246,7 +248,8 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 	group(fs, "Node and cluster", "node", "cluster", "peers", "start-wait", "data", "wait-when-empty")
 	group(fs, "Replication", "batch-delay", "batch-size", "batch-mode")
 	group(fs, "Leases and lists", "eviction-interval", "self-preservation", "renewal-threshold",
-		"self-preservation-min", "max-lease", "lease-compat", "max-instances", "history-bytes", "delta-retention")
+		"self-preservation-min", "max-lease", "lease-compat", "max-instances", "history-bytes", "max-watchers",
+		"delta-retention")
 	group(fs, "Java Eureka servers", "eureka-peers")
 	return f
 }
@@ -278,6 +281,7 @@ func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
 		{"remote-region-interval", o.RegionInterval > 0},
 		{"max-instances", o.MaxInstances > 0},
 		{"history-bytes", o.HistoryBytes > 0},
+		{"max-watchers", o.MaxWatchers > 0},
 	} {
 		if !bound.above {
 			wrong.addf("--%s %s: must be above 0", bound.name, o.values[bound.name])

@@ -57,6 +57,7 @@ func TestEveryFlagCounts(t *testing.T) {
 		"max-instances":               {"7"},
 		"max-instances-per-login":     {"7", "--logins", logins},
 		"max-lease":                   {"1h"},
+		"max-watchers":                {"7"},
 		"nats":                        {"nats://127.0.0.1:1"},
 		"nats-creds":                  append([]string{secret}, nats...),
 		"nats-nkey":                   append([]string{secret}, nats...),

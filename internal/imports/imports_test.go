@@ -55,7 +55,7 @@ var rooms = map[string][]string{
 	"node": {
 		"eureka", "registry", "acceptor", "batcher", "broker",
 		"consumer", "cluster", "bridge", "membership", "history", "regions", "repair", "api", "page", "tail",
-		"client", "snapshot", "access",
+		"client", "snapshot", "access", "internal/sample",
 	},
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/registryd/registryd/broker"
 )
 
@@ -130,4 +132,21 @@ func start(tb testing.TB, options broker.ServerOptions) *broker.Server {
 	}
 	tb.Cleanup(server.Shutdown)
 	return server
+}
+
+// Listen calls handle for each message on a subject, as a stock subscriber that knows nothing of this program gets it,
+// until the test ends.
+func Listen(tb testing.TB, server *broker.Server, subject string, handle func(subject string, data []byte)) {
+	tb.Helper()
+	nc, err := nats.Connect(URL(server))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(nc.Close)
+	if _, err := nc.Subscribe(subject, func(m *nats.Msg) { handle(m.Subject, m.Data) }); err != nil {
+		tb.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		tb.Fatal(err)
+	}
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -133,6 +134,9 @@ type oldKey struct{}
 
 // connContext is the server's ConnContext.
 func (d *door) connContext(ctx context.Context, c net.Conn) context.Context {
+	if secure, ok := c.(*tls.Conn); ok {
+		c = secure.NetConn()
+	}
 	if _, old := c.(*oldConn); old {
 		return context.WithValue(ctx, oldKey{}, true)
 	}

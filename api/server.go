@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -43,8 +44,11 @@ type ServerOptions struct {
 	IdleTimeout       time.Duration
 	MaxConnections    int
 	ShutdownTimeout   time.Duration
-	Logger            *slog.Logger
-	Metrics           prometheus.Registerer // nil: nowhere
+	// TLS is for https, HTTP/1.1 alone: the bounds of connections, and what is refused of a
+	// connection that is older than Open, mean one request at a time. nil: http.
+	TLS     *tls.Config
+	Logger  *slog.Logger
+	Metrics prometheus.Registerer // nil: nowhere
 }
 
 // withDefaults returns the options in full, or all that is wrong with them.
@@ -70,6 +74,7 @@ type Server struct {
 	log      *slog.Logger
 	shutdown time.Duration
 	silent   silentConns
+	tls      *tls.Config
 }
 
 // NewServer returns a server for a listener, and owns the listener unless it fails.
@@ -94,7 +99,7 @@ func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
 	}
 	log := opts.Logger.With("component", "api")
 	s := &Server{
-		door: d, log: log, shutdown: opts.ShutdownTimeout,
+		door: d, log: log, shutdown: opts.ShutdownTimeout, tls: opts.TLS,
 		http: &http.Server{
 			Handler:           d,
 			ReadHeaderTimeout: opts.ReadHeaderTimeout, ReadTimeout: ReadTimeout,
@@ -104,6 +109,8 @@ func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
 			ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		},
 	}
+	s.http.Protocols = new(http.Protocols)
+	s.http.Protocols.SetHTTP1(true)
 	s.http.ConnContext = d.connContext
 	s.http.ConnState = s.silent.changed
 	s.http.RegisterOnShutdown(s.silent.close)
@@ -150,7 +157,11 @@ func (s *Server) Open(ctx context.Context, h http.Handler) error {
 // serving fails or requests had to be cut off.
 func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.door) }() // ends with Shutdown, or by itself
+	listener := net.Listener(s.door)
+	if s.tls != nil {
+		listener = tls.NewListener(s.door, s.tls)
+	}
+	go func() { served <- s.http.Serve(listener) }() // ends with Shutdown, or by itself
 	select {
 	case err := <-served:
 		return fmt.Errorf("api: serve: %w", err)

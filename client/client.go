@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -43,6 +44,9 @@ type Options struct {
 	// HTTPClient makes the requests. Default: one of its own, which follows no
 	// redirect and honours ConnectTimeout.
 	HTTPClient *http.Client
+	// TLS is for https: CAs other than the system's, a certificate to show. Without effect
+	// if HTTPClient is given.
+	TLS *tls.Config
 	// ConnectTimeout bounds connecting, without effect if HTTPClient is given.
 	// Default 5 s, as eureka.client.eurekaServerConnectTimeoutSeconds.
 	ConnectTimeout time.Duration
@@ -110,17 +114,18 @@ func New(opts Options) (*Client, error) {
 	c := &Client{servers: servers, http: opts.HTTPClient, timeout: opts.Timeout, maxBody: opts.MaxBody}
 	if c.http == nil {
 		c.own = true
-		c.http = newHTTPClient(opts.ConnectTimeout)
+		c.http = newHTTPClient(opts.ConnectTimeout, opts.TLS)
 	}
 	return c, nil
 }
 
-func newHTTPClient(connect time.Duration) *http.Client {
+func newHTTPClient(connect time.Duration, secure *tls.Config) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			DialContext:         (&net.Dialer{Timeout: connect}).DialContext,
 			TLSHandshakeTimeout: connect,
+			TLSClientConfig:     secure,
 			ForceAttemptHTTP2:   true,
 			MaxIdleConnsPerHost: idleConns,
 			IdleConnTimeout:     30 * time.Second,

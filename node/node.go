@@ -337,8 +337,12 @@ type httpServer struct {
 
 // startHTTP accepts connections, and refuses requests until openHTTP.
 func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
+	secure, err := n.startTLS()
+	if err != nil {
+		return httpServer{}, err
+	}
 	server, err := api.NewServer(listener, api.ServerOptions{
-		IdleTimeout: n.opts.IdleTimeout, Logger: n.log, Metrics: n.metrics,
+		IdleTimeout: n.opts.IdleTimeout, TLS: secure, Logger: n.log, Metrics: n.metrics,
 		// The rest of the time is for what the pipelines have to send.
 		ShutdownTimeout: max(1, min(api.DefaultShutdownTimeout, n.opts.ShutdownTimeout/3)),
 	})

@@ -226,6 +226,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.DataDir != "" && o.Name == "" {
 		errs = append(errs, errors.New("data dir: needs the node's name, which the directory belongs to"))
 	}
+	errs = append(errs, o.Security.check())
 	errs = append(errs, bridge.Check(o.EurekaPeers))
 	if o.MaxWatchers < 0 {
 		errs = append(errs, fmt.Errorf("max watchers %d: negative", o.MaxWatchers))
@@ -294,6 +295,10 @@ func (o *Options) addressed(at net.Addr) {
 		o.Name = "node-" + port
 	}
 	if o.Advertise == "" {
-		o.Advertise = "http://" + net.JoinHostPort(advertisedHost(host), port) + "/eureka/"
+		scheme := "http://"
+		if o.Security.secure() {
+			scheme = "https://"
+		}
+		o.Advertise = scheme + net.JoinHostPort(advertisedHost(host), port) + "/eureka/"
 	}
 }

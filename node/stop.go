@@ -32,15 +32,23 @@ func (n *Node) end(cause error) {
 	})
 }
 
+// Leave turns the node unready: /readyz is 503, with the state "stopping". All else goes
+// on until Close, so that load balancers have time to send clients elsewhere. It closes
+// Done.
+func (n *Node) Leave() { n.end(nil) }
+
 // Close stops the node: it turns unready, takes no more requests, applies what
 // peers have sent, says goodbye, drains its pipelines, and ends its broker. All
 // of it is bounded by Options.ShutdownTimeout. Changes that could not be sent are
 // counted and logged. The error joins the reason why the node could not go on, if
 // any, and what failed while it stopped. Later calls return the same.
-func (n *Node) Close() error {
+func (n *Node) Close() error { return n.Shutdown(context.Background()) }
+
+// Shutdown is Close, bounded by ctx as well. When ctx ends, nothing waits any more.
+func (n *Node) Shutdown(ctx context.Context) error {
 	n.closeOnce.Do(func() {
 		n.end(nil)
-		ctx, cancel := context.WithTimeout(context.Background(), n.opts.ShutdownTimeout)
+		ctx, cancel := context.WithTimeout(ctx, n.opts.ShutdownTimeout)
 		defer cancel()
 		n.closeErr = errors.Join(n.cause, n.unwind(ctx))
 	})

@@ -73,7 +73,10 @@ func (p *program) listCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a := newAsker()
+		a, err := nodes.asker()
+		if err != nil {
+			return err
+		}
 		defer a.close()
 		done := p.working("asking for the list")
 		root, apps, err := a.applications(c.Context(), roots)
@@ -121,7 +124,10 @@ func (n nodeFlags) complete(whole bool) cobra.CompletionFunc {
 		if err == nil && len(args) == 0 {
 			ctx, cancel := context.WithTimeout(c.Context(), completionTimeout)
 			defer cancel()
-			a := newAsker()
+			a, err := n.asker()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
 			defer a.close()
 			if _, apps, err := a.applications(ctx, roots); err == nil { // else there is nothing to offer
 				out = names(apps, whole)
@@ -250,7 +256,10 @@ func (p *program) showCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		a := newAsker()
+		a, err := nodes.asker()
+		if err != nil {
+			return err
+		}
 		defer a.close()
 		done := p.working("asking for the list")
 		root, apps, err := a.applications(c.Context(), roots)
@@ -359,7 +368,10 @@ func (p *program) changeCommand(name, short, long string, what change) *cobra.Co
 		if err != nil {
 			return err
 		}
-		a := newAsker()
+		a, err := nodes.asker()
+		if err != nil {
+			return err
+		}
 		defer a.close()
 		done := p.working("changing " + args[0])
 		out, err := a.change(c.Context(), roots, app, id, what)

@@ -30,7 +30,10 @@ const (
 const defaultNode = "127.0.0.1:" + eurekaPort
 
 // nodeFlags say which nodes a command asks.
-type nodeFlags struct{ urls, listen *string }
+type nodeFlags struct {
+	urls, listen *string
+	trust        trustFlags
+}
 
 // addNodes adds the flag that names nodes. What becomes of several is what the command says.
 func addNodes(c *cobra.Command, several string) nodeFlags {
@@ -39,6 +42,7 @@ func addNodes(c *cobra.Command, several string) nodeFlags {
 		urls: fs.String("url", "", "`NODES`, each a host, HOST:PORT or URL, separated by commas: "+several+
 			" (default: the port of --listen in the environment or the --config file, else "+defaultNode+")"),
 		listen: fs.String("listen", "", "`HOST:PORT` of the node on this machine"),
+		trust:  addTrustFlags(fs),
 	}
 	if err := fs.MarkHidden("listen"); err != nil {
 		panic(err) // a fault of this program: there is no such flag
@@ -67,6 +71,9 @@ func (n nodeFlags) roots(args []string) ([]*url.URL, error) {
 		root, err := nodeURL(text)
 		if err != nil {
 			return nil, usagef("%s %.200q: %w", name, text, err)
+		}
+		if n.trust.secure() && !strings.Contains(text, "://") {
+			root.Scheme = "https"
 		}
 		roots = append(roots, root)
 	}
@@ -113,12 +120,15 @@ func nodeURL(text string) (*url.URL, error) {
 }
 
 // asker makes the requests of one command.
-type asker struct{ http *http.Client }
+type asker struct {
+	http  *http.Client
+	login string // for the header Authorization; "": none
+}
 
 // newAsker returns an asker. A machine that is gone answers nothing, so the time to connect is
 // short.
 func newAsker() *asker {
-	return &asker{&http.Client{Transport: &http.Transport{
+	return &asker{http: &http.Client{Transport: &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		MaxIdleConnsPerHost: importers,
@@ -183,6 +193,9 @@ func (a *asker) ask(ctx context.Context, root *url.URL, r request) ([]byte, erro
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "registryd "+version())
+	if a.login != "" && root.User == nil {
+		req.Header.Set("Authorization", a.login)
+	}
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

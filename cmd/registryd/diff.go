@@ -35,15 +35,18 @@ func (p *program) repairCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.repair(c.Context(), roots, *asJSON)
+		return p.repair(c.Context(), nodes, roots, *asJSON)
 	}
 	return c
 }
 
-func (p *program) repair(ctx context.Context, roots []*url.URL, asJSON bool) error {
+func (p *program) repair(ctx context.Context, nodes nodeFlags, roots []*url.URL, asJSON bool) error {
 	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
 	defer cancel()
-	a := newAsker()
+	a, err := nodes.asker()
+	if err != nil {
+		return err
+	}
 	defer a.close()
 	root, body, err := a.first(ctx, roots,
 		request{method: http.MethodPost, path: []string{"repair"}, want: http.StatusAccepted, bound: maxStatus})
@@ -91,20 +94,25 @@ way. Exit code 0: none differ, 1: some do, 3: none do, but not all nodes could b
 		if err != nil {
 			return err
 		}
-		return p.diff(c.Context(), roots, *wait, *verbose, *asJSON)
+		return p.diff(c.Context(), nodes, roots, *wait, *verbose, *asJSON)
 	}
 	return c
 }
 
-func (p *program) diff(ctx context.Context, roots []*url.URL, wait time.Duration, verbose, asJSON bool) error {
-	nodes := make([]asked, len(roots))
+func (p *program) diff(
+	ctx context.Context, nodes nodeFlags, roots []*url.URL, wait time.Duration, verbose, asJSON bool,
+) error {
+	first := make([]asked, len(roots))
 	for i, root := range roots {
-		nodes[i] = asked{root: root}
+		first[i] = asked{root: root}
 	}
-	a := newAsker()
+	a, err := nodes.asker()
+	if err != nil {
+		return err
+	}
 	defer a.close()
 	done := p.working("asking nodes what they have")
-	seen, err := a.lookTwice(ctx, nodes, wait)
+	seen, err := a.lookTwice(ctx, first, wait)
 	done()
 	for _, n := range seen.silent {
 		fmt.Fprintf(p.err, "node %s: unreachable (%s)\n", plain.Text(cmp.Or(n.name, n.url())), oneLine(n.err.Error()))

@@ -9,7 +9,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -46,20 +48,45 @@ type eof struct{}
 
 func (eof) Read([]byte) (int, error) { return 0, io.EOF }
 
-// version is the module's version as built, with the commit where Go knows it.
-func version() string {
+// build is what Go has noted of this program when it was built: the version is that of the
+// tag, else one made of the commit's time.
+type build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit,omitempty"`
+	Date    string `json:"date,omitempty"` // of the commit
+	Go      string `json:"go"`
+}
+
+func builtAs() build {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return "unknown"
+		return build{Version: "unknown"}
 	}
-	v := info.Main.Version
-	if v == "" {
-		v = "(devel)"
-	}
+	b := build{Version: cmp.Or(info.Main.Version, "(devel)"), Go: info.GoVersion}
 	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return v + " " + s.Value[:12]
+		switch s.Key {
+		case "vcs.revision":
+			b.Commit = s.Value
+		case "vcs.time":
+			b.Date = s.Value
 		}
 	}
-	return v
+	return b
+}
+
+// version is how a node names its version, to peers and on pages.
+func version() string {
+	b := builtAs()
+	if len(b.Commit) < 12 {
+		return b.Version
+	}
+	return b.Version + " " + b.Commit[:12]
+}
+
+// String is the version for people, with the commit and its date where Go knows them.
+func (b build) String() string {
+	if b.Commit == "" {
+		return b.Version
+	}
+	return fmt.Sprintf("%s (commit %.12s of %s, %s)", b.Version, b.Commit, b.Date, b.Go)
 }

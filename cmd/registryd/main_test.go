@@ -21,6 +21,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/registryd/registryd/internal/certstest"
 	"github.com/registryd/registryd/internal/natstest"
 )
 
@@ -35,12 +36,22 @@ const patience = 30 * time.Second
 // TestScripts runs the command as its users do, in processes of its own. Beside
 // the commands of testscript, the scripts have those below.
 func TestScripts(t *testing.T) {
+	ca := certstest.NewCA(t, "ca")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state")) // not the user's
+
+			files := filepath.Join(env.WorkDir, "tls") // a CA, and what it signed
+			if err := os.Mkdir(files, 0o700); err != nil {
+				return err
+			}
+			certstest.Write(t, filepath.Join(files, "ca.pem"), ca.PEM)
+			for _, name := range []string{"node", "renewed", "boss", "nobody"} {
+				ca.Files(t, files, name)
+			}
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

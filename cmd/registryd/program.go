@@ -214,9 +214,9 @@ func (p *program) versionCommand() *cobra.Command {
 	asJSON := addJSON(c)
 	c.RunE = func(*cobra.Command, []string) error {
 		if *asJSON {
-			return p.json(map[string]string{"version": version()})
+			return p.json(builtAs())
 		}
-		fmt.Fprintln(p.out, "registryd", version())
+		fmt.Fprintln(p.out, "registryd", builtAs())
 		return nil
 	}
 	return c

@@ -12,12 +12,18 @@ import (
 // securityFlags are the flags of who may do what.
 type securityFlags struct {
 	logins              *string
+	cert, key, ca       *string
 	own, metrics, debug *bool
 	instances           *int
 }
 
 func addSecurityFlags(fs *pflag.FlagSet) securityFlags {
 	f := securityFlags{
+		cert: fs.String("tls-cert", "", "`FILE` with the certificate of the HTTP server, which then speaks https; "+
+			"files of TLS are reread when they change"),
+		key: fs.String("tls-key", "", "`FILE` with the key of --tls-cert"),
+		ca: fs.String("tls-client-ca", "", "`FILE` with the CAs whose client certificates prove a login; "+
+			"without --logins every client has to show one"),
 		logins: fs.String("logins", "",
 			"`FILE` of who may use the HTTP server, as registryd user writes it; it is reread when it changes"),
 		own: fs.Bool("own-apps-only", false,
@@ -28,6 +34,7 @@ func addSecurityFlags(fs *pflag.FlagSet) securityFlags {
 		instances: fs.Int("max-instances-per-login", access.DefaultMaxInstances,
 			"`COUNT` of instances that a login may have registered here, beyond which a new one is refused with 507"),
 	}
+	group(fs, "HTTP", "tls-cert", "tls-key", "tls-client-ca")
 	group(fs, "Logins", "logins", "own-apps-only", "max-instances-per-login", "open-metrics", "debug-paths")
 	return f
 }
@@ -35,11 +42,18 @@ func addSecurityFlags(fs *pflag.FlagSet) securityFlags {
 // apply sets the options of a node.
 func (f securityFlags) apply(o *settings, wrong *faults) {
 	o.Security = node.Security{
-		Access:      access.Options{File: *f.logins, OwnAppsOnly: *f.own, MaxInstances: *f.instances},
+		Access:  access.Options{File: *f.logins, OwnAppsOnly: *f.own, MaxInstances: *f.instances},
+		TLSCert: *f.cert, TLSKey: *f.key, TLSClientCA: *f.ca,
 		OpenMetrics: *f.metrics, Debug: *f.debug, LogLevel: o.level,
 	}
 	if *f.instances < 1 {
 		wrong.addf("--max-instances-per-login %d: must be above 0", *f.instances)
+	}
+	if (*f.cert == "") != (*f.key == "") {
+		wrong.addf("--tls-cert and --tls-key: one without the other")
+	}
+	if *f.ca != "" && *f.cert == "" {
+		wrong.addf("--tls-client-ca needs --tls-cert and --tls-key")
 	}
 	if *f.logins == "" {
 		for _, needs := range []struct {
@@ -60,7 +74,7 @@ func (f securityFlags) apply(o *settings, wrong *faults) {
 // warnOpen says loudly that anybody may change a node which others can reach.
 func (s *settings) warnOpen(n *node.Node) {
 	host, _, err := net.SplitHostPort(s.Listen)
-	if s.Security.Access.File != "" || err == nil && isLoopbackHost(host) {
+	if s.Security.Access.File != "" || s.Security.TLSClientCA != "" || err == nil && isLoopbackHost(host) {
 		return
 	}
 	s.Logger.Warn("OPEN TO ANYBODY: whoever reaches this port may read and change everything; "+

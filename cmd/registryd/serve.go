@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -31,6 +32,9 @@ const defaultEmbedded = "127.0.0.1:4222"
 
 // lookInterval is the time between two looks at the peers' addresses.
 const lookInterval = 5 * time.Second
+
+// maxShutdownDelay bounds --shutdown-delay.
+const maxShutdownDelay = 10 * time.Minute
 
 // eurekaPort is the port that Eureka clients expect.
 const eurekaPort = "8761"
@@ -79,16 +83,23 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 	s.warnOpen(n)
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
+	manager := newManager(s.Logger.With("node", n.Name(), "component", "node"))
+	defer manager.stop()
+	manager.ready(n)
 	for {
 		select {
+		case <-manager.beats:
+			manager.beat(n)
 		case <-look.C:
 			if s.isHidden(n) {
 				look.Stop()
 			}
 		case <-hangups:
+			manager.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 			s.reload(p.args)
+			manager.ready(n)
 		case <-ctx.Done():
-			return n.Close()
+			return leave(n, manager, s.shutdownDelay)
 		case <-n.Done():
 			return n.Close()
 		}
@@ -150,9 +161,10 @@ func isLoopback(service string) bool {
 // settings are what flags, environment and file say about a node.
 type settings struct {
 	node.Options
-	external bool              // NATS is somebody else's
-	level    *slog.LevelVar    // of the log
-	values   map[string]string // of the flags
+	external      bool // NATS is somebody else's
+	shutdownDelay time.Duration
+	level         *slog.LevelVar    // of the log
+	values        map[string]string // of the flags
 }
 
 // readSettings reads flags, environment and file. It reports all faults.
@@ -200,6 +212,9 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 			"separated by commas; * allows all")
 	fs.BoolVar(&o.PageActions, "page-actions", false,
 		"let the page at / change statuses, cancel instances and compare nodes, with --logins for those of role admin")
+	fs.DurationVar(&o.shutdownDelay, "shutdown-delay", 0,
+		"how long a stopping node serves on while /readyz is 503, so that load balancers notice, at most "+
+			maxShutdownDelay.String())
 	fs.DurationVar(&o.IdleTimeout, "idle-timeout", api.DefaultIdleTimeout,
 		"how long a client's connection is kept without a request")
 	fs.DurationVar(&o.BatchDelay, "batch-delay", node.DefaultBatchDelay,
@@ -244,7 +259,7 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 	f.nats = addNATSFlags(fs, "an existing NATS to use instead of the embedded broker")
 	f.embedded = addEmbeddedFlags(fs)
 	f.logs = addLogFlags(fs, "info")
-	group(fs, "HTTP", "listen", "advertise", "http-hosts", "page-actions", "idle-timeout")
+	group(fs, "HTTP", "listen", "advertise", "http-hosts", "page-actions", "shutdown-delay", "idle-timeout")
 	group(fs, "Node and cluster", "node", "cluster", "peers", "start-wait", "data", "wait-when-empty")
 	group(fs, "Replication", "batch-delay", "batch-size", "batch-mode")
 	group(fs, "Leases and lists", "eviction-interval", "self-preservation", "renewal-threshold",
@@ -286,6 +301,9 @@ func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
 		if !bound.above {
 			wrong.addf("--%s %s: must be above 0", bound.name, o.values[bound.name])
 		}
+	}
+	if o.shutdownDelay < 0 || o.shutdownDelay > maxShutdownDelay {
+		wrong.addf("--shutdown-delay %v: not in 0s..%v", o.shutdownDelay, maxShutdownDelay)
 	}
 	o.EurekaPeers = list(*f.eurekaPeers)
 	f.remote.apply(&o.Options, &wrong)

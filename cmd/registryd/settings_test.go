@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/registryd/registryd/internal/certstest"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/registry"
@@ -29,6 +30,7 @@ func TestEveryFlagCounts(t *testing.T) {
 	}
 	secret := file("secret", "one-line\n")
 	logins := file("logins", "boss admin sha256:"+strings.Repeat("0", 64)+"\n")
+	cert, key := certstest.NewCA(t, "ca").Files(t, dir, "node")
 	nats := []string{"--nats", "nats://" + natstest.FreeAddress(t)}
 	rows := map[string][]string{
 		"advertise":                   {"http://node.test/eureka/"},
@@ -86,6 +88,9 @@ func TestEveryFlagCounts(t *testing.T) {
 		"self-preservation-min":  {"7"},
 		"start-wait":             {"1s"},
 		"tail-secret-file":       {secret},
+		"tls-cert":               {cert, "--tls-key", key},
+		"tls-client-ca":          {cert, "--tls-cert", cert, "--tls-key", key},
+		"tls-key":                {key, "--tls-cert", cert},
 		"wait-when-empty":        {"1s"},
 	}
 	for name, args := range rows {
@@ -98,16 +103,19 @@ func TestEveryFlagCounts(t *testing.T) {
 		}
 		// The default of what is given beside the flag.
 		beside := min(2, len(given))
-		if strings.Contains(given[0], "=") {
+		switch {
+		case strings.Contains(given[0], "="):
 			beside = 1
+		case name == "tls-cert" || name == "tls-key": // neither goes without the other
+			beside = len(given)
 		}
 		with, without := optionsOf(t, given), optionsOf(t, given[beside:])
 		if reflect.DeepEqual(with, without) {
 			t.Errorf("%q changes nothing", given)
 		}
 	}
-	// These are the log's, and where settings are.
-	want := append(slices.Collect(maps.Keys(rows)), "config", "log-format", "log-level")
+	// These are the log's and the command's own, and where settings are.
+	want := append(slices.Collect(maps.Keys(rows)), "config", "log-format", "log-level", "shutdown-delay")
 	slices.Sort(want)
 	s, err := readSettings(nil, io.Discard)
 	if err != nil {

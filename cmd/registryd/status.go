@@ -39,15 +39,18 @@ func (p *program) statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return p.status(c.Context(), roots, *verbose, *asJSON)
+		return p.status(c.Context(), nodes, roots, *verbose, *asJSON)
 	}
 	return c
 }
 
-func (p *program) status(ctx context.Context, roots []*url.URL, verbose, asJSON bool) error {
+func (p *program) status(ctx context.Context, nodes nodeFlags, roots []*url.URL, verbose, asJSON bool) error {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout*time.Duration(len(roots)))
 	defer cancel()
-	a := newAsker()
+	a, err := nodes.asker()
+	if err != nil {
+		return err
+	}
 	defer a.close()
 	done := p.working("asking for the status")
 	body, o, err := a.status(ctx, roots)

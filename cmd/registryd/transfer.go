@@ -62,7 +62,7 @@ Instances of other regions are left out.`,
 			return err
 		}
 		done := p.working("asking for the list")
-		head, all, err := exported(c.Context(), roots)
+		head, all, err := exported(c.Context(), nodes, roots)
 		done()
 		if err != nil {
 			return err
@@ -73,8 +73,13 @@ Instances of other regions are left out.`,
 }
 
 // exported returns what the first node that answers exports.
-func exported(ctx context.Context, roots []*url.URL) (exportHead, []*eureka.InstanceInfo, error) {
-	a := newAsker()
+func exported(
+	ctx context.Context, nodes nodeFlags, roots []*url.URL,
+) (exportHead, []*eureka.InstanceInfo, error) {
+	a, err := nodes.asker()
+	if err != nil {
+		return exportHead{}, nil, err
+	}
 	defer a.close()
 	root, apps, err := a.applications(ctx, roots)
 	if err != nil {
@@ -161,7 +166,7 @@ Nothing is done if a line can't be read. Exit code 1: the node refused some.`,
 			return usagef("%s: %w", name, err)
 		}
 		done := p.working("registering")
-		r, err := importTo(c.Context(), roots, lines, *dry)
+		r, err := importTo(c.Context(), nodes, roots, lines, *dry)
 		done()
 		if err != nil {
 			return err
@@ -295,8 +300,13 @@ func (r *importResult) print(w io.Writer) {
 }
 
 // importTo registers instances at the first node that answers.
-func importTo(ctx context.Context, roots []*url.URL, lines []importLine, dry bool) (*importResult, error) {
-	a := newAsker()
+func importTo(
+	ctx context.Context, nodes nodeFlags, roots []*url.URL, lines []importLine, dry bool,
+) (*importResult, error) {
+	a, err := nodes.asker()
+	if err != nil {
+		return nil, err
+	}
 	defer a.close()
 	root, apps, err := a.applications(ctx, roots)
 	if err != nil {

@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 	"acceptor":   nil,
 	"batcher":    {"acceptor"},
 	"membership": nil,
-	"broker":     nil,
+	"broker":     {"internal/certs", "internal/reread"},
 	"consumer":   {"registry", "eureka", "internal/sample"},
 	"repair":     {"registry", "eureka", "internal/sample"},
 	"cluster":    {"registry", "eureka", "acceptor", "batcher", "membership", "repair", "internal/sample"},
@@ -55,11 +55,11 @@ var rooms = map[string][]string{
 	"node": {
 		"eureka", "registry", "acceptor", "batcher", "broker",
 		"consumer", "cluster", "bridge", "membership", "history", "regions", "repair", "api", "page", "tail",
-		"client", "snapshot", "access", "internal/sample",
+		"client", "snapshot", "access", "internal/sample", "internal/certs",
 	},
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {
-		"node", "dev", "tail", "broker", "client", "registry", "history", "regions", "api", "access", "eureka",
+		"node", "dev", "tail", "broker", "client", "registry", "history", "regions", "api", "access", "eureka", "internal/certs",
 		"internal/logqueue", "internal/plain", "internal/serviceurl",
 	},
 	"bench":          nil,
@@ -73,6 +73,8 @@ var rooms = map[string][]string{
 	"topology":       nil,
 
 	"internal/await":      nil,
+	"internal/certs":      {"internal/reread", "internal/sample"},
+	"internal/certstest":  nil,
 	"internal/docs":       nil,
 	"internal/imports":    nil,
 	"internal/locks":      nil,

@@ -46,6 +46,7 @@ var asked = map[string]string{
 	"POST page/act":                         "admin",
 	"GET v1/history":                        "read",
 	"GET v1/watch":                          "read",
+	"GET v1/why":                            "read",
 	"GET eureka/serverinfo/statusoverrides": "read",
 
 	"GET eureka":                            "read",

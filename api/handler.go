@@ -197,6 +197,8 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.logLevel(w)
 	case setLogLevel:
 		return h.setLogLevel(w, r)
+	case getWhy:
+		return h.why(w, r)
 	case discovery:
 		return h.discover(w, r)
 	case base:

@@ -51,6 +51,7 @@ const (
 	setLogLevel
 	discovery
 	watching
+	getWhy
 	operations // how many there are
 )
 
@@ -64,7 +65,7 @@ var operationNames = [operations]string{
 	base: "base", stray: "stray", health: "healthz", readiness: "readyz", metricsPage: "metrics",
 	page: "page", pageLive: "page_live", pageAct: "page_act",
 	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
-	getHistory: "history", watching: "watch", discovery: "discovery",
+	getHistory: "history", watching: "watch", discovery: "discovery", getWhy: "why",
 	profiles: "pprof", getLogLevel: "log_level", setLogLevel: "log_level_update",
 }
 
@@ -109,7 +110,7 @@ var rights = [operations]right{
 
 	replicate: {role: access.Admin}, setASG: {role: access.Admin}, repair: {role: access.Admin},
 	profiles: {role: access.Admin}, getLogLevel: {role: access.Admin}, setLogLevel: {role: access.Admin},
-	discovery: {role: access.Read},
+	discovery: {role: access.Read}, getWhy: {role: access.Read},
 }
 
 func (op operation) String() string { return operationNames[op] }
@@ -174,6 +175,7 @@ var rootResources = [...]resource{
 	{pattern: pattern{"repair"}, post: repair},
 	{pattern: pattern{"status"}, get: getOverview},
 	{pattern: pattern{"v1", "history"}, get: getHistory},
+	{pattern: pattern{"v1", "why"}, get: getWhy},
 	{pattern: pattern{"debug", "pprof"}, get: profiles},
 	{pattern: pattern{"debug", "pprof", anyName}, get: profiles},
 	{pattern: pattern{"debug", "log-level"}, get: getLogLevel, put: setLogLevel},

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/internal/near"
 	"github.com/registryd/registryd/internal/plain"
 )
 
@@ -177,7 +178,7 @@ func names(apps eureka.Applications, whole bool) []string {
 }
 
 func notThere(root *url.URL, name string, known []string) error {
-	return fmt.Errorf("%s: not known at %s%s", name, root.Redacted(), didYouMean(closest(name, known)))
+	return fmt.Errorf("%s: not known at %s%s", name, root.Redacted(), didYouMean(near.Closest(name, known)))
 }
 
 func (p *program) printInstances(all []*eureka.InstanceInfo, now time.Time) error {

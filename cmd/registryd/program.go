@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/registryd/registryd/internal/near"
 	"github.com/registryd/registryd/internal/plain"
 )
 
@@ -130,7 +131,7 @@ func (p *program) root() *cobra.Command {
 		commands []*cobra.Command
 	}{
 		{groupRun, []*cobra.Command{p.serveCommand(), p.devCommand()}},
-		{groupLook, []*cobra.Command{p.statusCommand(), p.appsCommand(), p.diffCommand(), p.tailCommand()}},
+		{groupLook, []*cobra.Command{p.statusCommand(), p.appsCommand(), p.whyCommand(), p.diffCommand(), p.tailCommand()}},
 		{groupChange, []*cobra.Command{p.repairCommand(), p.exportCommand(), p.importCommand(), p.userCommand()}},
 		{groupOther, []*cobra.Command{p.versionCommand()}},
 	} {
@@ -193,7 +194,7 @@ func unknownCommand(name string, c *cobra.Command) error {
 	if !c.HasParent() {
 		help = "registryd help"
 	}
-	return usagef("unknown command %.80q%s; see %s", name, didYouMean(closest(name, subcommands(c))), help)
+	return usagef("unknown command %.80q%s; see %s", name, didYouMean(near.Closest(name, subcommands(c))), help)
 }
 
 // isCobras reports whether a command is the library's: help, completion, and what shells call.
@@ -280,11 +281,11 @@ func flagError(c *cobra.Command, err error) error {
 				names = append(names, f.Name)
 			}
 		})
-		near := closest(name, names)
-		for i := range near {
-			near[i] = "--" + near[i]
+		meant := near.Closest(name, names)
+		for i := range meant {
+			meant[i] = "--" + meant[i]
 		}
-		return usagef("unknown flag --%.80s%s; see %s --help", name, didYouMean(near), c.CommandPath())
+		return usagef("unknown flag --%.80s%s; see %s --help", name, didYouMean(meant), c.CommandPath())
 	}
 	return usagef("%w", err)
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/registryd/registryd/internal/near"
 )
 
 // envPrefix starts the name of each flag's environment variable.
@@ -93,7 +95,7 @@ func (p *program) take(fs *pflag.FlagSet, given map[string]bool, entries []entry
 				known = p.keys()
 			}
 			if !slices.Contains(known, e.key) {
-				wrong.addf("%s: unknown key %.80q%s", e.at, e.key, didYouMean(closest(e.key, known)))
+				wrong.addf("%s: unknown key %.80q%s", e.at, e.key, didYouMean(near.Closest(e.key, known)))
 			}
 			continue
 		}

@@ -49,9 +49,11 @@ var rooms = map[string][]string{
 	"snapshot": {"registry", "eureka"},
 	"page":     {"access", "api", "history", "registry", "eureka", "internal/plain"},
 	"access":   {"eureka", "internal/reread", "internal/sample"},
-	"api":      {"access", "registry", "history", "regions", "eureka", "internal/plain", "internal/sample"},
-	"tail":     {"eureka", "internal/plain"},
-	"client":   {"eureka"},
+	"api": {
+		"access", "registry", "history", "regions", "eureka", "internal/near", "internal/plain", "internal/sample",
+	},
+	"tail":   {"eureka", "internal/plain"},
+	"client": {"eureka"},
 	"node": {
 		"eureka", "registry", "acceptor", "batcher", "broker",
 		"consumer", "cluster", "bridge", "membership", "history", "regions", "repair", "api", "page", "tail",
@@ -59,8 +61,8 @@ var rooms = map[string][]string{
 	},
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {
-		"node", "dev", "tail", "broker", "client", "registry", "history", "regions", "api", "access", "eureka", "internal/certs",
-		"internal/logqueue", "internal/plain", "internal/serviceurl",
+		"node", "dev", "tail", "broker", "client", "registry", "history", "regions", "api", "access", "eureka",
+		"internal/certs", "internal/logqueue", "internal/near", "internal/plain", "internal/serviceurl",
 	},
 	"bench":          nil,
 	"bench/guard":    nil,
@@ -80,6 +82,7 @@ var rooms = map[string][]string{
 	"internal/locks":      nil,
 	"internal/logqueue":   nil,
 	"internal/natstest":   {"broker"},
+	"internal/near":       nil,
 	"internal/plain":      nil,
 	"internal/planted":    nil,
 	"internal/race":       nil,

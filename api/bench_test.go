@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -155,5 +156,32 @@ func BenchmarkApps(b *testing.B) {
 			}
 			b.ReportMetric(float64(w.size), "body-bytes")
 		})
+	}
+}
+
+// BenchmarkCost shows what requests cost that return little, as the registry grows.
+func BenchmarkCost(b *testing.B) {
+	for _, instances := range []int{1_000, 100_000} {
+		metrics := prometheus.NewRegistry()
+		n := newNode(b, api.Options{Metrics: metrics, Gatherer: metrics})
+		fill(b, n, instances)
+		for _, path := range []string{
+			"/eureka/instances/host-7:app:8080", "/eureka/apps/APP-000/host-7:app:8080", "/eureka/vips/nobody",
+			"/status", "/metrics",
+		} {
+			b.Run(fmt.Sprintf("%s/%d", strings.ReplaceAll(strings.Trim(path, "/"), "/", "_"), instances), func(b *testing.B) {
+				r := httptest.NewRequestWithContext(b.Context(), http.MethodGet, path, http.NoBody)
+				r.Header.Set("Accept", "application/json")
+				w := newSink()
+				b.ReportAllocs()
+				for b.Loop() {
+					w.reset()
+					n.ServeHTTP(w, r)
+				}
+				if w.code > http.StatusOK || w.size == 0 {
+					b.Fatalf("status %d", w.code)
+				}
+			})
+		}
 	}
 }

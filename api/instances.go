@@ -18,7 +18,7 @@ const MaxCountedApps = 1000
 const OtherApps = "(others)"
 
 // stateCollector is the metrics of what the node lists and of what it says of itself. They are
-// made with each scrape, of the parts of the list.
+// made with each scrape.
 type stateCollector struct {
 	h                        *Handler
 	instances, summed, state *prometheus.Desc
@@ -45,19 +45,29 @@ func (c *stateCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- c.state
 }
 
-// appStatuses are the instances of an application, by status.
-type appStatuses map[eureka.Status]int
-
 // Collect implements prometheus.Collector.
 func (c *stateCollector) Collect(metrics chan<- prometheus.Metric) {
-	apps, summed := c.count()
-	for app, statuses := range apps {
-		for status, n := range statuses {
-			metrics <- prometheus.MustNewConstMetric(c.instances, prometheus.GaugeValue, float64(n),
-				app, string(status))
+	apps, others, all := c.h.reg.CountsByApp(MaxCountedApps)
+	byName := make(map[string]eureka.StatusCounts, len(apps)+1)
+	add := func(app string, counts eureka.StatusCounts) {
+		name := strings.ToValidUTF8(app, "\uFFFD") // two may become one
+		counts.Plus(byName[name])
+		byName[name] = counts
+	}
+	for _, app := range apps {
+		add(app.Name, app.Counts)
+		others.Minus(app.Counts)
+	}
+	add(OtherApps, others)
+	for name, counts := range byName {
+		for _, status := range eureka.Statuses() {
+			if n := counts.Count(status); n > 0 {
+				metrics <- prometheus.MustNewConstMetric(c.instances, prometheus.GaugeValue, float64(n),
+					name, string(status))
+			}
 		}
 	}
-	metrics <- prometheus.MustNewConstMetric(c.summed, prometheus.GaugeValue, float64(summed))
+	metrics <- prometheus.MustNewConstMetric(c.summed, prometheus.GaugeValue, float64(all-len(apps)))
 	now := stateWord(c.h.opts.Node.Readiness().State)
 	for _, state := range nodeStates() {
 		is := 0.0
@@ -66,32 +76,6 @@ func (c *stateCollector) Collect(metrics chan<- prometheus.Metric) {
 		}
 		metrics <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, is, state)
 	}
-}
-
-// count returns the statuses of each application, and how many applications are summed. A list is
-// sorted by application.
-func (c *stateCollector) count() (apps map[string]appStatuses, summed int) {
-	apps = map[string]appStatuses{}
-	var into appStatuses
-	last := ""
-	for _, part := range c.h.reg.List(c.h.opts.MaxAge).Parts {
-		for i := range part.Views() {
-			if into == nil || i.App != last {
-				last = i.App
-				name := strings.ToValidUTF8(i.App, "\uFFFD")
-				if len(apps) >= MaxCountedApps {
-					name = OtherApps
-					summed++
-				}
-				if apps[name] == nil {
-					apps[name] = appStatuses{}
-				}
-				into = apps[name]
-			}
-			into[i.Status]++
-		}
-	}
-	return apps, summed
 }
 
 // otherState stands for a state without a series of its own.

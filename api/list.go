@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"encoding/json"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -90,12 +91,8 @@ func (h *Handler) chunked(w http.ResponseWriter, contentType string, answer *lis
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(answer.size))
 	w.WriteHeader(http.StatusOK)
-	out, ok := h.outs.Get().(*bufio.Writer)
-	if ok {
-		out.Reset(w)
-	} else {
-		out = bufio.NewWriterSize(w, sendBuffer)
-	}
+	out := h.bufferedWriter(w)
+	defer h.giveWriter(out)
 	send := func(chunk []byte) error {
 		if len(chunk) < sendBuffer/4 {
 			_, err := out.Write(chunk)
@@ -113,9 +110,24 @@ func (h *Handler) chunked(w http.ResponseWriter, contentType string, answer *lis
 		}
 	}
 	out.Flush() //nolint:errcheck // the same
+	return http.StatusOK
+}
+
+// bufferedWriter returns a writer to w that gathers sendBuffer bytes. It is to be given
+// back.
+func (h *Handler) bufferedWriter(w io.Writer) *bufio.Writer {
+	out, ok := h.outs.Get().(*bufio.Writer)
+	if !ok {
+		return bufio.NewWriterSize(w, sendBuffer)
+	}
+	out.Reset(w)
+	return out
+}
+
+// giveWriter takes a writer back.
+func (h *Handler) giveWriter(out *bufio.Writer) {
 	out.Reset(nil)
 	h.outs.Put(out)
-	return http.StatusOK
 }
 
 // refuseSending answers if too many bytes of lists are being sent. The client tries

@@ -1,7 +1,10 @@
 package api
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -40,7 +43,8 @@ type EntryVersion struct {
 	Status eureka.Status `json:"status,omitempty"`
 }
 
-// versions answers `registryd diff`.
+// versions answers `registryd diff`. The entries are sent as they are read, so that an
+// answer takes no more memory here than is sent at once.
 func (h *Handler) versions(w http.ResponseWriter) int {
 	node := h.opts.Node.Overview()
 	out := Versions{
@@ -52,6 +56,37 @@ func (h *Handler) versions(w http.ResponseWriter) int {
 			out.Peers = append(out.Peers, PeerAddress{Name: p.Name, URL: p.URL})
 		}
 	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		return h.notEncoded(w, "versions", err)
+	}
+	head, tail, ok := bytes.Cut(text, []byte(noEntries))
+	if !ok {
+		return h.notEncoded(w, "versions", errors.New("no place for the entries"))
+	}
+	if !h.sending.take(sendBuffer) {
+		return h.refuseSending(w)
+	}
+	defer h.sending.give(sendBuffer)
+	w.Header().Set("Content-Type", eureka.JSON.ContentType())
+	w.WriteHeader(http.StatusOK)
+	to := h.bufferedWriter(w)
+	defer h.giveWriter(to)
+	to.Write(head)                               //nolint:errcheck // the first error is that of the last write
+	to.WriteString(noEntries[:len(noEntries)-1]) //nolint:errcheck // the same
+	if h.writeEntries(to) == nil {
+		to.WriteByte(']') //nolint:errcheck // the same
+		to.Write(tail)    //nolint:errcheck // the same
+		to.Flush()        //nolint:errcheck // the client is gone: there is nobody to tell
+	}
+	return http.StatusOK
+}
+
+// noEntries is how a body of GET /versions has its entries where there are none.
+const noEntries = `"entries":[]`
+
+func (h *Handler) writeEntries(to *bufio.Writer) error {
+	first := true
 	for v := range h.reg.AllVersions() {
 		e := EntryVersion{
 			App: v.Key.App, ID: v.Key.ID, Record: v.Record, Live: v.Live, Hash: hex16(v.Hash),
@@ -60,13 +95,19 @@ func (h *Handler) versions(w http.ResponseWriter) int {
 		if entry, _, ok := h.reg.Entry(v.Key); ok && v.Live {
 			e.Status = entry.Record.Base
 		}
-		out.Entries = append(out.Entries, e)
+		text, err := json.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if !first {
+			to.WriteByte(',') //nolint:errcheck // the next write has the same error
+		}
+		first = false
+		if _, err := to.Write(text); err != nil {
+			return err
+		}
 	}
-	body, err := json.Marshal(out)
-	if err != nil {
-		return h.notEncoded(w, "versions", err)
-	}
-	return h.sendList(w, eureka.JSON.ContentType(), body)
+	return nil
 }
 
 func hex16(n uint64) string { return fmt.Sprintf("%016x", n) }

@@ -41,6 +41,16 @@ func (c *StatusCounts) Plus(o StatusCounts) {
 	}
 }
 
+// Minus takes back a [StatusCounts.Plus] of the same counts.
+func (c *StatusCounts) Minus(o StatusCounts) {
+	for i, n := range o.n {
+		c.n[i] -= n
+	}
+}
+
+// Statuses returns the five statuses in the order of the hash code.
+func Statuses() []Status { return append([]Status(nil), hashOrder[:]...) }
+
 // Count returns how many instances have the status.
 func (c *StatusCounts) Count(s Status) int { return c.n[statusIndex(s)] }
 

@@ -185,6 +185,7 @@ type application struct {
 	name    string
 	entries map[string]*entry
 	present []*entry // what readers see, by id
+	counts  eureka.StatusCounts
 }
 
 // entry is one instance: record, override and lease, and this node's view.
@@ -328,11 +329,13 @@ func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 	}
 	if t.was {
 		r.counts.Remove(e.visible)
+		e.app.counts.Remove(e.visible)
 	}
 	switch {
 	case is:
 		e.visible = Visible(&e.record, &e.override)
 		r.counts.Add(e.visible)
+		e.app.counts.Add(e.visible)
 		if e.visible == eureka.StatusUp && e.serviceUp == 0 && !t.keepsServiceUp {
 			e.serviceUp = t.wall
 		}

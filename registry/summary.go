@@ -28,6 +28,24 @@ func (r *Registry) Summary(limit int) (apps []Summary, hashCode string) {
 	return apps, r.counts.HashCode()
 }
 
+// AppCounts is how many instances of an application readers see, by status.
+type AppCounts struct {
+	Name   string
+	Counts eureka.StatusCounts
+}
+
+// CountsByApp returns the counts of the first limit applications by name, those of all
+// together, and how many applications there are. It costs what it returns.
+func (r *Registry) CountsByApp(limit int) (first []AppCounts, all eureka.StatusCounts, apps int) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	first = make([]AppCounts, min(limit, len(r.sorted)))
+	for i := range first {
+		first[i] = AppCounts{Name: r.sorted[i].name, Counts: r.sorted[i].counts}
+	}
+	return first, r.counts, len(r.sorted)
+}
+
 // Overridden returns the overrides of what readers see, by id. If two applications
 // have the same id, it is the override of the first one by name.
 func (r *Registry) Overridden() map[string]eureka.Status {

@@ -50,3 +50,29 @@ func TestSummaryCopiesNothing(t *testing.T) {
 		t.Error("a lease of nobody")
 	}
 }
+
+// The counts of applications are those of their instances, after each change.
+func TestCountsByApp(t *testing.T) {
+	t.Parallel()
+	cr := newCrowd(t, randomSeed(t))
+	for n := range 600 {
+		what := cr.step()
+		cr.c.Add(time.Duration(cr.rnd.IntN(5000)) * time.Millisecond)
+		if n%10 == 0 {
+			cr.r.Evict()
+		}
+		list := cr.r.Applications()
+		limit := cr.rnd.IntN(len(list.Applications) + 2)
+		first, all, apps := cr.r.CountsByApp(limit)
+		if apps != len(list.Applications) || len(first) != min(limit, apps) || all.HashCode() != list.HashCode {
+			t.Fatalf("step %d, %s: %d of %d applications, %s; want %d of %d, %s", n, what, len(first), apps, all.HashCode(),
+				min(limit, len(list.Applications)), len(list.Applications), list.HashCode)
+		}
+		for i, app := range first {
+			if want := recount(list.Applications[i].Instances); app.Counts.HashCode() != want || app.Name != list.Applications[i].Name {
+				t.Fatalf("step %d, %s: %s has %s, want %s of %s",
+					n, what, app.Name, app.Counts.HashCode(), want, list.Applications[i].Name)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -134,6 +135,9 @@ func (c *nodes) phase(ctx context.Context, name string, lasts time.Duration, tim
 		fmt.Printf("| %s: %s | %d | %.0f | %v | %v | %v | %d | %d |\n", name, k, len(t.times),
 			float64(len(t.times))/took.Seconds(), short(t.percentile(500)), short(t.percentile(990)),
 			short(t.percentile(1000)), t.errors, t.shed)
+		if t.sample != "" {
+			fmt.Fprintf(os.Stderr, "%s: %s\n", name, t.sample)
+		}
 	}
 	var usage []string
 	for i, s := range c.servers {

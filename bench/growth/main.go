@@ -76,26 +76,29 @@ func run(ctx context.Context, o options, sizes, nodes string, peers bool) error 
 		return err
 	}
 	all.Machine = fmt.Sprintf("%s, %s/%s, %d cores", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU())
+	var failed [3]error // the others are measured all the same
 	if len(o.sizes) > 0 {
-		if all.Sizes, err = o.bySize(ctx); err != nil {
-			return err
-		}
+		all.Sizes, failed[0] = o.bySize(ctx)
 	}
 	if len(o.nodes) > 0 {
-		if all.Nodes, err = o.byNodes(ctx); err != nil {
-			return err
+		if points, err := o.byNodes(ctx); err == nil {
+			all.Nodes = points
+		} else {
+			failed[1] = err
 		}
 	}
 	if peers {
-		if all.Peers, err = byPeers(ctx); err != nil {
-			return err
+		if points, err := byPeers(ctx); err == nil {
+			all.Peers = points
+		} else {
+			failed[2] = err
 		}
 	}
 	text, err := json.MarshalIndent(all, "", "  ")
-	if err != nil {
-		return err
+	if err == nil {
+		err = os.WriteFile(o.out, append(text, '\n'), 0o644) //nolint:gosec // for everybody to read
 	}
-	return os.WriteFile(o.out, append(text, '\n'), 0o644) //nolint:gosec // for everybody to read
+	return errors.Join(append(failed[:], err)...)
 }
 
 // load reads points of an earlier run: what this one leaves out stays.

@@ -13,20 +13,26 @@ import (
 // bySize measures one node with each number of instances.
 func (o *options) bySize(ctx context.Context) (map[string][]float64, error) {
 	out := make(map[string][]float64)
+	var failed error
 	for _, size := range o.sizes {
-		if err := o.size(ctx, size, out); err != nil {
-			return nil, fmt.Errorf("%d instances: %w", size, err)
+		one := make(map[string]float64)
+		if err := o.size(ctx, size, one); err != nil { // what was measured before counts
+			failed = fmt.Errorf("%d instances: %w", size, err)
+			break
+		}
+		for name, v := range one {
+			out[name] = append(out[name], v)
 		}
 	}
 	table(out, "instances", "memory idle, MB", "memory filled, MB", "memory at the end, MB", "heartbeat, us of CPU",
 		"mixed, us of CPU", "mixed p99, ms", "list unchanged p50, ms", "list after a change p50, ms",
 		"snapshot and stop, ms", "snapshot, MB", "start from it, ms")
-	return out, nil
+	return out, failed
 }
 
-func (o *options) size(ctx context.Context, size int, out map[string][]float64) error {
+func (o *options) size(ctx context.Context, size int, out map[string]float64) error {
 	fmt.Fprintf(os.Stderr, "%d instances\n", size)
-	add := func(name string, v float64) { out[name] = append(out[name], v) }
+	add := func(name string, v float64) { out[name] = v }
 	data, err := os.MkdirTemp("", "growth-")
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ const tick = 10 * time.Millisecond
 // startTime bounds how long a server needs to serve.
 const startTime = 2 * time.Minute
 
+// answerTime bounds a request: a first list of a million instances takes long.
+const answerTime = 10 * time.Minute
+
 // FreeAddr returns an address on the loopback at which nobody listens.
 func FreeAddr(ctx context.Context) (string, error) {
 	var config net.ListenConfig
@@ -93,7 +96,7 @@ func At(addr string, conns int) *Server { return &Server{Addr: addr, client: new
 func newClient(conns int) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{MaxIdleConnsPerHost: conns, MaxConnsPerHost: conns, DisableCompression: true},
-		Timeout:   time.Minute,
+		Timeout:   answerTime,
 	}
 }
 

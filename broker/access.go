@@ -1,15 +1,10 @@
 package broker
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strings"
-
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nkeys"
 )
 
 // Access says how to reach a broker: a Server of this process, or URLs with their credentials.
@@ -21,7 +16,8 @@ type Access struct {
 	// if needed. All are tried, in random order.
 	URLs []string
 
-	// CredsFile is a NATS credentials file (JWT and NKey). All files are read anew for each connection.
+	// CredsFile is a NATS credentials file (JWT and NKey). All files are read anew for each connection, and every five
+	// seconds. Where one can't be used, what it held before is.
 	CredsFile string
 
 	// NKeyFile holds an NKey seed.
@@ -51,10 +47,8 @@ func (a Access) faults() []error {
 	if a.CredsFile != "" && a.NKeyFile != "" {
 		fault("a credentials file and an NKey file: one of them")
 	}
-	if a.CredsFile != "" {
-		if err := checkCreds(a.CredsFile); err != nil {
-			fault("credentials file: %w", err)
-		}
+	if _, err := a.open(nil); err != nil {
+		faults = append(faults, err)
 	}
 	return faults
 }
@@ -77,56 +71,4 @@ func checkURL(text string) error {
 		return fmt.Errorf("broker URL %q has no host", u.Redacted())
 	}
 	return nil
-}
-
-func checkCreds(file string) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if _, err := nkeys.ParseDecoratedJWT(text); err != nil {
-		return fmt.Errorf("%q: %w", file, err)
-	}
-	key, err := nkeys.ParseDecoratedNKey(text)
-	if err != nil {
-		return fmt.Errorf("%q: %w", file, err)
-	}
-	key.Wipe()
-	return nil
-}
-
-// options reads the files as they are now: each connection begins with what they hold by then. tlsName is whom the
-// server's certificate has to be for, if that is not the host of its URL.
-func (a Access) options(tlsName string) ([]nats.Option, error) {
-	if a.Server != nil {
-		if a.Server.token != "" {
-			return []nats.Option{nats.Token(a.Server.token)}, nil
-		}
-		return nil, nil
-	}
-	var options []nats.Option
-	if a.CredsFile != "" {
-		options = append(options, nats.UserCredentials(a.CredsFile))
-	}
-	if a.NKeyFile != "" {
-		option, err := nats.NkeyOptionFromSeed(a.NKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("%w: nkey file %q: %w", ErrOptions, a.NKeyFile, err)
-		}
-		options = append(options, option)
-	}
-	config, err := a.TLS.config()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
-	}
-	if tlsName != "" {
-		if config == nil {
-			config = &tls.Config{MinVersion: tls.VersionTLS12}
-		}
-		config.ServerName = tlsName
-	}
-	if config != nil {
-		options = append(options, nats.Secure(config))
-	}
-	return options, nil
 }

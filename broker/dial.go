@@ -39,6 +39,7 @@ type target struct {
 // dialer opens connections, one attempt after the other. It belongs to the link's goroutine.
 type dialer struct {
 	access  Access
+	files   *credentials
 	options []nats.Option // Those of every connection.
 
 	discovered []target // What the last connection's broker said of its cluster.
@@ -146,10 +147,8 @@ type conn struct {
 var errNoAnswer = errors.New("the broker did not answer in time")
 
 func (d *dialer) dial(ctx context.Context, to target) (*conn, error) {
-	own, err := d.access.options(to.tlsName)
-	if err != nil {
-		return nil, err
-	}
+	d.files.look()
+	own := d.files.options(to.tlsName)
 	c := &conn{ended: make(chan struct{}), timeout: d.handshake()}
 	wire := &wire{ctx: ctx, server: d.access.Server}
 	options := append(slices.Clone(d.options), own...)
@@ -161,6 +160,7 @@ func (d *dialer) dial(ctx context.Context, to target) (*conn, error) {
 	if d.access.Server != nil {
 		options = append(options, nats.InProcessServer(wire))
 	}
+	var err error
 	c.nc, err = nats.Connect(to.url, options...)
 	wire.release()
 	d.answered = d.answered || wire.reached

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/registryd/registryd/internal/reread"
 )
 
 // How a connection is watched. Each is short enough that a broker which is gone is noticed within a few seconds, and
@@ -61,14 +63,15 @@ func connect(
 	ctx context.Context, access Access, log *slog.Logger, metrics *metrics, onDown func(),
 	interests []interest, extra ...nats.Option,
 ) (*link, error) {
-	if _, err := access.options(""); err != nil {
+	files, err := access.open(log)
+	if err != nil {
 		return nil, err
 	}
 	l := &link{
 		log: log, metrics: metrics, onDown: onDown, denied: newDenied(log), interests: interests,
 		tried: make(chan struct{}), stopped: make(chan struct{}), named: map[string]struct{}{},
 	}
-	l.dialer = dialer{access: access, options: append(extra,
+	l.dialer = dialer{access: access, files: files, options: append(extra,
 		nats.NoReconnect(),
 		nats.SkipHostLookup(), // The dialer looks names up, within its time-out.
 		nats.PingInterval(pingInterval),
@@ -180,8 +183,12 @@ func (l *link) up(c *conn, attempts int) {
 func (l *link) keep(ctx context.Context, c *conn) error {
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
+	reread := time.NewTicker(reread.Interval)
+	defer reread.Stop()
 	for {
 		select {
+		case <-reread.C:
+			l.dialer.files.look()
 		case <-c.ended:
 			l.drop(c)
 			return c.nc.LastError()

@@ -114,6 +114,10 @@ func (b *Broker) register(registry prometheus.Registerer) error {
 		gauge("waiting_requests", "Requests that wait for a reply.", func() float64 { return float64(b.inbox.size()) }),
 		deniedCollector{b},
 	)
+	all = append(all, b.link.dialer.files.collectors()...)
+	if b.server != nil && b.server.certificates != nil {
+		all = append(all, b.server.certificates)
+	}
 	var faults []error
 	for _, c := range all {
 		faults = append(faults, registry.Register(c))

@@ -14,6 +14,9 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/registryd/registryd/internal/certs"
+	"github.com/registryd/registryd/internal/reread"
 )
 
 // Defaults and bounds of a Server.
@@ -93,7 +96,11 @@ type Server struct {
 	token   string   // What this process's own connections show; empty if nobody has to show anything.
 	private bool     // The socket for clients is there only because routes want one.
 	peers   []string // The host:port of each configured route except our own.
-	log     *slog.Logger
+
+	config       *natsserver.Options // As given, for reloads.
+	certificates *certs.Store        // Nil: no TLS.
+	stopReread   func()              // Ends the rereading of certificates and waits for it; nil: there is none.
+	log          *slog.Logger
 }
 
 // StartServer starts a NATS server and waits until it takes connections.
@@ -115,14 +122,17 @@ func StartServer(ctx context.Context, options ServerOptions) (*Server, error) {
 var errClientPort = errors.New("no socket for clients")
 
 func startServer(ctx context.Context, options ServerOptions, anyPort bool) (*Server, error) {
-	config, token, err := options.build()
+	config, token, store, err := options.build()
 	if err != nil {
 		return nil, err
 	}
 	if anyPort {
 		config.Port = natsserver.RANDOM_PORT
 	}
-	s := &Server{token: token, private: options.Listen == "", log: component(options.Logger, "nats")}
+	s := &Server{
+		token: token, private: options.Listen == "", log: component(options.Logger, "nats"),
+		config: config.Clone(), certificates: store,
+	}
 	s.server, err = natsserver.NewServer(config)
 	if err != nil {
 		return nil, err
@@ -137,6 +147,7 @@ func startServer(ctx context.Context, options ServerOptions, anyPort bool) (*Ser
 		s.stop()
 		return nil, err
 	}
+	s.startReread()
 	s.peers = routePeers(config.Routes, s.server.ClusterAddr(), config.Cluster.Host)
 	s.log.Info("embedded broker started", "address", s.Address(), "routes", s.RouteAddress())
 	return s, nil
@@ -240,7 +251,51 @@ func (s *Server) Shutdown() {
 	s.stop()
 }
 
+// startReread looks at the certificates until the server stops.
+func (s *Server) startReread() {
+	if s.certificates == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		tick := time.NewTicker(reread.Interval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				s.renew()
+			}
+		}
+	})
+	s.stopReread = func() {
+		cancel()
+		running.Wait()
+	}
+}
+
+// renew takes certificates that have changed. New clients and routes then use them; those that are up stay. Where the
+// CA of routes changes, the NATS server reloads its options. It then closes the connections of clients that show a user
+// name, which connect again; those of this process and of clients with a token stay.
+func (s *Server) renew() {
+	before := s.certificates.Current().Pool
+	s.certificates.Look()
+	if before == nil || before.Equal(s.certificates.Current().Pool) || s.config.Cluster.Name == "" {
+		return
+	}
+	config := s.config.Clone()
+	secure(config, s.certificates)
+	if err := s.server.ReloadOptions(config); err != nil {
+		s.log.Error("routes do not trust the new CA, that needs a restart", "err", err)
+	}
+}
+
 func (s *Server) stop() {
+	if s.stopReread != nil {
+		s.stopReread()
+	}
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
 }

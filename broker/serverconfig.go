@@ -12,10 +12,13 @@ import (
 	"strconv"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/registryd/registryd/internal/certs"
 )
 
-// build turns the options into the NATS server's, with the token of this process's own connections.
-func (o ServerOptions) build() (*natsserver.Options, string, error) {
+// build turns the options into the NATS server's, with the token of this process's own connections and the
+// certificates, nil for none.
+func (o ServerOptions) build() (*natsserver.Options, string, *certs.Store, error) {
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrOptions}, args...)...))
@@ -26,13 +29,18 @@ func (o ServerOptions) build() (*natsserver.Options, string, error) {
 	if len(o.Routes) > 0 && o.RouteListen == "" {
 		fault("routes need a route listen address")
 	}
-	tlsConfig, err := o.TLS.config()
-	if err != nil {
-		fault("%w", err)
-	} else if tlsConfig != nil && len(tlsConfig.Certificates) == 0 {
-		fault("tls of a server needs a certificate and its key")
+	var store *certs.Store
+	if o.TLS.set() {
+		var err error
+		files := certs.Files{CA: o.TLS.CA, Cert: o.TLS.Cert, Key: o.TLS.Key}
+		store, err = certs.Open("embedded", files, tls.RequireAndVerifyClientCert, component(o.Logger, "nats"))
+		if err != nil {
+			fault("%w", err)
+		} else if o.TLS.Cert == "" {
+			fault("tls of a server needs a certificate and its key")
+		}
 	}
-	if tlsConfig != nil && o.RouteListen != "" && o.TLS.CA == "" {
+	if o.TLS.set() && o.RouteListen != "" && o.TLS.CA == "" {
 		fault("routes with tls need a ca: it says whose certificates are taken")
 	}
 	if o.TailSecret != "" && (o.Secret == "" || o.Secret == o.TailSecret) {
@@ -90,24 +98,17 @@ func (o ServerOptions) build() (*natsserver.Options, string, error) {
 		faults = append(faults, ErrExposed)
 	}
 	if len(faults) > 0 {
-		return nil, "", errors.Join(faults...)
+		return nil, "", nil, errors.Join(faults...)
 	}
-	if tlsConfig != nil {
-		if o.TLS.CA != "" {
-			tlsConfig.ClientCAs, tlsConfig.ClientAuth = tlsConfig.RootCAs, tls.RequireAndVerifyClientCert
-			config.TLSVerify = true
-		}
-		config.TLS, config.TLSConfig = true, tlsConfig
-		if o.RouteListen != "" {
-			config.Cluster.TLSConfig = tlsConfig.Clone()
-		}
+	if store != nil {
+		secure(config, store)
 	}
 	if o.Secret == "" && o.Listen != "" || config.DontListen {
-		return config, "", nil
+		return config, "", store, nil
 	}
 	door := &doorkeeper{own: rand.Text(), secret: o.Secret, tail: o.TailSecret}
 	config.CustomClientAuthentication = door
-	return config, door.own, nil
+	return config, door.own, store, nil
 }
 
 // doorkeeper admits clients by the secret, readers by theirs, and this process by a token that it made up.

@@ -2,13 +2,13 @@ package broker
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
-	"os"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/registryd/registryd/internal/certs"
 )
 
-// TLSFiles names PEM files. The zero value means no TLS of our own.
+// TLSFiles names PEM files. The zero value means no TLS of our own. They are reread when they change.
 type TLSFiles struct {
 	CA   string // Certificates to trust. On a server: clients must show one that it signed.
 	Cert string // This side's certificate chain.
@@ -17,31 +17,29 @@ type TLSFiles struct {
 
 func (f TLSFiles) set() bool { return f != TLSFiles{} }
 
-// config reads the files. It returns nil for the zero value.
-func (f TLSFiles) config() (*tls.Config, error) {
-	if !f.set() {
-		return nil, nil //nolint:nilnil // No files, no TLS: crypto/tls takes nil in that sense too.
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if f.CA != "" {
-		pem, err := os.ReadFile(f.CA)
-		if err != nil {
-			return nil, fmt.Errorf("tls ca: %w", err)
+// secure sets the TLS of a server, for clients and routes. With a CA both have to show a certificate that it signed.
+//
+// Handshakes take the newest material, but for what a route that this server dials trusts: the NATS server copies that
+// from the options, see Server.renew.
+func secure(config *natsserver.Options, store *certs.Store) {
+	own := store.Current().Client()
+	config.TLSVerify = own.RootCAs != nil
+	own.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		m := store.Current()
+		now := m.Client()
+		if m.Pool != nil {
+			now.ClientCAs, now.ClientAuth = m.Pool, tls.RequireAndVerifyClientCert
 		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls ca: no certificate in %q", f.CA)
-		}
+		return now, nil
 	}
-	if (f.Cert == "") != (f.Key == "") {
-		return nil, errors.New("tls cert and tls key: one without the other")
+	own.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		return &store.Current().Pairs[0], nil
 	}
-	if f.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.Cert, f.Key)
-		if err != nil {
-			return nil, fmt.Errorf("tls cert: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
+	if config.TLSVerify {
+		own.ClientCAs, own.ClientAuth = own.RootCAs, tls.RequireAndVerifyClientCert
 	}
-	return config, nil
+	config.TLS, config.TLSConfig = true, own
+	if config.Cluster.Name != "" {
+		config.Cluster.TLSConfig = own.Clone()
+	}
 }

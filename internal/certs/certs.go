@@ -85,7 +85,7 @@ func Open(use string, f Files, auth tls.ClientAuthType, log *slog.Logger) (*Stor
 		return f.parse(contents, auth)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("tls: %w", err)
+		return nil, err
 	}
 	return s, nil
 }
@@ -105,26 +105,26 @@ func (f Files) parse(contents [][]byte, auth tls.ClientAuthType) (*Material, err
 			}
 			cert, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
-				return nil, fmt.Errorf("ca %q: %w", f.CA, err)
+				return nil, fmt.Errorf("tls ca %q: %w", f.CA, err)
 			}
 			m.Pool.AddCert(cert)
 			m.caEnd = first(m.caEnd, cert.NotAfter)
 		}
 		if m.caEnd.IsZero() {
-			return nil, fmt.Errorf("ca: no certificate in %q", f.CA)
+			return nil, fmt.Errorf("tls ca: no certificate in %q", f.CA)
 		}
 		contents = contents[1:]
 	}
 	if f.Cert != "" {
 		pair, err := tls.X509KeyPair(contents[0], contents[1])
 		if err != nil {
-			return nil, fmt.Errorf("cert %q, key %q: %w", f.Cert, f.Key, err)
+			return nil, fmt.Errorf("tls cert %q, key %q: %w", f.Cert, f.Key, err)
 		}
 		m.Pairs = []tls.Certificate{pair}
 		for _, der := range pair.Certificate {
 			cert, err := x509.ParseCertificate(der)
 			if err != nil {
-				return nil, fmt.Errorf("cert %q: %w", f.Cert, err)
+				return nil, fmt.Errorf("tls cert %q: %w", f.Cert, err)
 			}
 			m.certEnd = first(m.certEnd, cert.NotAfter)
 		}

@@ -170,6 +170,7 @@ func TestActions(t *testing.T) {
 	}{
 		"another site":                {headers: map[string]string{"Sec-Fetch-Site": "cross-site"}},
 		"another site of the domain":  {headers: map[string]string{"Sec-Fetch-Site": "same-site"}},
+		"another host of this name":   {headers: map[string]string{"Sec-Fetch-Site": "same-site", "Origin": "http://example.com"}},
 		"an old browser, elsewhere":   {headers: map[string]string{"Origin": "https://evil.example"}},
 		"a browser that hides itself": {headers: map[string]string{"Origin": "null"}},
 		"no browser":                  {},

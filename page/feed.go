@@ -147,6 +147,7 @@ func (f *feed) watch(ctx context.Context) {
 // forget frees what was kept for open pages.
 func (f *feed) forget() {
 	f.page.list.forget()
+	f.page.shared.forget()
 	f.rates.Lock()
 	clear(f.samples)
 	f.rates.Unlock()

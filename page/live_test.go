@@ -156,10 +156,15 @@ func TestLiveBound(t *testing.T) {
 		one := s.open(t)
 		s.open(t)
 		synctest.Wait()
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/page/live", nil))
-		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
-			t.Errorf("status %d, header %v, want 503 with Retry-After", w.Code, w.Header())
+		third := s.open(t)
+		synctest.Wait()
+		select {
+		case <-third.done:
+			if third.code != http.StatusServiceUnavailable || third.header.Get("Retry-After") == "" {
+				t.Errorf("status %d, header %v, want 503 with Retry-After", third.code, third.header)
+			}
+		default:
+			t.Error("a third page is live, want two at most")
 		}
 		one.close()
 		<-one.done
@@ -248,4 +253,36 @@ func TestPipelineInWords(t *testing.T) {
 			lacks(t, s.get(t, 200, "/"), c.want...)
 		})
 	}
+}
+
+// TestListIsShared: pages that show the same list cost one rendering, until it changes or
+// is a second old.
+func TestListIsShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, page.Options{}, nil)
+		s.put("ORDERS", "o-1", nil)
+		ask := func() (looks int) {
+			before := s.node.looks()
+			for range 10 {
+				s.get(t, 200, "/page/list?q=o-")
+			}
+			return s.node.looks() - before
+		}
+		if got := ask(); got != 1 {
+			t.Errorf("rendered %d times for ten pages, want once", got)
+		}
+		time.Sleep(999 * time.Millisecond)
+		if got := ask(); got != 0 {
+			t.Errorf("rendered %d times within a second, want not at all", got)
+		}
+		time.Sleep(time.Millisecond)
+		if got := ask(); got != 1 {
+			t.Errorf("rendered %d times after a second, want once", got)
+		}
+		s.put("ORDERS", "o-2", nil)
+		if got := ask(); got != 1 {
+			t.Errorf("rendered %d times after a change, want once", got)
+		}
+		lacks(t, s.get(t, 200, "/page/list?q=o-"), ">o-2<")
+	})
 }

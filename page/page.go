@@ -28,6 +28,7 @@ type Page struct {
 	opts     Options
 	log      *slog.Logger
 	list     *list
+	shared   shared
 	feed     *feed
 	template *template.Template
 	files    map[string]asset
@@ -104,7 +105,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "":
 		p.render(w, http.StatusOK, "overview", p.overview(r))
 	case "list":
-		p.render(w, http.StatusOK, "list", p.listView(r))
+		p.listPart(w, r)
 	case "live":
 		p.live(w, r)
 	case "instance":
@@ -138,6 +139,11 @@ func (p *Page) render(w http.ResponseWriter, code int, name string, data any) {
 		answer(w, http.StatusInternalServerError, "text/plain; charset=utf-8", []byte("page not rendered"))
 		return
 	}
+	p.html(w, code, body)
+}
+
+// html answers with what was rendered.
+func (p *Page) html(w http.ResponseWriter, code int, body []byte) {
 	header := w.Header()
 	header.Set("Content-Security-Policy", policy)
 	header.Set("Referrer-Policy", "same-origin")

@@ -111,6 +111,9 @@ func TestOrder(t *testing.T) {
 	body := s.get(t, 200, "/page/list")
 	inOrder(t, body, "1 needs a look", "B /", ">demo-28<", ">A9<", ">A10<", ">B<", ">demo-3<", ">demo-9<", ">silent<")
 	has(t, body, ">demo-10<")
+	if got := strings.Count(body, ">demo-28<"); got != 1 {
+		t.Errorf("the one in trouble is listed %d times, want once", got)
+	}
 
 	now = now.Add(100 * time.Second)
 	s.node.set(func(o *api.Overview) {

@@ -46,7 +46,7 @@ type overviewView struct {
 func (p *Page) overview(r *http.Request) overviewView {
 	p.feed.countOverdue()
 	o := p.opts.Node.Overview()
-	v := overviewView{frame: p.frame("", ""), List: p.listView(r)}
+	v := overviewView{frame: p.frame("", ""), List: p.listView(queryOf(r.URL.Query()))}
 	v.Here = "overview"
 	v.Recent = p.recent()
 	v.State, v.Regions = p.stateView(&o), o.Regions
@@ -417,9 +417,8 @@ func (q query) link(page int) string {
 	return "./?" + values.Encode()
 }
 
-func (p *Page) listView(r *http.Request) listView {
+func (p *Page) listView(q query, page int) listView {
 	o := p.opts.Node.Overview()
-	q, page := queryOf(r.URL.Query())
 	v := listView{
 		Query: q, Stamp: p.list.stamp(), Totals: p.list.sums(), Held: o.Leases.SelfPreservation, Base: serviceURL(&o),
 	}

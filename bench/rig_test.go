@@ -33,18 +33,28 @@ type rig struct {
 	handler *api.Handler
 	begun   time.Time
 	peers   []membership.Presence
+	send    func(ctx context.Context, to, batch string, body []byte) ([]byte, error) // nil: all is taken
 }
 
 // newRig returns a rig that is ready, in touch with so many peers. It ends with tb.
 func newRig(tb testing.TB, peers int) *rig {
 	tb.Helper()
-	g := &rig{begun: time.Now()}
+	g := &rig{}
+	g.run(tb, peers, cluster.Options{})
+	return g
+}
+
+// run is newRig for a rig that knows how it sends.
+func (g *rig) run(tb testing.TB, peers int, opts cluster.Options) {
+	tb.Helper()
+	g.begun = time.Now()
 	metrics := prometheus.NewRegistry()
 	var err error
 	if g.reg, err = registry.New(registry.Options{Sink: g, Metrics: metrics}); err != nil {
 		tb.Fatal(err)
 	}
-	if g.cluster, err = cluster.New(g.reg, g, cluster.Options{Node: "measured", Metrics: metrics}); err != nil {
+	opts.Node, opts.Metrics = "measured", metrics
+	if g.cluster, err = cluster.New(g.reg, g, opts); err != nil {
 		tb.Fatal(err)
 	}
 	if g.handler, err = api.New(g.reg, api.Options{Node: g, Metrics: metrics, Gatherer: metrics}); err != nil {
@@ -81,7 +91,6 @@ func newRig(tb testing.TB, peers int) *rig {
 			}
 		}
 	})
-	return g
 }
 
 // until waits for a condition.
@@ -135,8 +144,11 @@ func (*rig) Overview() api.Overview { return api.Overview{} }
 // MaxTask implements api.Node.
 func (g *rig) MaxTask() int { return g.cluster.MaxTask() }
 
-// Request implements cluster.Transport: a peer that says 200 to all.
-func (*rig) Request(_ context.Context, _, _ string, body []byte) ([]byte, error) {
+// Request implements cluster.Transport: a peer that says 200 to all, or another.
+func (g *rig) Request(ctx context.Context, to, batch string, body []byte) ([]byte, error) {
+	if g.send != nil {
+		return g.send(ctx, to, batch, body)
+	}
 	result := []byte(`{"statusCode":200},`)
 	all := bytes.Repeat(result, bytes.Count(body, []byte(`"appName":`)))
 	return append(append([]byte(eureka.ReplicationListResponseHead), bytes.TrimSuffix(all, []byte(","))...),

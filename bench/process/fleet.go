@@ -55,6 +55,22 @@ func (f Fleet) Register(i int) Request {
 	}
 }
 
+// register makes a registration, again while the server says that it is busy, for half a
+// minute: on a machine with other work it may have stood still.
+func (s *Server) register(ctx context.Context, r Request) error {
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		code, _, err := s.Do(ctx, r)
+		switch {
+		case err != nil:
+			return err
+		case code == http.StatusNoContent:
+			return nil
+		case code != http.StatusServiceUnavailable || time.Since(began) > 30*time.Second:
+			return fmt.Errorf("%s %s: status %d", r.Method, r.Path, code)
+		}
+	}
+}
+
 // Fill registers all instances, in turn with each of the servers, by so many clients.
 func (f Fleet) Fill(ctx context.Context, clients int, servers ...*Server) error {
 	var wg sync.WaitGroup
@@ -62,7 +78,7 @@ func (f Fleet) Fill(ctx context.Context, clients int, servers ...*Server) error 
 	for c := range clients {
 		wg.Go(func() {
 			for i := c; i < f.Size && ctx.Err() == nil && errs[c] == nil; i += clients {
-				errs[c] = servers[i%len(servers)].Want(ctx, http.StatusNoContent, f.Register(i))
+				errs[c] = servers[i%len(servers)].register(ctx, f.Register(i))
 			}
 		})
 	}

@@ -73,8 +73,8 @@ func TestSlowReaders(t *testing.T) {
 	read() // the next state
 	n.want(t, 200, "PUT", orders1+"/metadata?a="+strings.Repeat("z", 300), "")
 	for _, path := range []string{"/eureka/apps", "/eureka/apps/ORDERS", "/eureka/vips/orders"} {
-		if w := n.want(t, 503, "GET", path, "", "Accept", jsonType); w.Body.Len() > 0 {
-			t.Errorf("%s: body %q", path, w.Body)
+		if w := n.want(t, 503, "GET", path, "", "Accept", jsonType); w.Body.Len() > 0 || w.Header().Get("Retry-After") != "1" {
+			t.Errorf("%s: body %q, Retry-After %q, want none and 1", path, w.Body, w.Header().Get("Retry-After"))
 		}
 	}
 	n.want(t, 200, "PUT", orders1, "") // only lists are refused

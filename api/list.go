@@ -130,6 +130,9 @@ func (h *Handler) giveWriter(out *bufio.Writer) {
 	h.outs.Put(out)
 }
 
+// listRetry is when a reader that was refused may come again, in seconds.
+const listRetry = "1"
+
 // refuseSending answers if too many bytes of lists are being sent. The client tries
 // the next server.
 func (h *Handler) refuseSending(w http.ResponseWriter) int {
@@ -138,6 +141,7 @@ func (h *Handler) refuseSending(w http.ResponseWriter) int {
 		h.log.Warn("too many bytes of lists are being sent, list refused",
 			"sending", h.sending.used.Load(), "max", h.sending.max)
 	}
+	w.Header().Set("Retry-After", listRetry)
 	return empty(w, http.StatusServiceUnavailable)
 }
 

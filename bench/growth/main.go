@@ -15,6 +15,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
@@ -147,7 +148,7 @@ func table(all map[string][]float64, names ...string) {
 // number spells a number with two or three digits that count.
 func number(v float64) string {
 	switch {
-	case v >= 100 || v == 0:
+	case v >= 100 || v == math.Trunc(v):
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	case v >= 10:
 		return strconv.FormatFloat(v, 'f', 1, 64)

@@ -142,7 +142,7 @@ func (o *options) inOne(ctx context.Context, _ string, n int) (servers, owners [
 	if err != nil {
 		return nil, nil, err
 	}
-	owner, err := process.Start(ctx, addr, o.clients, nil, o.registryd, "dev",
+	owner, err := process.Start(ctx, addr, o.clients, []string{"REGISTRYD_LOG_LEVEL=error"}, o.registryd, "dev",
 		"--nodes", strconv.Itoa(n), "--listen", addr, "--instances", "0")
 	if err != nil {
 		return nil, nil, err
@@ -150,6 +150,9 @@ func (o *options) inOne(ctx context.Context, _ string, n int) (servers, owners [
 	servers = []*process.Server{owner}
 	for i := 1; i < n; i++ {
 		servers = append(servers, owner.At(net.JoinHostPort(host, strconv.Itoa(first+i))))
+		if err := servers[i].Serves(ctx); err != nil {
+			return nil, []*process.Server{owner}, err
+		}
 	}
 	return servers, []*process.Server{owner}, nil
 }

@@ -68,14 +68,22 @@ func Start(ctx context.Context, addr string, conns int, env []string, program st
 		s.cmd.Wait() //nolint:errcheck // its state tells
 		close(s.ended)
 	}()
+	if err := s.Serves(ctx); err != nil {
+		s.Kill()
+		return nil, fmt.Errorf("%s: %w", program, err)
+	}
+	return s, nil
+}
+
+// Serves waits until lists are served, two minutes at most.
+func (s *Server) Serves(ctx context.Context) error {
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		err := s.Want(ctx, http.StatusOK, Request{Method: http.MethodGet, Path: "/eureka/apps/delta"})
 		if err == nil {
-			return s, nil
+			return nil
 		}
 		if time.Since(began) > startTime || ctx.Err() != nil || s.Ended() {
-			s.Kill()
-			return nil, fmt.Errorf("%s does not serve: %w", program, err)
+			return fmt.Errorf("%s does not serve: %w", s.Addr, err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ run: ## a demo: three nodes in one process, 127.0.0.1:8761 to 8763, 50 instances
 
 .PHONY: build
 build: ## build bin/registryd, one static file
-	CGO_ENABLED=0 go build -trimpath -o bin/registryd ./cmd/registryd
+	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -o bin/registryd ./cmd/registryd
 
 # Built without the race detector in any case, and run so: each builds its package's tests once more.
 PLANTED := ^(TestPlantedBugs|TestBrokenRulesAreNoticed)$$
@@ -67,9 +67,9 @@ simulate: ## random pipelines, then whole clusters, in fake time, SEEDS=20000 of
 	go test -count 1 -timeout 0 -v -run '^TestClustersHeal$$' ./simulate -args -seeds $(SEEDS) $(if $(SEED),-seed $(SEED)) $(if $(RULE),-rule "$(RULE)")
 
 .PHONY: docs
-docs: ## write docs/metrics.md and docs/cli.md from the program
+docs: ## write docs/metrics.md, docs/cli.md and docs/configuration.md from the program
 	go test -count 1 -run '^TestMetrics$$' ./node -args -update
-	go test -count 1 -run '^TestCommandLineDoc$$' ./cmd/registryd -args -update
+	go test -count 1 -run '^(TestCommandLineDoc|TestConfigurationDoc)$$' ./cmd/registryd -args -update
 
 .PHONY: lint
 lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)

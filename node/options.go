@@ -172,6 +172,14 @@ type Options struct {
 	Collectors []prometheus.Collector
 }
 
+// Check returns all that is wrong with the options, joined, without starting anything. It
+// reads the files that they name, and leaves the data directory alone. Whether an address
+// can be listened on, a start shows.
+func Check(opts Options) error {
+	_, err := opts.withDefaults()
+	return err
+}
+
 // withDefaults fills in the defaults that do not depend on the address listened on.
 // It returns all faults, joined.
 func (o Options) withDefaults() (Options, error) {

@@ -120,7 +120,7 @@ func (o Options) withDefaults() (Options, error) {
 	for _, d := range []struct {
 		name string
 		d    time.Duration
-	}{{"region interval", o.Interval}, {"retention", o.Retention}} {
+	}{{"region interval", o.Interval}, {"delta retention", o.Retention}} {
 		if d.d < time.Second {
 			errs = append(errs, fmt.Errorf("%s %v: less than 1s", d.name, d.d))
 		}

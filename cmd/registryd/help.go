@@ -51,6 +51,18 @@ func group(fs *pflag.FlagSet, title string, names ...string) {
 	}
 }
 
+// boundAnnotation is the annotation of a flag that says which values it takes.
+const boundAnnotation = "registryd_bound"
+
+// bounded says which values flags take, for the documentation.
+func bounded(fs *pflag.FlagSet, bound string, names ...string) {
+	for _, name := range names {
+		if err := fs.SetAnnotation(name, boundAnnotation, []string{bound}); err != nil {
+			panic(err) // a fault of this program: there is no such flag
+		}
+	}
+}
+
 // onlyHere marks a flag that is read from the command line alone.
 func onlyHere(fs *pflag.FlagSet, name string) {
 	if err := fs.SetAnnotation(name, noEnvironment, []string{"true"}); err != nil {

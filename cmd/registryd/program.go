@@ -21,6 +21,9 @@ type program struct {
 	out, err io.Writer
 	terminal bool     // err shows text to a person
 	args     []string // behind the command's name
+
+	// sources tells of flags that the command line does not set where their values are from.
+	sources map[string]string
 }
 
 // Groups of commands, in the order of the help.
@@ -108,7 +111,7 @@ func (p *program) root() *cobra.Command {
 		Short:         "a service registry for Eureka clients",
 		SilenceErrors: true, SilenceUsage: true,
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
-			if isCobras(c) {
+			if _, by := c.Annotations[settles]; by || isCobras(c) {
 				return nil
 			}
 			return p.settle(c.Flags())
@@ -133,7 +136,7 @@ func (p *program) root() *cobra.Command {
 		{groupRun, []*cobra.Command{p.serveCommand(), p.devCommand()}},
 		{groupLook, []*cobra.Command{p.statusCommand(), p.appsCommand(), p.whyCommand(), p.diffCommand(), p.tailCommand()}},
 		{groupChange, []*cobra.Command{p.repairCommand(), p.exportCommand(), p.importCommand(), p.userCommand()}},
-		{groupOther, []*cobra.Command{p.versionCommand()}},
+		{groupOther, []*cobra.Command{p.configCommand(), p.versionCommand()}},
 	} {
 		for _, c := range group.commands {
 			c.GroupID = group.id

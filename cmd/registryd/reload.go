@@ -7,6 +7,9 @@ import (
 	"strings"
 )
 
+// reloads reports whether a running node takes a changed flag over on SIGHUP.
+func reloads(name string) bool { return name == "log-level" }
+
 // reload reads the settings anew, on SIGHUP, and takes what can change while the
 // node runs: the level of the log. The files of the NATS access need no signal:
 // each new connection reads them. What is wrong changes nothing.

@@ -46,9 +46,6 @@ func (f securityFlags) apply(o *settings, wrong *faults) {
 		TLSCert: *f.cert, TLSKey: *f.key, TLSClientCA: *f.ca,
 		OpenMetrics: *f.metrics, Debug: *f.debug, LogLevel: o.level,
 	}
-	if *f.instances < 1 {
-		wrong.addf("--max-instances-per-login %d: must be above 0", *f.instances)
-	}
 	if (*f.cert == "") != (*f.key == "") {
 		wrong.addf("--tls-cert and --tls-key: one without the other")
 	}

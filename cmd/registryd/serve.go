@@ -45,6 +45,7 @@ func (p *program) serveCommand() *cobra.Command {
 		Example: `  registryd --listen :8761
   registryd --node a --nats nats://nats-1:4222,nats://nats-2:4222 --peers 2
   registryd --config /etc/registryd.yaml`,
+		Annotations: map[string]string{settles: ""},
 	}
 	f := addServeFlags(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error { return p.serve(c.Context(), f) }
@@ -59,7 +60,7 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
 
-	s, err := f.settings(p.err)
+	s, err := f.read(p)
 	if err != nil {
 		return err
 	}
@@ -175,12 +176,20 @@ func readSettings(args []string, stderr io.Writer) (*settings, error) {
 	if err := fs.Parse(args); err != nil {
 		return nil, usagef("%w", err)
 	}
-	p := &program{out: io.Discard, err: stderr}
-	if err := p.settle(fs); err != nil {
-		return nil, err
-	}
-	return f.settings(stderr)
+	return f.read(&program{out: io.Discard, err: stderr})
 }
+
+// aboveZero are the flags whose numbers and durations must be above 0.
+func aboveZero() []string {
+	return []string{
+		"batch-delay", "batch-size", "eviction-interval", "start-wait", "delta-retention", "idle-timeout",
+		"renewal-threshold", "self-preservation-min", "max-lease", "remote-region-interval", "max-instances",
+		"history-bytes", "max-instances-per-login",
+	}
+}
+
+// isZero reports whether a flag's number or duration is 0.
+func isZero(value pflag.Value) bool { return strings.Trim(value.String(), "0.hms") == "" }
 
 // serveFlags are the flags of serve. Those of a plain option are in the options.
 type serveFlags struct {
@@ -266,6 +275,14 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 		"self-preservation-min", "max-lease", "lease-compat", "max-instances", "history-bytes", "max-watchers",
 		"delta-retention")
 	group(fs, "Java Eureka servers", "eureka-peers")
+	bounded(fs, "above 0", aboveZero()...)
+	bounded(fs, "0 or more", "peers", "rate-limit-burst", "rate-limit-fetches", "rate-limit-full-fetches", "wait-when-empty")
+	bounded(fs, "0s to "+maxShutdownDelay.String(), "shutdown-delay")
+	bounded(fs, "above 0, at most 1", "renewal-threshold")
+	bounded(fs, "1m to 8760h", "max-lease")
+	bounded(fs, "1s or more", "delta-retention", "remote-region-interval")
+	bounded(fs, fmt.Sprintf("%d to %d", history.MinBytes, history.MaxBytes), "history-bytes")
+	bounded(fs, "1 to 64 bytes of [A-Za-z0-9_-]", "node", "cluster")
 	return f
 }
 
@@ -280,26 +297,9 @@ func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
 	o.Logger, o.level, err = f.logs.logger(stderr)
 	wrong.add(err)
 	o.Collectors = logMetrics(stderr)
-	for _, bound := range []struct {
-		name  string
-		above bool
-	}{
-		{"batch-delay", o.BatchDelay > 0},
-		{"batch-size", o.BatchSize > 0},
-		{"eviction-interval", o.EvictionInterval > 0},
-		{"start-wait", o.StartWait > 0},
-		{"delta-retention", o.DeltaRetention > 0},
-		{"idle-timeout", o.IdleTimeout > 0},
-		{"renewal-threshold", o.RenewalThreshold != 0},
-		{"self-preservation-min", o.SelfPreservationMin > 0},
-		{"max-lease", o.MaxLease > 0},
-		{"remote-region-interval", o.RegionInterval > 0},
-		{"max-instances", o.MaxInstances > 0},
-		{"history-bytes", o.HistoryBytes > 0},
-		{"max-watchers", o.MaxWatchers > 0},
-	} {
-		if !bound.above {
-			wrong.addf("--%s %s: must be above 0", bound.name, o.values[bound.name])
+	for _, name := range aboveZero() {
+		if number := f.fs.Lookup(name).Value; strings.HasPrefix(number.String(), "-") || isZero(number) {
+			wrong.addf("--%s %s: must be above 0", name, number)
 		}
 	}
 	if o.shutdownDelay < 0 || o.shutdownDelay > maxShutdownDelay {

@@ -44,6 +44,7 @@ func byName(fs *pflag.FlagSet) []*pflag.Flag {
 // All commands share one file: a key of another command is no fault.
 func (p *program) settle(fs *pflag.FlagSet) error {
 	var wrong faults
+	p.sources = map[string]string{}
 	given := set(fs) // on the command line
 	for _, f := range byName(fs) {
 		if !fromEnvironment(f) {
@@ -59,6 +60,7 @@ func (p *program) settle(fs *pflag.FlagSet) error {
 				wrong.addf("%s: %.200q: %w", variable(f.Name), value, err)
 			} else {
 				f.Changed = true
+				p.sources[f.Name] = variable(f.Name)
 			}
 		}
 	}
@@ -107,6 +109,7 @@ func (p *program) take(fs *pflag.FlagSet, given map[string]bool, entries []entry
 			continue
 		}
 		f.Changed = true
+		p.sources[e.key] = e.at
 	}
 	return wrong
 }

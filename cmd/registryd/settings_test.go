@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/internal/certstest"
 	"github.com/registryd/registryd/internal/natstest"
@@ -129,8 +132,15 @@ func TestEveryFlagCounts(t *testing.T) {
 // optionsOf returns the options of a node, without what can't be compared.
 func optionsOf(t *testing.T, args []string) node.Options {
 	t.Helper()
-	s, err := readSettings(args, io.Discard)
-	if err != nil {
+	fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	fs.String("config", "", "")
+	f := addServeFlags(fs)
+	err := fs.Parse(args)
+	if err == nil {
+		err = (&program{out: io.Discard, err: io.Discard}).settle(fs)
+	}
+	s, wrong := f.settings(io.Discard) // The files need not hold what they should.
+	if err := errors.Join(err, wrong); err != nil {
 		t.Fatalf("%q: %v", args, err)
 	}
 	s.Logger = nil

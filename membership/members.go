@@ -27,6 +27,7 @@ type Members struct {
 	returned   time.Duration // until when what peers know since its last connection may be on its way
 	paused     bool          // it was suspended, and has not caught up since
 	leaving    bool          // it says goodbye
+	overslept  bool          // it was suspended while leaving
 	taken      bool          // another node has its name: it ends
 	synced     bool          // it has received everything that its peers had
 	goneOn     time.Duration // the start, or the end of the last suspension
@@ -82,6 +83,10 @@ func (m *Members) newSession(at Moment) {
 func (m *Members) Tick(at Moment) []Event {
 	var out []Event
 	if m.enter(at, &out) {
+		if m.leaving {
+			m.overslept = m.overslept || m.suspended(at) > 0
+			m.tick = at
+		}
 		return out
 	}
 	m.tick, m.ticked = at, true
@@ -118,7 +123,8 @@ func (m *Members) Hear(p Presence, at Moment) []Event {
 }
 
 // Leave begins the node's stop. A second call has no effect. A leaving node
-// never counts as suspended: it sends what it still can.
+// never counts as suspended: it sends what it still can. But after a suspension it takes
+// nothing more, because what waited in its sockets is too old for its snapshot.
 func (m *Members) Leave(Moment) []Event {
 	quiet := m.leaving || m.taken || m.superseded
 	m.leaving = true
@@ -284,16 +290,16 @@ type Gate struct {
 	reads, writes, evicts bool
 	readsFrom             time.Duration
 	tick                  Moment
-	watched               bool // a suspension is noticed
+	ticked, leaving       bool
 }
 
 // Gate returns what this node may do until the next input.
 func (m *Members) Gate() Gate {
 	return Gate{
 		reads: m.opened && !m.paused, readsFrom: m.emptyUntil,
-		writes: !m.paused && !m.superseded,
+		writes: !m.paused && !m.superseded && !m.overslept,
 		evicts: m.opened && !m.paused && !m.superseded && !m.leaving,
-		tick:   m.tick, watched: m.ticked && !m.leaving,
+		tick:   m.tick, ticked: m.ticked, leaving: m.leaving,
 	}
 }
 
@@ -306,11 +312,13 @@ func (g *Gate) Empty(at Moment) bool { return g.reads && at.Mono < g.readsFrom &
 
 // MayWrite reports whether writes of clients and batches of peers may be taken
 // (else 503). A node that is starting takes them.
-func (g *Gate) MayWrite(at Moment) bool { return g.writes && !g.Stale(at) }
+func (g *Gate) MayWrite(at Moment) bool { return g.writes && !g.wasSuspended(at) }
 
 // MayEvict reports whether this node knows of the leases what its peers know.
 func (g *Gate) MayEvict(at Moment) bool { return g.evicts && !g.Stale(at) }
 
 // Stale reports whether the process was suspended since the last tick. The
-// first input after that makes the node Paused. It allocates nothing.
-func (g *Gate) Stale(at Moment) bool { return g.watched && at.suspended(g.tick) > 0 }
+// first input after that makes the node Paused, unless it is leaving. It allocates nothing.
+func (g *Gate) Stale(at Moment) bool { return !g.leaving && g.wasSuspended(at) }
+
+func (g *Gate) wasSuspended(at Moment) bool { return g.ticked && at.suspended(g.tick) > 0 }

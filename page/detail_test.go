@@ -32,7 +32,7 @@ func newHistoric(t *testing.T, opts page.Options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Page, s.reg = p, reg
+	s.Page, s.reg, s.history = p, reg, h
 	return s
 }
 
@@ -76,6 +76,22 @@ func TestInstance(t *testing.T) {
 	s.node.held = nil
 	lacks(t, s.get(t, 404, "/page/instance?app=ORDERS&id=none"), "never heard of it")
 	lacks(t, s.get(t, 200, "/"), "cancelled", "Recent changes", "client 192.0.2.9")
+}
+
+// TestRecent: what peers answer does not hide what happened.
+func TestRecent(t *testing.T) {
+	s := newHistoric(t, page.Options{})
+	s.put("ORDERS", "o-1", nil)
+	answers := make([]registry.Event, 1000)
+	for i := range answers {
+		answers[i] = registry.Event{
+			Kind: registry.EventAnswered, Key: registry.NewKey("ORDERS", "o-1"), By: registry.Origin{Way: registry.ByAnswer, From: "node-2"},
+		}
+	}
+	s.history.Record(answers)
+	body := s.get(t, 200, "/")
+	lacks(t, body, "registered, up")
+	has(t, body, "answered by")
 }
 
 // TestChanges: all that is remembered, a page at a time, by application, instance and kind.

@@ -14,10 +14,9 @@ import (
 
 // Bounds of what is shown of the history.
 const (
-	eventsShown  = 100 // on a page
-	recentShown  = 5   // on the overview
-	recentLooked = 300 // of the last events, to find them
-	ownShown     = 50  // of one instance
+	eventsShown = 100 // on a page
+	recentShown = 5   // on the overview
+	ownShown    = 50  // of one instance
 )
 
 // eventView is one thing that happened, in words.
@@ -145,9 +144,13 @@ func hostOf(address string) string {
 	return address
 }
 
-// news are the kinds of events that are shown where there is no room for all.
-func news(k registry.Kind) bool {
-	return k != registry.EventAnswered && k != registry.EventKept && k != registry.EventHeld
+// news are the kinds of events that are shown where there is no room for all. At most as
+// many others are between two of them as there are peers.
+func news() history.Kinds {
+	return history.KindsOf(
+		registry.EventRegistered, registry.EventMetadata, registry.EventOverrideSet, registry.EventOverrideRemoved,
+		registry.EventCancelled, registry.EventLeaseOver, registry.EventEvicted, registry.EventJoined,
+	)
 }
 
 // recentView is the last events, on the overview.
@@ -161,11 +164,9 @@ func (p *Page) recent() recentView {
 		return recentView{}
 	}
 	v := recentView{Kept: true}
-	events, _ := p.opts.History.Query(history.Filter{}, 0, recentLooked)
+	events, _ := p.opts.History.Query(history.Filter{Kinds: news()}, 0, recentShown)
 	for i := range events {
-		if news(events[i].Kind) && len(v.Events) < recentShown {
-			v.Events = append(v.Events, eventViewOf(&events[i], ""))
-		}
+		v.Events = append(v.Events, eventViewOf(&events[i], ""))
 	}
 	return v
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/page"
 	"github.com/registryd/registryd/registry"
 )
@@ -73,8 +74,9 @@ func (n *fakeNode) looks() int {
 // site is the pages of a node with a registry of its own.
 type site struct {
 	*page.Page
-	reg  *registry.Registry
-	node *fakeNode
+	reg     *registry.Registry
+	node    *fakeNode
+	history *history.History // of a site that has one
 }
 
 func newSite(t testing.TB, opts page.Options, now func() time.Time) *site {

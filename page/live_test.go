@@ -239,11 +239,11 @@ func TestPipelineInWords(t *testing.T) {
 		"behind":     {api.PeerOverview{Status: "reachable", Lag: 7.5}, []string{`class="peer warn"`, "It is 7.5 s behind."}},
 		"differs":    {api.PeerOverview{Status: "reachable", Divergent: 3}, []string{`class="peer warn"`, "3 instances stay different there."}},
 		"fast clock": {api.PeerOverview{Status: "reachable", Skew: -4}, []string{"4.0 s ahead of this node"}},
-		"gathering":  {api.PeerOverview{Status: "reachable", ProcessingOrder: 31, Oldest: .2}, []string{"next batch: 31 of 250", "leaves in", "300 ms"}},
+		"gathering":  {api.PeerOverview{Status: "reachable", ProcessingOrder: 31, Oldest: .2}, []string{"next batch: 31 of 250, in", "300 ms"}},
 		"full":       {api.PeerOverview{Status: "reachable", ProcessingOrder: 900, Oldest: .9, Batches: 4, BatchWorkQueue: 1}, []string{"next batch: 250 of 250, waits for a free place"}},
 		"answers": {
 			api.PeerOverview{Status: "reachable", Answers: map[string]uint64{"200": 1234, "404": 2, "409": 3}, Dropped: map[string]uint64{"overflowed": 5, "expired": 9}},
-			[]string{">1,234<", "the whole instance is sent", "a newer one: that is joined here", "too many waited"},
+			[]string{">1,234<", "the whole instance is sent", "a newer one there: joined here", "too many waited"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -167,7 +167,7 @@ func (b *browser) see(t *testing.T, within time.Duration, what, expression strin
 }
 
 // text is an expression: the page shows this text.
-func text(s string) string { return fmt.Sprintf("document.body.innerText.includes(%q)", s) }
+func text(s string) string { return fmt.Sprintf("(document.body?.innerText ?? '').includes(%q)", s) }
 
 // size is what the tab holds, after its garbage is collected.
 type size struct {

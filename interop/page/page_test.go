@@ -1,9 +1,11 @@
 package page_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,7 +22,7 @@ const (
 // TestPage opens the page of one of three nodes and looks at it while things happen.
 func TestPage(t *testing.T) {
 	ctx := t.Context()
-	a := start(ctx, t, "a", "--embedded-listen", "127.0.0.1:0")
+	a := start(ctx, t, "a", "--embedded-listen", "127.0.0.1:0", "--page-actions")
 	b := start(ctx, t, "b", "--nats", a.nats)
 	c := start(ctx, t, "c", "--nats", a.nats)
 	tab := newBrowser(t)
@@ -76,6 +78,29 @@ func TestPage(t *testing.T) {
 		tab.see(t, soon, "so is the one before", text("1 to 100 of 255"))
 	})
 
+	t.Run("an instance is taken out of service and back", func(t *testing.T) {
+		tab.do(t, chromedp.Navigate(a.root()+"?q=item-42"), chromedp.Click(".instance .id a"))
+		tab.see(t, soon, "its page is there", text("What each node says")+" && "+text("all the same"))
+		tab.do(t, chromedp.Click(`a[href*="action=out-of-service"]`), chromedp.WaitVisible("form.actions"),
+			chromedp.Click("form.actions button"))
+		tab.see(t, soon, "it is out of service", text("It is out of service.")+" && "+text("Its status is an override, set by client 127.0.0.1"))
+		await(ctx, t, soon, "so it is on another node", func() error {
+			body, err := send(ctx, http.MethodGet, b.root()+"eureka/apps/CATALOG/item-42", "")
+			if err == nil && !strings.Contains(body, "OUT_OF_SERVICE") {
+				err = errors.New("not yet")
+			}
+			return err
+		})
+		// What another node does to it is shown without a reload.
+		if _, err := send(ctx, http.MethodDelete, b.root()+"eureka/apps/CATALOG/item-42/status?value=UP", ""); err != nil {
+			t.Fatal(err)
+		}
+		tab.see(t, soon, "the page follows", text("override removed elsewhere")+" && !"+text("Its status is an override"))
+		tab.picture(t, "instance")
+		tab.do(t, chromedp.Navigate(a.root()+"page/changes?app=catalog&id=item-42"))
+		tab.see(t, soon, "its changes are there", text("set to out of service by an override")+" && "+text("client 127.0.0.1"))
+	})
+
 	t.Run("keys", func(t *testing.T) {
 		tab.do(t, chromedp.Navigate(a.root()), chromedp.KeyEvent(kb.Tab))
 		if got := eval[string](t, tab, "document.activeElement.className"); got != "skip" {
@@ -97,16 +122,33 @@ func TestPage(t *testing.T) {
 	})
 
 	t.Run("contrast", func(t *testing.T) {
-		for _, colours := range []string{"light", "dark"} {
-			tab.view(t, 1280, 900, colours)
-			for _, bad := range eval[[]string](t, tab, lowContrast) {
-				t.Errorf("%s: %s", colours, bad)
+		for _, path := range []string{
+			"", "page/instance?app=CATALOG&id=item-17", "page/changes", "page/differences", "page/configuration",
+			"page/confirm?action=cancel&app=CATALOG&id=item-17",
+		} {
+			tab.do(t, chromedp.Navigate(a.root()+path))
+			for _, width := range []int64{phone, 1280} {
+				tab.view(t, width, 900, "light")
+				if over := eval[int](t, tab, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
+					t.Errorf("%s, %d pixels: %d more are needed", path, width, over)
+				}
+			}
+			for _, colours := range []string{"light", "dark"} {
+				tab.view(t, 1280, 900, colours)
+				for _, bad := range eval[[]string](t, tab, lowContrast) {
+					t.Errorf("%s, %s: %s", path, colours, bad)
+				}
 			}
 		}
+		tab.do(t, chromedp.Navigate(a.root()))
 	})
 	tab.clean(t, a.root())
 
-	t.Run("it does not grow", func(t *testing.T) { staysSmall(t, tab, a, b) })
+	t.Run("it does not grow", func(t *testing.T) {
+		alone := newBrowser(t) // without the pages that the other one keeps, to go back to
+		staysSmall(t, alone, a, b)
+		alone.clean(t, a.root())
+	})
 
 	t.Run("a dead peer", func(t *testing.T) {
 		if err := c.proc.Signal(syscall.SIGKILL); err != nil {

@@ -224,9 +224,6 @@ func (n *asked) peers() []asked {
 		if p.URL != "" {
 			peer.root, _ = nodeURL(p.URL) //nolint:errcheck // Without one it is not asked, and reported.
 		}
-		if peer.root != nil && n.root != nil {
-			peer.root.User = n.root.User // the nodes of a cluster share their logins
-		}
 		if peer.url() != n.url() {
 			out = append(out, peer)
 		}

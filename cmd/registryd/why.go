@@ -52,7 +52,10 @@ evicted, is held, or is not listed. Exit code 3: not all nodes could be asked.`,
 		if err != nil {
 			return err
 		}
-		a := newAsker()
+		a, err := nodes.asker()
+		if err != nil {
+			return err
+		}
 		defer a.close()
 		done := p.working("asking all nodes")
 		answer := a.why(c.Context(), roots, app, id)
@@ -123,11 +126,9 @@ func (a *asker) why(ctx context.Context, roots []*url.URL, app, id string) *whyA
 		next = append(next, whyTarget{root: root})
 	}
 	java := map[string]string{} // URL by name
-	var user *url.Userinfo      // which peers know too
 	for len(next) > 0 && ctx.Err() == nil {
 		for _, t := range next {
 			asked[t.root.Redacted()] = true
-			user = cmp.Or(user, t.root.User)
 		}
 		answers := a.whyOf(ctx, next, app, id)
 		var more []whyTarget
@@ -148,7 +149,6 @@ func (a *asker) why(ctx context.Context, roots []*url.URL, app, id string) *whyA
 					continue
 				}
 				if root, err := nodeURL(p.URL); err == nil {
-					root.User = user
 					more = append(more, whyTarget{name: p.Name, root: root})
 				}
 			}
@@ -164,7 +164,7 @@ func (a *asker) why(ctx context.Context, roots []*url.URL, app, id string) *whyA
 		}
 	}
 	slices.SortFunc(out.Nodes, func(a, b *api.Why) int { return strings.Compare(a.Node, b.Node) })
-	out.Java = a.javaOf(ctx, java, app, id)
+	out.Java = javaOf(ctx, java, app, id)
 	out.join()
 	return out
 }
@@ -204,10 +204,13 @@ func (a *asker) whyOf(ctx context.Context, targets []whyTarget, app, id string) 
 	return out
 }
 
-// javaOf asks Java servers for an instance. Their users and passwords are not known here.
-func (a *asker) javaOf(ctx context.Context, servers map[string]string, app, id string) []whyServer {
+// javaOf asks Java servers for an instance. They are shown no login: theirs is not known here, and
+// that of the nodes is none of theirs.
+func javaOf(ctx context.Context, servers map[string]string, app, id string) []whyServer {
 	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
+	a := newAsker()
+	defer a.close()
 	var mu sync.Mutex
 	out := []whyServer{}
 	var asking sync.WaitGroup

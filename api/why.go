@@ -234,7 +234,8 @@ func (w *Why) explainListed(leases *LeasesOverview) {
 	if w.Lease == nil || w.Lease.Left >= 0 {
 		return
 	}
-	over := fmt.Sprintf(", though its lease of %s is over: it renewed %s ago", whySeconds(w.Lease.Length), whySeconds(w.Lease.Silent))
+	over := fmt.Sprintf(", though its lease of %s is over: it renewed %s ago",
+		whySeconds(w.Lease.Length), whySeconds(w.Lease.Silent))
 	switch {
 	case leases.SelfPreservation:
 		w.Reason = WhyHeld
@@ -291,7 +292,7 @@ func (h *Handler) explainUnknown(out *Why, key registry.Key) {
 				regions = append(regions, r.Name)
 			}
 			out.Reason, out.Listed, out.Status = WhyRegion, true, i.Status
-			out.Text = "listed as " + string(i.Status) + ", but of another region alone: " + strings.Join(regions, " or ")
+			out.Text = fmt.Sprintf("listed as %s, but of another region alone: %s", i.Status, strings.Join(regions, " or "))
 			return
 		}
 	}

@@ -134,7 +134,9 @@ func (p *program) root() *cobra.Command {
 		commands []*cobra.Command
 	}{
 		{groupRun, []*cobra.Command{p.serveCommand(), p.devCommand()}},
-		{groupLook, []*cobra.Command{p.statusCommand(), p.appsCommand(), p.whyCommand(), p.diffCommand(), p.tailCommand()}},
+		{groupLook, []*cobra.Command{
+			p.statusCommand(), p.appsCommand(), p.whyCommand(), p.diffCommand(), p.tailCommand(),
+		}},
 		{groupChange, []*cobra.Command{p.repairCommand(), p.exportCommand(), p.importCommand(), p.userCommand()}},
 		{groupOther, []*cobra.Command{p.configCommand(), p.versionCommand()}},
 	} {

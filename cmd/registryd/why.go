@@ -220,7 +220,8 @@ func javaOf(ctx context.Context, servers map[string]string, app, id string) []wh
 			root, err := nodeURL(address)
 			if err == nil {
 				var body []byte
-				body, err = a.ask(ctx, root, request{path: []string{"eureka", "apps", eureka.Upper(app), id}, bound: maxInstance})
+				path := []string{"eureka", "apps", eureka.Upper(app), id}
+				body, err = a.ask(ctx, root, request{path: path, bound: maxInstance})
 				if err == nil {
 					var i *eureka.InstanceInfo
 					if i, err = eureka.DecodeInstance(eureka.JSON, body); err == nil {
@@ -326,7 +327,8 @@ func (w *whyAnswer) joinUnlisted() {
 		w.Text = "not listed, because no node lists anything yet: " + w.Nodes[0].Node + " is " + w.Nodes[0].State
 	case gone != nil && gone.Kind == registry.EventCancelled.String():
 		w.Reason = api.WhyCancelled
-		w.Text = fmt.Sprintf("not listed: it was cancelled at %s by %s through %s", clock(gone.Time), gone.Who(), gone.Node)
+		w.Text = fmt.Sprintf("not listed: it was cancelled at %s by %s through %s",
+			clock(gone.Time), gone.Who(), gone.Node)
 	case gone != nil:
 		w.Reason = api.WhyEvicted
 		w.Text = fmt.Sprintf("not listed: %s evicted it at %s, when it had not renewed for %v of its lease of %v",
@@ -377,7 +379,8 @@ func (w *whyAnswer) lack(n *api.Why, listing []*api.Why) string {
 	}
 	for _, from := range listing {
 		if t := from.TooLarge; t != nil {
-			return fmt.Sprintf("it is too large to be sent to %s: %d bytes, where a message may have %d", n.Node, t.Bytes, t.Bound)
+			return fmt.Sprintf("it is too large to be sent to %s: %d bytes, where a message may have %d",
+				n.Node, t.Bytes, t.Bound)
 		}
 	}
 	for _, from := range listing {
@@ -445,7 +448,8 @@ func (w *whyAnswer) addFacts() {
 		add("registered", "before the nodes' histories; a node has it from %s", e.Who())
 	}
 	if e := first(registry.EventKept); e != nil {
-		add("kept", "%s: a register by %s was not stored at %s, because the one stored is newer", clock(e.Time), e.Who(), e.Node)
+		add("kept", "%s: a register by %s was not stored at %s, because the one stored is newer",
+			clock(e.Time), e.Who(), e.Node)
 	}
 	if e := first(registry.EventMetadata); e != nil {
 		add("metadata", "changed %s by %s through %s", clock(e.Time), e.Who(), e.Node)
@@ -548,8 +552,8 @@ func (w *whyAnswer) printEvents(p *program) error {
 	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "TIME\tNODE\tWHAT\tBY\tSTATUS\tDETAIL")
 	for _, e := range all[:min(len(all), maxWhyEvents)] {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", clock(e.Time), plain.Text(e.node), plain.Text(e.Kind), plain.Text(e.Who()),
-			plain.Text(cmp.Or(string(e.Status), "-")), plain.Text(cmp.Or(e.Detail, strings.Join(e.Changed, ", "), "-")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
+			clock(e.Time), plain.Text(e.node), plain.Text(e.Kind), plain.Text(e.Who()), plain.Text(cmp.Or(string(e.Status), "-")), plain.Text(cmp.Or(e.Detail, strings.Join(e.Changed, ", "), "-")))
 	}
 	return table.Flush()
 }

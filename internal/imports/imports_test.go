@@ -52,8 +52,9 @@ var rooms = map[string][]string{
 	"api": {
 		"access", "registry", "history", "regions", "eureka", "internal/near", "internal/plain", "internal/sample",
 	},
-	"tail":   {"eureka", "internal/plain"},
-	"client": {"eureka"},
+	"tail":         {"eureka", "internal/plain"},
+	"client":       {"eureka"},
+	"registrytest": {"node", "broker", "client", "registry"},
 	"node": {
 		"eureka", "registry", "acceptor", "batcher", "broker",
 		"consumer", "cluster", "bridge", "membership", "history", "regions", "repair", "api", "page", "tail",

@@ -13,6 +13,7 @@ import (
 var (
 	errTooLarge = errors.New("body too large")
 	errCoding   = errors.New("unknown content encoding")
+	errBusy     = errors.New("too many bodies are held")
 )
 
 // firstRead is the room that a body gets at first, in bytes. It grows as the body
@@ -20,9 +21,9 @@ var (
 const firstRead = 16 << 10
 
 // readBody reads a request's body and decompresses it, to at most limit bytes.
-// Decompression stops at the limit. The error is errTooLarge, errCoding, or that of
-// reading or decompressing.
-func (h *Handler) readBody(r *http.Request, limit int) ([]byte, error) {
+// Decompression stops at the limit. in counts the body's bytes while it grows. The error
+// is errTooLarge, errCoding, errBusy, or that of reading or decompressing.
+func (h *Handler) readBody(r *http.Request, limit int, in *held) ([]byte, error) {
 	if r.ContentLength > int64(limit) {
 		return nil, errTooLarge
 	}
@@ -30,7 +31,7 @@ func (h *Handler) readBody(r *http.Request, limit int) ([]byte, error) {
 	case !ok || gzips > 1:
 		return nil, errCoding
 	case gzips == 0:
-		return readBounded(r.Body, int(r.ContentLength), limit)
+		return readBounded(r.Body, int(r.ContentLength), limit, in)
 	}
 	z, ok := h.gunzips.Get().(*gzip.Reader)
 	if !ok {
@@ -41,7 +42,7 @@ func (h *Handler) readBody(r *http.Request, limit int) ([]byte, error) {
 	if err := z.Reset(&boundedReader{from: r.Body, left: limit}); err != nil {
 		return nil, err
 	}
-	return readBounded(z, -1, limit)
+	return readBounded(z, -1, limit, in)
 }
 
 // codings returns how often a Content-Encoding says that the body is gzipped. ok is
@@ -63,9 +64,12 @@ func codings(list string) (gzips int, ok bool) {
 
 // readBounded reads to the end, at most limit bytes. size is the expected number,
 // or -1 if unknown.
-func readBounded(from io.Reader, size, limit int) ([]byte, error) {
+func readBounded(from io.Reader, size, limit int, in *held) ([]byte, error) {
 	if size < 0 || size > firstRead {
 		size = firstRead
+	}
+	if !in.grow(size + 1) {
+		return nil, errBusy
 	}
 	body := make([]byte, 0, size+1)
 	for {
@@ -81,6 +85,9 @@ func readBounded(from io.Reader, size, limit int) ([]byte, error) {
 		}
 		if len(body) == cap(body) {
 			body = append(body, 0)[:len(body)]
+			if !in.grow(cap(body)) {
+				return nil, errBusy
+			}
 		}
 	}
 }

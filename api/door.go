@@ -27,7 +27,8 @@ const drainStep = 10 * time.Millisecond
 // connection after the answer.
 type door struct {
 	*boundedListener
-	raw net.Listener // below boundedListener
+	raw       net.Listener // below boundedListener
+	addresses *addressConns
 
 	handler atomic.Pointer[http.Handler] // nil: not open yet
 	refused atomic.Uint64                // requests
@@ -40,8 +41,11 @@ type door struct {
 	end      sync.Once
 }
 
-func newDoor(l net.Listener, maxConnections int) *door {
-	return &door{boundedListener: newBoundedListener(l, maxConnections), raw: l, ended: make(chan struct{})}
+func newDoor(l net.Listener, maxConnections, maxPerAddress int) *door {
+	return &door{
+		boundedListener: newBoundedListener(l, maxConnections), raw: l, ended: make(chan struct{}),
+		addresses: newAddressConns(maxPerAddress),
+	}
 }
 
 // oldConn is a connection that was accepted before the door opened.
@@ -54,6 +58,8 @@ func (d *door) Accept() (net.Conn, error) {
 		vain := errors.Is(err, os.ErrDeadlineExceeded)
 		old, opening := d.accepted(vain)
 		switch {
+		case err == nil && !d.admit(c):
+			_ = c.Close() //nolint:errcheck // Nothing was said on it.
 		case err == nil && old:
 			return &oldConn{c}, nil
 		case err == nil:
@@ -64,6 +70,20 @@ func (d *door) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// admit counts a connection of its address, and reports whether it may have one more.
+func (d *door) admit(c *placedConn) bool {
+	from := addressOf(c.RemoteAddr())
+	if !d.addresses.enter(from) {
+		return false
+	}
+	place := c.leave
+	c.leave = func() {
+		place()
+		d.addresses.leave(from)
+	}
+	return true
 }
 
 // accepted reports whether a connection that was just accepted is old, and whether

@@ -33,22 +33,24 @@ type Handler struct {
 	log     *slog.Logger
 	metrics *metrics
 
-	lists    lists      // for readers that name no regions
-	local    *listCache // of the local instances, for watchers
-	changes  changes    // as watchers get them
-	streams  *streams
-	regions  *regions.Set  // nil: there are none
-	selected regionLists   // for readers that name regions
-	batches  chan struct{} // a place for each ReplicationList held
-	sending  *budget       // of lists
-	gunzips  sync.Pool     // of *gzip.Reader
-	buffers  sync.Pool     // of *[]byte
-	outs     sync.Pool     // of *bufio.Writer, for lists
-	start    string        // of this process, in entity tags
-	scrape   http.Handler  // nil: not served
-	hosts    hostNames     // under which browsers may ask
-	rates    *rateLimiter
-	origins  http.CrossOriginProtection
+	lists     lists      // for readers that name no regions
+	local     *listCache // of the local instances, for watchers
+	changes   changes    // as watchers get them
+	streams   *streams
+	regions   *regions.Set  // nil: there are none
+	selected  regionLists   // for readers that name regions
+	batches   chan struct{} // a place for each ReplicationList held
+	sending   *budget       // of lists
+	bodies    *budget       // of what is registered or replicated
+	registers *turns
+	gunzips   sync.Pool    // of *gzip.Reader
+	buffers   sync.Pool    // of *[]byte
+	outs      sync.Pool    // of *bufio.Writer, for lists
+	start     string       // of this process, in entity tags
+	scrape    http.Handler // nil: not served
+	hosts     hostNames    // under which browsers may ask
+	rates     *rateLimiter
+	origins   http.CrossOriginProtection
 
 	strayed, refusedLists, refusedBrowsers sample.Sample
 	template                               *template.Template
@@ -70,7 +72,8 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	sending := &budget{max: int64(opts.MaxListBytes)}
 	rates := newRateLimiter(opts.RateLimit)
 	streams := newStreams(opts.MaxWatchers)
-	m := newMetrics(sending)
+	bodies, registers := &budget{max: int64(opts.MaxBodyBytes)}, newTurns(opts.MaxWaiting)
+	m := newMetrics(sending, bodies, registers)
 	if opts.Metrics != nil {
 		if err := errors.Join(m.register(opts.Metrics, rates.limited), streams.register(opts.Metrics)); err != nil {
 			return nil, fmt.Errorf("api: %w", err)
@@ -80,6 +83,7 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 		start: rand.Text()[:8], reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
 		regions: opts.Regions, rates: rates, streams: streams,
 		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts), sending: sending,
+		bodies: bodies, registers: registers,
 	}
 	h.lists = h.newLists(0, false)
 	h.local = h.lists.apps

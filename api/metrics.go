@@ -48,6 +48,8 @@ type metrics struct {
 	duration *prometheus.HistogramVec
 	refused  *prometheus.CounterVec
 	sending  prometheus.GaugeFunc
+	bodies   prometheus.GaugeFunc
+	waiting  prometheus.GaugeFunc
 
 	refusedLists prometheus.Counter
 	caches       *prometheus.CounterVec
@@ -64,7 +66,7 @@ type metrics struct {
 // codes are the status codes with a series each. The last stands for all others.
 var codes = [...]int{200, 204, 400, 401, 403, 404, 405, 406, 409, 413, 415, 421, 429, 500, 503, 507, 0}
 
-func newMetrics(sending *budget) *metrics {
+func newMetrics(sending, bodies *budget, registers *turns) *metrics {
 	m := &metrics{
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "registryd_api_requests_in_flight", Help: "Requests being answered.",
@@ -82,6 +84,12 @@ func newMetrics(sending *budget) *metrics {
 		sending: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "registryd_api_list_sending_bytes", Help: "Bytes of lists being sent, each answer counted once.",
 		}, func() float64 { return float64(sending.used.Load()) }),
+		bodies: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "registryd_api_body_bytes", Help: "Room of the request bodies being read or applied.",
+		}, func() float64 { return float64(bodies.used.Load()) }),
+		waiting: prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "registryd_api_waiting_registers", Help: "Registrations that were read and wait for their turn.",
+		}, func() float64 { return float64(registers.waiting.Load()) }),
 		refusedLists: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "registryd_api_refused_lists_total",
 			Help: "Lists refused because too many bytes of lists were being sent.",
@@ -113,6 +121,7 @@ func (m *metrics) register(r prometheus.Registerer, others ...prometheus.Collect
 	var errs []error
 	for _, c := range append(others,
 		m.inFlight, m.requests, m.duration, m.refused, m.caches, m.browsers, m.sending, m.refusedLists,
+		m.bodies, m.waiting,
 	) {
 		if err := r.Register(c); err != nil {
 			errs = append(errs, fmt.Errorf("metrics: %w", err))

@@ -94,6 +94,8 @@ type Options struct {
 	MaxBody      int           // bytes, see DefaultMaxBody
 	MaxBatchBody int           // bytes, see DefaultMaxBatchBody
 	MaxBatches   int           // see DefaultMaxBatches
+	MaxBodyBytes int           // see DefaultMaxBodyBytes; beyond it bodies get 503
+	MaxWaiting   int           // see DefaultMaxWaitingRegisters; beyond it registrations get 503
 	MaxListBytes int           // see DefaultMaxListBytes; beyond it lists get 503
 	MaxAge       time.Duration // see DefaultMaxAge
 
@@ -133,6 +135,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.MaxBody = cmp.Or(o.MaxBody, DefaultMaxBody)
 	o.MaxBatchBody = cmp.Or(o.MaxBatchBody, DefaultMaxBatchBody)
 	o.MaxBatches = cmp.Or(o.MaxBatches, DefaultMaxBatches)
+	o.MaxBodyBytes = cmp.Or(o.MaxBodyBytes, DefaultMaxBodyBytes)
+	o.MaxWaiting = cmp.Or(o.MaxWaiting, DefaultMaxWaitingRegisters)
 	o.MaxListBytes = cmp.Or(o.MaxListBytes, DefaultMaxListBytes)
 	o.MaxWatchers = cmp.Or(o.MaxWatchers, DefaultMaxWatchers)
 	o.MaxAge = cmp.Or(o.MaxAge, DefaultMaxAge)
@@ -147,6 +151,7 @@ func (o Options) withDefaults() (Options, error) {
 		missing,
 		atLeastOne("max body", o.MaxBody), atLeastOne("max batch body", o.MaxBatchBody),
 		atLeastOne("max batches", o.MaxBatches), atLeastOne("max watchers", o.MaxWatchers),
+		atLeastOne("max body bytes", o.MaxBodyBytes), atLeastOne("max waiting registrations", o.MaxWaiting),
 		atLeastOne("max list bytes", o.MaxListBytes), notNegative("max age", o.MaxAge),
 	)
 }

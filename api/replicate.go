@@ -35,7 +35,9 @@ func (h *Handler) replicate(w http.ResponseWriter, r *http.Request) int {
 		h.metrics.rejected(busy)
 		return empty(w, http.StatusServiceUnavailable)
 	}
-	body, err := h.readBody(r, h.opts.MaxBatchBody)
+	in := held{budget: h.bodies}
+	defer in.free()
+	body, err := h.readBody(r, h.opts.MaxBatchBody, &in)
 	if err != nil {
 		return h.refuseBody(w, r, f, err, h.opts.MaxBatchBody)
 	}

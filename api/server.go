@@ -42,7 +42,8 @@ const (
 type ServerOptions struct {
 	ReadHeaderTimeout time.Duration
 	IdleTimeout       time.Duration
-	MaxConnections    int
+	MaxConnections    int // beyond what the process may open, fewer; see Server.MaxConnections
+	MaxPerAddress     int // connections of one address; default a quarter of MaxConnections
 	ShutdownTimeout   time.Duration
 	// TLS is for https, HTTP/1.1 alone: the bounds of connections, and what is refused of a
 	// connection that is older than Open, mean one request at a time. nil: http.
@@ -56,6 +57,10 @@ func (o ServerOptions) withDefaults() (ServerOptions, error) {
 	o.ReadHeaderTimeout = cmp.Or(o.ReadHeaderTimeout, DefaultReadHeaderTimeout)
 	o.IdleTimeout = cmp.Or(o.IdleTimeout, DefaultIdleTimeout)
 	o.MaxConnections = cmp.Or(o.MaxConnections, DefaultMaxConnections)
+	if o.MaxConnections > 0 {
+		o.MaxConnections = connectionBound(o.MaxConnections, fileLimit())
+	}
+	o.MaxPerAddress = cmp.Or(o.MaxPerAddress, perAddress(o.MaxConnections))
 	o.ShutdownTimeout = cmp.Or(o.ShutdownTimeout, DefaultShutdownTimeout)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -63,6 +68,7 @@ func (o ServerOptions) withDefaults() (ServerOptions, error) {
 	return o, errors.Join(
 		notNegative("read header timeout", o.ReadHeaderTimeout), notNegative("idle timeout", o.IdleTimeout),
 		notNegative("shutdown timeout", o.ShutdownTimeout), atLeastOne("max connections", o.MaxConnections),
+		atLeastOne("max connections per address", o.MaxPerAddress),
 	)
 }
 
@@ -84,11 +90,19 @@ func NewServer(l net.Listener, opts ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("api: %w", err)
 	}
-	d := newDoor(l, opts.MaxConnections)
+	d := newDoor(l, opts.MaxConnections, opts.MaxPerAddress)
 	if opts.Metrics != nil {
 		err := errors.Join(opts.Metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "registryd_api_connections", Help: "Connections open, and the one being waited for.",
-		}, func() float64 { return float64(d.connections()) })),
+			Name: "registryd_api_max_connections",
+			Help: "Bound of the connections, within what the process may open.",
+		}, func() float64 { return float64(opts.MaxConnections) })),
+			opts.Metrics.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
+				Name: "registryd_api_refused_connections_total",
+				Help: "Connections closed because their address had too many.",
+			}, func() float64 { return float64(d.addresses.refused.Load()) })),
+			opts.Metrics.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+				Name: "registryd_api_connections", Help: "Connections open, and the one being waited for.",
+			}, func() float64 { return float64(d.connections()) })),
 			opts.Metrics.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{
 				Name: "registryd_api_early_requests_total",
 				Help: "Requests refused because their connection was accepted before the node served.",
@@ -130,6 +144,10 @@ func Listen(ctx context.Context, addr string, opts ServerOptions) (*Server, erro
 	}
 	return s, nil
 }
+
+// MaxConnections returns how many connections there may be: those of the options, or fewer
+// where the process may not open as many files.
+func (s *Server) MaxConnections() int { return cap(s.door.places) }
 
 // Addr returns the address that the server listens at, with the port that was
 // chosen.

@@ -54,10 +54,16 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target, who
 	if !ok {
 		return h.rejected(w, http.StatusUnsupportedMediaType, badContentType)
 	}
-	body, err := h.readBody(r, h.opts.MaxBody)
+	in := held{budget: h.bodies}
+	defer in.free()
+	body, err := h.readBody(r, h.opts.MaxBody, &in)
 	if err != nil {
 		return h.refuseBody(w, r, f, err, h.opts.MaxBody)
 	}
+	if !h.registers.enter(r.Context()) {
+		return h.busy(w)
+	}
+	defer h.registers.leave()
 	if latin1 {
 		body = fromLatin1(body)
 	}
@@ -288,6 +294,8 @@ func (h *Handler) badHeartbeat(w http.ResponseWriter, key registry.Key) int {
 // refuseBody refuses a body that was not read.
 func (h *Handler) refuseBody(w http.ResponseWriter, r *http.Request, f eureka.Format, err error, limit int) int {
 	switch {
+	case errors.Is(err, errBusy):
+		return h.busy(w)
 	case errors.Is(err, errTooLarge):
 		h.metrics.rejected(tooLarge)
 		abandonBody(w, r)
@@ -297,6 +305,14 @@ func (h *Handler) refuseBody(w http.ResponseWriter, r *http.Request, f eureka.Fo
 	default:
 		return h.unparsable(w, f)
 	}
+}
+
+// busy sends a client to another server, or back in a second. There is no body, see the
+// package comment.
+func (h *Handler) busy(w http.ResponseWriter) int {
+	h.metrics.rejected(busy)
+	w.Header().Set("Retry-After", "1")
+	return empty(w, http.StatusServiceUnavailable)
 }
 
 // abandonBody gives up a body that is too large, and the connection with it. A

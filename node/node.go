@@ -342,12 +342,17 @@ func (n *Node) startHTTP(listener net.Listener) (httpServer, error) {
 		return httpServer{}, err
 	}
 	server, err := api.NewServer(listener, api.ServerOptions{
-		IdleTimeout: n.opts.IdleTimeout, TLS: secure, Logger: n.log, Metrics: n.metrics,
+		IdleTimeout: n.opts.IdleTimeout, TLS: secure,
+		MaxConnections: n.opts.MaxConnections, MaxPerAddress: n.opts.MaxPerAddress, Logger: n.log, Metrics: n.metrics,
 		// The rest of the time is for what the pipelines have to send.
 		ShutdownTimeout: max(1, min(api.DefaultShutdownTimeout, n.opts.ShutdownTimeout/3)),
 	})
 	if err != nil {
 		return httpServer{}, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	if got := server.MaxConnections(); got < n.opts.MaxConnections {
+		n.log.Warn("fewer connections than wanted, this process may open too few files", "component", "api",
+			"wanted", n.opts.MaxConnections, "bound", got)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)

@@ -64,6 +64,10 @@ type Options struct {
 	// IdleTimeout is how long an HTTP connection is kept without a request.
 	// Default api.DefaultIdleTimeout.
 	IdleTimeout time.Duration
+	// MaxConnections bounds the HTTP connections, within what the process may open.
+	// MaxPerAddress bounds those of one address. Defaults: api.DefaultMaxConnections, and a
+	// quarter of the bound.
+	MaxConnections, MaxPerAddress int
 	// Advertise is the service URL for peers and clients, such as
 	// http://host:8761/eureka/. Default: made from the address listened on; for a
 	// wildcard, from the address that this machine uses to reach others.

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/access"
+	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/node"
 )
 
@@ -15,6 +16,8 @@ type securityFlags struct {
 	cert, key, ca       *string
 	own, metrics, debug *bool
 	instances           *int
+	connections         *int
+	perAddress          *int
 }
 
 func addSecurityFlags(fs *pflag.FlagSet) securityFlags {
@@ -34,7 +37,12 @@ func addSecurityFlags(fs *pflag.FlagSet) securityFlags {
 		instances: fs.Int("max-instances-per-login", access.DefaultMaxInstances,
 			"`COUNT` of instances that a login may have registered here, beyond which a new one is refused with 507"),
 	}
-	group(fs, "HTTP", "tls-cert", "tls-key", "tls-client-ca")
+	f.connections = fs.Int("max-connections", api.DefaultMaxConnections,
+		"`COUNT` of HTTP connections that are open at a time, within what the process may open; others wait")
+	f.perAddress = fs.Int("max-connections-per-address", 0,
+		"`COUNT` of HTTP connections of one address, beyond which a new one is closed; behind a proxy all clients have "+
+			"its address (default: a quarter of --max-connections)")
+	group(fs, "HTTP", "max-connections", "max-connections-per-address", "tls-cert", "tls-key", "tls-client-ca")
 	group(fs, "Logins", "logins", "own-apps-only", "max-instances-per-login", "open-metrics", "debug-paths")
 	return f
 }
@@ -45,6 +53,10 @@ func (f securityFlags) apply(o *settings, wrong *faults) {
 		Access:  access.Options{File: *f.logins, OwnAppsOnly: *f.own, MaxInstances: *f.instances},
 		TLSCert: *f.cert, TLSKey: *f.key, TLSClientCA: *f.ca,
 		OpenMetrics: *f.metrics, Debug: *f.debug, LogLevel: o.level,
+	}
+	o.MaxConnections, o.MaxPerAddress = *f.connections, *f.perAddress
+	if *f.perAddress < 0 {
+		wrong.addf("--max-connections-per-address %d: below 0", *f.perAddress)
 	}
 	if (*f.cert == "") != (*f.key == "") {
 		wrong.addf("--tls-cert and --tls-key: one without the other")

@@ -184,7 +184,7 @@ func aboveZero() []string {
 	return []string{
 		"batch-delay", "batch-size", "eviction-interval", "start-wait", "delta-retention", "idle-timeout",
 		"renewal-threshold", "self-preservation-min", "max-lease", "remote-region-interval", "max-instances",
-		"history-bytes", "max-instances-per-login",
+		"history-bytes", "max-instances-per-login", "max-connections",
 	}
 }
 
@@ -276,7 +276,8 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 		"delta-retention")
 	group(fs, "Java Eureka servers", "eureka-peers")
 	bounded(fs, "above 0", aboveZero()...)
-	bounded(fs, "0 or more", "peers", "rate-limit-burst", "rate-limit-fetches", "rate-limit-full-fetches", "wait-when-empty")
+	bounded(fs, "0 or more", "peers", "rate-limit-burst", "rate-limit-fetches", "rate-limit-full-fetches",
+		"wait-when-empty", "max-connections-per-address")
 	bounded(fs, "0s to "+maxShutdownDelay.String(), "shutdown-delay")
 	bounded(fs, "above 0, at most 1", "renewal-threshold")
 	bounded(fs, "1m to 8760h", "max-lease")

@@ -59,6 +59,8 @@ func TestEveryFlagCounts(t *testing.T) {
 		"lease-compat":                {"netflix"},
 		"listen":                      {"127.0.0.1:0"},
 		"logins":                      {logins},
+		"max-connections":             {"7"},
+		"max-connections-per-address": {"7"},
 		"max-instances":               {"7"},
 		"max-instances-per-login":     {"7", "--logins", logins},
 		"max-lease":                   {"1h"},

@@ -47,6 +47,8 @@ var asked = map[string]string{
 	"GET v1/history":                        "read",
 	"GET v1/watch":                          "read",
 	"GET v1/why":                            "read",
+	"GET v1/apps/{name}/{id}/drain":         "read",
+	"POST v1/apps/{name}/{id}/drain":        "override",
 	"GET eureka/serverinfo/statusoverrides": "read",
 
 	"GET eureka":                            "read",
@@ -72,10 +74,12 @@ var asked = map[string]string{
 type quietNode struct{ repairs, batches int }
 
 func (n *quietNode) Readiness() Readiness { return Readiness{State: "ready", Ready: true, Reads: true} }
-func (n *quietNode) Overview() Overview   { return Overview{Node: "node-1"} }
-func (n *quietNode) Name() string         { return "node-1" }
-func (n *quietNode) Repair()              { n.repairs++ }
-func (n *quietNode) MaxTask() int         { return math.MaxInt }
+
+func (n *quietNode) Overview() Overview                                   { return Overview{Node: "node-1"} }
+func (n *quietNode) Name() string                                         { return "node-1" }
+func (n *quietNode) Repair()                                              { n.repairs++ }
+func (n *quietNode) MaxTask() int                                         { return math.MaxInt }
+func (n *quietNode) DrainPeers(context.Context, registry.Key) []DrainNode { return nil }
 func (n *quietNode) Apply(context.Context, string, eureka.ReplicationList) eureka.ReplicationListResponse {
 	n.batches++
 	return eureka.ReplicationListResponse{}

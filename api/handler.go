@@ -37,6 +37,8 @@ type Handler struct {
 	local     *listCache // of the local instances, for watchers
 	changes   changes    // as watchers get them
 	streams   *streams
+	fetchers  *fetchers
+	drains    drains
 	regions   *regions.Set  // nil: there are none
 	selected  regionLists   // for readers that name regions
 	batches   chan struct{} // a place for each ReplicationList held
@@ -71,17 +73,18 @@ func New(reg *registry.Registry, opts Options) (*Handler, error) {
 	}
 	sending := &budget{max: int64(opts.MaxListBytes)}
 	rates := newRateLimiter(opts.RateLimit)
-	streams := newStreams(opts.MaxWatchers)
+	streams, clients := newStreams(opts.MaxWatchers), newFetchers()
 	bodies, registers := &budget{max: int64(opts.MaxBodyBytes)}, newTurns(opts.MaxWaiting)
 	m := newMetrics(sending, bodies, registers)
 	if opts.Metrics != nil {
-		if err := errors.Join(m.register(opts.Metrics, rates.limited), streams.register(opts.Metrics)); err != nil {
+		if err := errors.Join(m.register(opts.Metrics, rates.limited), streams.register(opts.Metrics),
+			opts.Metrics.Register(clients.forgotten), opts.Metrics.Register(clients.gauge())); err != nil {
 			return nil, fmt.Errorf("api: %w", err)
 		}
 	}
 	h := &Handler{
 		start: rand.Text()[:8], reg: reg, opts: opts, log: opts.Logger.With("component", "api"), metrics: m,
-		regions: opts.Regions, rates: rates, streams: streams,
+		regions: opts.Regions, rates: rates, streams: streams, fetchers: clients,
 		batches: make(chan struct{}, opts.MaxBatches), template: t, hosts: newHostNames(opts.Hosts), sending: sending,
 		bodies: bodies, registers: registers,
 	}
@@ -166,10 +169,18 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	case getSVIP:
 		return h.vip(w, r, t, true)
 	case getInstance:
-		i, ok := h.instanceOf(registry.NewKey(t.name, t.id))
+		key, served := registry.NewKey(t.name, t.id), h.reg.Generation()
+		i, ok := h.instanceOf(key)
+		if ok {
+			defer h.fetchers.served(r, readsInstance, key.String(), served)
+		}
 		return h.instance(w, r, i, ok)
 	case getByID:
+		served := h.reg.Generation()
 		i, ok := h.instanceByID(t.id)
+		if ok {
+			defer h.fetchers.served(r, readsID, t.id, served)
+		}
 		return h.instance(w, r, i, ok)
 	case getStatus:
 		return h.status(w, r)
@@ -191,6 +202,10 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 		return h.repair(w)
 	case getOverview:
 		return h.overview(w)
+	case draining:
+		return h.drain(w, r, t)
+	case getDrain:
+		return h.drained(w, r, t)
 	case watching:
 		return h.watch(w, r)
 	case getHistory:

@@ -117,13 +117,21 @@ type fakeNode struct {
 	overview api.Overview
 	apply    replicator // nil: newNode's
 	repair   func()
-	maxTask  int // 0: no bound
+	maxTask  int                                // 0: no bound
+	peers    func(registry.Key) []api.DrainNode // nil: there are none
 }
 
 func (n *fakeNode) Readiness() api.Readiness { return n.now }
 func (n *fakeNode) Name() string             { return cmp.Or(n.overview.Node, "node-1") }
 func (n *fakeNode) Repair()                  { n.repair() }
 func (n *fakeNode) MaxTask() int             { return cmp.Or(n.maxTask, math.MaxInt) }
+
+func (n *fakeNode) DrainPeers(_ context.Context, key registry.Key) []api.DrainNode {
+	if n.peers == nil {
+		return nil
+	}
+	return n.peers(key)
+}
 
 func (n *fakeNode) Overview() api.Overview {
 	out := n.overview

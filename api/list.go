@@ -50,8 +50,10 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, delta bool) int
 			return code
 		}
 	}
+	served := h.reg.Generation() // at least
 	if tag := h.tag(c.generation(), v); matches(r.Header.Get("If-None-Match"), tag) {
 		w.Header().Set("ETag", tag)
+		h.fetchers.served(r, readsAll, "", served)
 		return empty(w, http.StatusNotModified)
 	}
 	answer := c.get(v)
@@ -63,7 +65,11 @@ func (h *Handler) cached(w http.ResponseWriter, r *http.Request, delta bool) int
 	if v.gzip {
 		w.Header().Set("Content-Encoding", "gzip")
 	}
-	return h.chunked(w, form.ContentType(), answer)
+	code, sent := h.chunked(w, form.ContentType(), answer)
+	if sent && r.Method == http.MethodGet {
+		h.fetchers.served(r, readsAll, "", served)
+	}
+	return code
 }
 
 // tag returns the entity tag of a list. It is a weak one: lists of one tag may differ in
@@ -85,8 +91,9 @@ func matches(given, tag string) bool {
 	return false
 }
 
-// chunked sends an answer that is in chunks. Small chunks are sent together.
-func (h *Handler) chunked(w http.ResponseWriter, contentType string, answer *listAnswer) int {
+// chunked sends an answer that is in chunks. Small chunks are sent together. sent is false if
+// the client is gone.
+func (h *Handler) chunked(w http.ResponseWriter, contentType string, answer *listAnswer) (code int, sent bool) {
 	header := w.Header()
 	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(answer.size))
@@ -104,13 +111,16 @@ func (h *Handler) chunked(w http.ResponseWriter, contentType string, answer *lis
 		_, err := w.Write(chunk) // as it is, without copying
 		return err
 	}
+	var err error
 	for _, chunk := range answer.chunks {
-		if send(chunk) != nil {
+		if err = send(chunk); err != nil {
 			break // The client is gone: there is nobody to tell.
 		}
 	}
-	out.Flush() //nolint:errcheck // the same
-	return http.StatusOK
+	if err == nil {
+		err = out.Flush()
+	}
+	return http.StatusOK, err == nil
 }
 
 // bufferedWriter returns a writer to w that gathers sendBuffer bytes. It is to be given
@@ -160,10 +170,12 @@ func (h *Handler) app(w http.ResponseWriter, r *http.Request, t target) int {
 	if code != 0 {
 		return code
 	}
+	served := h.reg.Generation()
 	app, ok := h.application(t.name)
 	if !ok {
 		return empty(w, http.StatusNotFound)
 	}
+	defer h.fetchers.served(r, readsApp, eureka.Upper(t.name), served)
 	return h.buffered(func(b []byte) []byte { return form.AppendApplicationDocument(b, app) },
 		func(body []byte) int { return h.sendList(w, form.ContentType(), body) })
 }
@@ -175,10 +187,15 @@ func (h *Handler) vip(w http.ResponseWriter, r *http.Request, t target, secure b
 	if code != 0 {
 		return code
 	}
+	served, what := h.reg.Generation(), readsVIP
 	list, ok := h.byVIP(r, t.name, secure)
 	if !ok {
 		return empty(w, http.StatusForbidden)
 	}
+	if secure {
+		what = readsSVIP
+	}
+	defer h.fetchers.served(r, what, t.name, served)
 	return h.buffered(func(b []byte) []byte { return form.AppendApplications(b, list) },
 		func(body []byte) int { return h.sendList(w, form.ContentType(), body) })
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/regions"
+	"github.com/registryd/registryd/registry"
 )
 
 // Bounds of a [Handler], where Options leave them out.
@@ -48,6 +49,8 @@ type Node interface {
 	// Apply applies a ReplicationList that a Java peer sent, by Eureka's rules
 	// with isReplication, in order, and returns a result for each item.
 	Apply(ctx context.Context, from string, list eureka.ReplicationList) eureka.ReplicationListResponse
+	// DrainPeers asks all peers how far a drain is. It returns within a few seconds.
+	DrainPeers(ctx context.Context, key registry.Key) []DrainNode
 	// Repair has the node compare itself with all peers at once.
 	Repair()
 	// MaxTask returns the bytes that an instance may have at present as one task of

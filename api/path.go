@@ -52,6 +52,8 @@ const (
 	discovery
 	watching
 	getWhy
+	draining
+	getDrain
 	operations // how many there are
 )
 
@@ -66,6 +68,7 @@ var operationNames = [operations]string{
 	page: "page", pageLive: "page_live", pageAct: "page_act",
 	recent: "lastn", versions: "versions", repair: "repair", getOverview: "overview",
 	getHistory: "history", watching: "watch", discovery: "discovery", getWhy: "why",
+	draining: "drain", getDrain: "drain_state",
 	profiles: "pprof", getLogLevel: "log_level", setLogLevel: "log_level_update",
 }
 
@@ -107,6 +110,8 @@ var rights = [operations]right{
 	setMetadata:  {role: access.Client, of: scopeInstance},
 	setStatus:    {role: access.Client, of: scopeStatus},
 	deleteStatus: {role: access.Client, of: scopeStatus},
+	draining:     {role: access.Client, of: scopeStatus},
+	getDrain:     {role: access.Read},
 
 	replicate: {role: access.Admin}, setASG: {role: access.Admin}, repair: {role: access.Admin},
 	profiles: {role: access.Admin}, getLogLevel: {role: access.Admin}, setLogLevel: {role: access.Admin},
@@ -118,7 +123,7 @@ func (op operation) String() string { return operationNames[op] }
 // writes reports whether a client changes an instance or its lease with it.
 func (op operation) writes() bool {
 	switch op {
-	case heartbeat, register, cancel, setStatus, deleteStatus, setMetadata:
+	case heartbeat, register, cancel, setStatus, deleteStatus, setMetadata, draining:
 		return true
 	default:
 		return false
@@ -132,7 +137,7 @@ type resource struct {
 }
 
 // pattern are the segments of a path: words, and the places of a name and an id.
-type pattern [4]string
+type pattern [5]string
 
 // The places in a pattern: an application or a vip, and an instance's id.
 const (
@@ -180,6 +185,7 @@ var rootResources = [...]resource{
 	{pattern: pattern{"debug", "pprof", anyName}, get: profiles},
 	{pattern: pattern{"debug", "log-level"}, get: getLogLevel, put: setLogLevel},
 	{pattern: pattern{"v1", "watch"}, get: watching},
+	{pattern: pattern{"v1", "apps", anyName, anyID, "drain"}, get: getDrain, post: draining},
 }
 
 // strayResource is where a client asks whose service URL lacks its end.

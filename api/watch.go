@@ -150,8 +150,9 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) int {
 	if r.Method == http.MethodHead {
 		return http.StatusOK
 	}
-	s := &watcher{handler: h, app: app, w: w, control: http.NewResponseController(w)}
+	s := &watcher{handler: h, app: app, w: w, r: r, control: http.NewResponseController(w)}
 	s.control.SetReadDeadline(time.Time{}) //nolint:errcheck // Then it ends sooner, and comes back.
+	defer h.fetchers.gone(r, s.what(), app)
 	h.streams.cut.WithLabelValues(s.run(r.Context(), r.Header.Get("Last-Event-ID"))).Inc()
 	return http.StatusOK
 }
@@ -177,6 +178,7 @@ type watcher struct {
 	handler *Handler
 	app     string // empty: all
 	w       http.ResponseWriter
+	r       *http.Request
 	control *http.ResponseController
 	at      uint64 // the last event that it knows
 	buffer  []byte
@@ -297,6 +299,13 @@ func (s *watcher) until(wait time.Duration) bool {
 	return s.err == nil
 }
 
+func (s *watcher) what() reads {
+	if s.app != "" {
+		return watchesApp
+	}
+	return watchesAll
+}
+
 func (s *watcher) write(b []byte) bool {
 	_, s.err = s.w.Write(b)
 	return s.err == nil
@@ -305,6 +314,9 @@ func (s *watcher) write(b []byte) bool {
 func (s *watcher) flush() bool {
 	s.sent = time.Now()
 	s.err = s.control.Flush()
+	if s.err == nil {
+		s.handler.fetchers.served(s.r, s.what(), s.app, s.at)
+	}
 	return s.err == nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,6 +50,7 @@ type Node struct {
 	evictor  *registry.Evictor
 	url      string
 	link     *transport
+	handler  atomic.Pointer[api.Handler] // nil: not served yet
 
 	// steps undo what Start has done, last first.
 	steps []step
@@ -298,7 +300,7 @@ func (n *Node) startConsumer() error {
 			From: r.From, Batch: r.Batch, Body: r.Body, Respond: r.Respond, Fail: r.Fail,
 		})
 	}, Sync: func(r *broker.Request) {
-		if n.cluster.Superseded() {
+		if n.cluster.Superseded() || n.answerDrained(r) {
 			return
 		}
 		n.cluster.HandleSync(repair.Request{From: r.From, Body: r.Body, Respond: r.Respond, Fail: r.Fail})
@@ -395,6 +397,7 @@ func (n *Node) openHTTP(ctx context.Context, server httpServer) error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	n.awaitRegions(ctx)
+	n.handler.Store(handler)
 	if err := n.startEvents(handler); err != nil {
 		return err
 	}

@@ -137,7 +137,9 @@ func (p *program) root() *cobra.Command {
 		{groupLook, []*cobra.Command{
 			p.statusCommand(), p.appsCommand(), p.whyCommand(), p.diffCommand(), p.tailCommand(),
 		}},
-		{groupChange, []*cobra.Command{p.repairCommand(), p.exportCommand(), p.importCommand(), p.userCommand()}},
+		{groupChange, []*cobra.Command{
+			p.drainCommand(), p.repairCommand(), p.exportCommand(), p.importCommand(), p.userCommand(),
+		}},
 		{groupOther, []*cobra.Command{p.configCommand(), p.versionCommand()}},
 	} {
 		for _, c := range group.commands {

@@ -25,7 +25,7 @@ func (o *options) bySize(ctx context.Context) (map[string][]float64, error) {
 		}
 	}
 	table(out, "instances", "memory idle, MB", "memory filled, MB", "memory at the end, MB", "heartbeat, us of CPU",
-		"mixed, us of CPU", "mixed p99, ms", "list unchanged p50, ms", "list after a change p50, ms",
+		"mixed, us of CPU", "mixed p99, ms", "list unchanged p50, ms", "list after a change p99, ms",
 		"snapshot and stop, ms", "snapshot, MB", "start from it, ms")
 	return out, failed
 }
@@ -80,7 +80,7 @@ func (o *options) size(ctx context.Context, size int, out map[string]float64) er
 		case "full list unchanged":
 			add("list unchanged p50, ms", milli(m.P50))
 		case "change, full list":
-			add("list after a change p50, ms", milli(m.P99)) // half of the requests are lists, the slower half
+			add("list after a change p99, ms", milli(m.P99)) // half of the requests are lists, the slower half
 		}
 	}
 	if err := memory("memory at the end, MB"); err != nil {

@@ -41,9 +41,9 @@ func pictures() []picture {
 		},
 		{
 			file: "growth-times.svg", title: "Times of one node", group: "sizes", x: "instances", y: "ms", log: true,
-			order: []string{"mixed p99, ms", "list unchanged p50, ms", "list after a change p50, ms", "snapshot and stop, ms", "start from it, ms"},
+			order: []string{"mixed p99, ms", "list unchanged p50, ms", "list after a change p99, ms", "snapshot and stop, ms", "start from it, ms"},
 			series: map[string]string{
-				"mixed p99, ms": "mixed, p99", "list unchanged p50, ms": "list unchanged", "list after a change p50, ms": "list after a change",
+				"mixed p99, ms": "mixed, p99", "list unchanged p50, ms": "list unchanged", "list after a change p99, ms": "list after a change",
 				"snapshot and stop, ms": "snapshot and stop", "start from it, ms": "start from it",
 			},
 		},
@@ -55,9 +55,9 @@ func pictures() []picture {
 			},
 		},
 		{
-			file: "growth-peers.svg", title: "A heartbeat, client included", group: "peers", x: "peers", y: "ns",
-			order:  []string{"heartbeat, ns", "bare handler, ns"},
-			series: map[string]string{"heartbeat, ns": "a node with peers", "bare handler, ns": "a bare handler of net/http"},
+			file: "growth-peers.svg", title: "A heartbeat with peers, client included", group: "peers", x: "peers", y: "times a bare handler",
+			order:  []string{"times the bare handler"},
+			series: map[string]string{"times the bare handler": "a node"},
 		},
 	}
 }

@@ -176,10 +176,15 @@ func TestServerTailSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := nc.Publish("registry.test.presence.in", []byte("forged")); err != nil {
-		t.Fatal(err)
+	for _, subject := range []string{
+		"registry.test.presence.in", "registry.test.presence.ask", "registry.test.peer.in.batch.out",
+		"registry.test.peer.in.sync.out", "registry.test.reply.in.token", "registry.test.event.ORDERS", "$SRV.PING", "elsewhere",
+	} {
+		if err := nc.Publish(subject, []byte("forged")); err != nil {
+			t.Fatal(err)
+		}
+		wantError(t, <-refused, nats.ErrPermissionViolation)
 	}
-	wantError(t, <-refused, nats.ErrPermissionViolation)
 	if _, err := nc.SubscribeSync("_INBOX.>"); err != nil {
 		t.Fatal(err)
 	}

@@ -143,6 +143,13 @@ func TestPermissions(t *testing.T) {
 		}
 	}
 
+	for _, wrong := range []string{"", "node-a:guess", "nobody:" + password["node-a"], "node-a:" + password["node-b"]} {
+		if nc, err := nats.Connect(s.url(wrong), nats.NoReconnect()); err == nil {
+			nc.Close()
+			t.Errorf("login %q is taken", wrong)
+		}
+	}
+
 	// No client has tried an operation that is denied.
 	if got := s.err.with("Violation"); len(got) > 0 {
 		t.Errorf("the server has refused %q", got)
@@ -164,7 +171,12 @@ func TestPermissions(t *testing.T) {
 		{"node-a", "subscribe", "registry.default.peer.node-a.batch.*", true},
 		{"node-a", "subscribe", "registry.default.reply.node-a.>", true},
 
+		{"node-a", "publish", "registry.default.event.ORDERS", true}, // no node acts on it
 		{"node-a", "publish", "registry.default.peer.node-b.batch.node-c", false},
+		{"node-a", "publish", "registry.default.peer.node-b.batch.node-b", false},
+		{"node-a", "publish", "registry.default.peer.node-c.sync.node-b", false},
+		{"node-a", "publish", "registry.default.peer.node-a.batch.node-b", false},
+		{"node-a", "publish", "registry.other.event.ORDERS", false},
 		{"node-a", "publish", "registry.default.peer.node-b.sync.node-c", false},
 		{"node-a", "publish", "registry.default.presence.node-b", false},
 		{"node-a", "publish", "registry.default.reply.node-b.token", false},
@@ -183,6 +195,8 @@ func TestPermissions(t *testing.T) {
 		{"tail", "subscribe", "$SRV.>", false},
 		{"tail", "publish", "registry.default.peer.node-b.batch.node-a", false},
 		{"tail", "publish", "registry.default.presence.ask", false},
+		{"tail", "publish", "registry.default.event.ORDERS", false},
+		{"tail", "publish", "registry.default.peer.node-b.sync.node-a", false},
 		{"tail", "publish", "registry.default.reply.node-a.token", false},
 		{"tail", "publish", "$SRV.PING", false},
 		{"tail", "publish", "elsewhere", false},
@@ -190,6 +204,8 @@ func TestPermissions(t *testing.T) {
 		{"ops", "publish", "$SRV.STATS.registryd", true},
 		{"ops", "publish", "registry.default.peer.node-b.batch.node-a", false},
 		{"ops", "publish", "registry.default.presence.node-a", false},
+		{"ops", "publish", "registry.default.event.ORDERS", false},
+		{"ops", "publish", "registry.default.reply.node-a.token", false},
 	} {
 		t.Run(test.user+" "+test.verb+" "+test.subject, func(t *testing.T) {
 			refused := make(chan error, 8)

@@ -48,6 +48,41 @@ func TestCompatibilityNamesTests(t *testing.T) {
 	}
 }
 
+// TestSecurityNamesTests checks that each row of what someone can and cannot do names tests
+// that exist.
+func TestSecurityNamesTests(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "## Who can do what")
+	rest, _, _ = strings.Cut(rest, "\n## ")
+	name := regexp.MustCompile("`([a-z]+)\\.(Test[A-Za-z0-9]+)`")
+	tests := map[string]string{}
+	rows := 0
+	for line := range strings.SplitSeq(rest, "\n") {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| ---") || strings.HasSuffix(line, "| shown by |") {
+			continue
+		}
+		rows++
+		found := name.FindAllStringSubmatch(line, -1)
+		if len(found) == 0 {
+			t.Errorf("no test in row %q", line)
+		}
+		for _, f := range found {
+			if tests[f[1]] == "" {
+				tests[f[1]] = sources(t, f[1])
+			}
+			if !strings.Contains(tests[f[1]], "\nfunc "+f[2]+"(") {
+				t.Errorf("%s.%s does not exist: %q", f[1], f[2], line)
+			}
+		}
+	}
+	if rows < 12 {
+		t.Errorf("%d rows found: is the format another?", rows)
+	}
+}
+
 func sources(t *testing.T, folder string) string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(root, folder, "*_test.go"))

@@ -135,7 +135,7 @@ func (p *program) root() *cobra.Command {
 	}{
 		{groupRun, []*cobra.Command{p.serveCommand(), p.devCommand()}},
 		{groupLook, []*cobra.Command{
-			p.statusCommand(), p.appsCommand(), p.whyCommand(), p.diffCommand(), p.tailCommand(),
+			p.statusCommand(), p.topCommand(), p.appsCommand(), p.whyCommand(), p.diffCommand(), p.tailCommand(),
 		}},
 		{groupChange, []*cobra.Command{
 			p.drainCommand(), p.repairCommand(), p.exportCommand(), p.importCommand(), p.userCommand(),

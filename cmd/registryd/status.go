@@ -196,7 +196,10 @@ func preservation(o *node.Overview) string {
 	if o.Leases.SelfPreservation {
 		return "on: nothing is evicted"
 	}
-	return "off"
+	if o.Leases.Off {
+		return "switched off"
+	}
+	return "inactive"
 }
 
 func peerStatus(status string, silent float64) string {

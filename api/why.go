@@ -292,7 +292,8 @@ func (h *Handler) explainUnknown(out *Why, key registry.Key) {
 				regions = append(regions, r.Name)
 			}
 			out.Reason, out.Listed, out.Status = WhyRegion, true, i.Status
-			out.Text = fmt.Sprintf("listed as %s, but of another region alone: %s", i.Status, strings.Join(regions, " or "))
+			out.Text = fmt.Sprintf("listed as %s, but of another region alone: %s",
+				i.Status, strings.Join(regions, " or "))
 			return
 		}
 	}

@@ -311,7 +311,7 @@ func TestCacheFailsOver(t *testing.T) {
 		write(t, w, "id: x.1\nevent: reset\ndata: {\"applications\":{\"application\":[]}}\n\n")
 		synctest.Wait()
 		s.set(func() { down = "a.test" })
-		w.Close()
+		w.CloseWithError(io.EOF)
 		<-streams
 		if got := strings.Join(hosts, " "); got != "a.test a.test b.test" {
 			t.Errorf("asked %s", got)

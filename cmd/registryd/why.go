@@ -553,7 +553,9 @@ func (w *whyAnswer) printEvents(p *program) error {
 	fmt.Fprintln(table, "TIME\tNODE\tWHAT\tBY\tSTATUS\tDETAIL")
 	for _, e := range all[:min(len(all), maxWhyEvents)] {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			clock(e.Time), plain.Text(e.node), plain.Text(e.Kind), plain.Text(e.Who()), plain.Text(cmp.Or(string(e.Status), "-")), plain.Text(cmp.Or(e.Detail, strings.Join(e.Changed, ", "), "-")))
+			clock(e.Time), plain.Text(e.node), plain.Text(e.Kind), plain.Text(e.Who()),
+			plain.Text(cmp.Or(string(e.Status), "-")),
+			plain.Text(cmp.Or(e.Detail, strings.Join(e.Changed, ", "), "-")))
 	}
 	return table.Flush()
 }

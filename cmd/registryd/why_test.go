@@ -298,8 +298,10 @@ func TestLack(t *testing.T) {
 	}{
 		{"syncing", api.Why{Reason: api.WhySyncing, State: "syncing"}, api.Why{Answers: refused}, "b lists nothing yet: it is syncing"},
 		{
-			"too large", api.Why{State: "ready"},
-			api.Why{TooLarge: &api.WhySize{Bytes: 9, Bound: 8}, Answers: refused}, "it is too large to be sent to b: 9 bytes, where a message may have 8",
+			"too large",
+			api.Why{State: "ready"},
+			api.Why{TooLarge: &api.WhySize{Bytes: 9, Bound: 8}, Answers: refused},
+			"it is too large to be sent to b: 9 bytes, where a message may have 8",
 		},
 		{"dropped", api.Why{State: "ready"}, api.Why{Answers: refused}, "b refused it when a sent it: dropped: overflowed (" + clock(at) + ")"},
 		{"cancelled", api.Why{State: "ready", Reason: api.WhyCancelled, Text: "cancelled by x"}, api.Why{}, "b has it as cancelled by x"},

@@ -74,3 +74,12 @@ func (s status) Differences() []page.Difference {
 	}
 	return out
 }
+
+// Drain implements page.Node.
+func (s status) Drain(ctx context.Context, key registry.Key) []api.DrainNode {
+	handler := s.n.handler.Load()
+	if handler == nil {
+		return nil // it does not serve yet
+	}
+	return append([]api.DrainNode{handler.Drained(key)}, s.DrainPeers(ctx, key)...)
+}

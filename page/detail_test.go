@@ -64,9 +64,9 @@ func TestInstance(t *testing.T) {
 	body := s.get(t, 200, address)
 	lacks(t, body, "o/1 &amp;", "out of service", "set by client 192.0.2.8", "Registered by client 192.0.2.7",
 		"192.0.2.1:8080", "host-1", "eu-1", "&lt;cafe&gt;", `href="https://h:8080/info"`, "they differ",
-		"set to out of service by an override", "registered, up", "ORDERS/o%2F1%20&amp;/status")
+		"override: out of service", "registered, up", "ORDERS/o%2F1%20&amp;/status")
 	inOrder(t, body, ">node-1<", ">node-2<", ">node-3<", "differs", ">node-4<", "does not know it", ">node-5<", "no answer: no answer in time")
-	inOrder(t, body, "History", "set to out of service", "registered, up") // the newest first
+	inOrder(t, body, "History", "override: out of service", "registered, up") // the newest first
 	has(t, body, "javascript:", "<cafe>")
 
 	s.node.held = s.node.held[:1]
@@ -76,6 +76,25 @@ func TestInstance(t *testing.T) {
 	s.node.held = nil
 	lacks(t, s.get(t, 404, "/page/instance?app=ORDERS&id=none"), "never heard of it")
 	lacks(t, s.get(t, 200, "/"), "cancelled", "Recent changes", "client 192.0.2.9")
+}
+
+// TestDrain: the page of an instance that is out of service says which clients know it.
+func TestDrain(t *testing.T) {
+	s := newHistoric(t, page.Options{})
+	s.put("ORDERS", "o-1", nil)
+	const address = "/page/instance?app=ORDERS&id=o-1"
+	s.node.drain = []api.DrainNode{
+		{Node: "node-1", Out: true, Served: 3},
+		{Node: "node-2", Out: true, Served: 2, Waiting: 1, Clients: []api.DrainClient{{Address: "192.0.2.50", Name: "<billing>", Silent: 12_000}}},
+		{Node: "node-3", Error: "no answer in time"},
+		{Node: "java", Foreign: true},
+	}
+	has(t, s.get(t, 200, address), "Who knows")
+	s.reg.SetStatus(registry.NewKey("ORDERS", "o-1"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
+	inOrder(t, s.get(t, 200, address), "Who knows", "not everybody yet", "all 3 clients that fetch know it", "1 client has not fetched it yet, 2 know it",
+		"192.0.2.50 &lt;billing&gt;, 12 s ago", "no answer: no answer in time", "a Java server")
+	s.node.drain = []api.DrainNode{s.node.drain[0], s.node.drain[3]}
+	lacks(t, s.get(t, 200, address), ">everybody<")
 }
 
 // TestRecent: what peers answer does not hide what happened.

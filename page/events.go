@@ -58,7 +58,7 @@ func whatHappened(e *history.Event) (level, string) {
 	case registry.EventMetadata:
 		return "", "new metadata"
 	case registry.EventOverrideSet:
-		return warnLevel, "set to " + statusWords(e.Overridden) + " by an override"
+		return warnLevel, "override: " + statusWords(e.Overridden)
 	case registry.EventOverrideRemoved:
 		return fineLevel, "override removed, now " + statusWords(e.Status)
 	case registry.EventCancelled:
@@ -88,7 +88,7 @@ func joined(e *history.Event) (level, string) {
 	case e.Changed&registry.Registered != 0:
 		return fineLevel, "registered elsewhere, " + statusWords(cmp.Or(e.Status, "not listed"))
 	case e.Changed&registry.Overridden != 0 && e.Overridden != "":
-		return warnLevel, "set to " + statusWords(e.Overridden) + " by an override elsewhere"
+		return warnLevel, "override elsewhere: " + statusWords(e.Overridden)
 	case e.Changed&registry.Overridden != 0:
 		return fineLevel, "override removed elsewhere, now " + statusWords(cmp.Or(e.Status, "not listed"))
 	default:

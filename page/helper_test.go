@@ -25,6 +25,7 @@ type fakeNode struct {
 	held     []page.Held
 	differ   []page.Difference
 	repaired int
+	drain    []api.DrainNode
 }
 
 func (n *fakeNode) Readiness() api.Readiness {
@@ -41,6 +42,12 @@ func (n *fakeNode) Differences() []page.Difference {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.differ
+}
+
+func (n *fakeNode) Drain(context.Context, registry.Key) []api.DrainNode {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.drain
 }
 
 func (n *fakeNode) Repair() {

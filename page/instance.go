@@ -9,10 +9,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/registry"
 )
+
+// maxLooks is how many pages may ask the other nodes at a time.
+const maxLooks = 16
 
 // lookTime is how long the other nodes may take to say what they hold of an instance.
 const lookTime = time.Second
@@ -49,6 +53,55 @@ type detailView struct {
 	Actions    []actionView
 	Held       bool // by self-preservation
 	Done       string
+	Drain      []drainView
+	Drained    bool // all clients know that it is out of service
+}
+
+// drainView says which clients of a node know that an instance is out of service.
+type drainView struct {
+	Node, Says string
+	Level      level
+	Clients    []string // that don't
+}
+
+// maxClients bounds the clients that are named of a node.
+const maxClients = 20
+
+func (p *Page) drainOf(ctx context.Context, key registry.Key) (nodes []drainView, drained bool) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	drained = true
+	all := p.opts.Node.Drain(ctx, key)
+	for i := range all {
+		v := drainViewOf(&all[i])
+		drained = drained && v.Level == fineLevel
+		nodes = append(nodes, v)
+	}
+	return nodes, drained && len(nodes) > 0
+}
+
+func drainViewOf(n *api.DrainNode) drainView {
+	v := drainView{Node: n.Node, Level: warnLevel}
+	switch {
+	case n.Foreign:
+		v.Level, v.Says = fineLevel, "a Java server: it can't be asked"
+	case n.Error != "":
+		v.Level, v.Says = badLevel, "no answer: "+n.Error
+	case !n.Out:
+		v.Says = "does not know it yet"
+	case n.Waiting > 0:
+		v.Says = count(n.Waiting, "client has", "clients have") + " not fetched it yet, " +
+			number(n.Served) + " know it"
+	default:
+		v.Level, v.Says = fineLevel, "all "+count(n.Served, "client", "clients")+" that fetch know it"
+	}
+	for i := range n.Clients[:min(len(n.Clients), maxClients)] {
+		c := &n.Clients[i]
+		text := strings.TrimSpace(c.Address + " " + cmp.Or(c.ID, c.Name, c.Agent))
+		text += ", " + ago(time.Duration(c.Silent)*time.Millisecond) + " ago"
+		v.Clients = append(v.Clients, text)
+	}
+	return v
 }
 
 // PathApp and PathID are the names as they are written in an address.
@@ -98,6 +151,9 @@ func (p *Page) instance(r *http.Request) (detailView, int) {
 		v.Since = time.UnixMilli(t)
 	}
 	v.describe(info)
+	if info.Status == eureka.StatusOutOfService {
+		v.Drain, v.Drained = p.drainOf(r.Context(), key)
+	}
 	v.Actions = p.actionsFor(r, key, info)
 	v.Done = done(values.Get("done"))
 	return v, http.StatusOK
@@ -206,7 +262,14 @@ func (p *Page) heldBy(ctx context.Context, key registry.Key, self string) (nodes
 	own.Entry, own.Evicted, own.Known = p.reg.Entry(key)
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	for _, h := range append([]Held{own}, p.opts.Node.Look(ctx, key)...) {
+	others := []Held{{Node: "others", Trouble: "too many pages ask at a time"}}
+	select {
+	case p.looking <- struct{}{}:
+		others = p.opts.Node.Look(ctx, key)
+		<-p.looking
+	default:
+	}
+	for _, h := range append([]Held{own}, others...) {
 		v := heldViewOf(&h)
 		if h.Trouble == "" {
 			v.Differs = !sameEntry(&own, &h)

@@ -243,7 +243,7 @@ func TestPipelineInWords(t *testing.T) {
 		"full":       {api.PeerOverview{Status: "reachable", ProcessingOrder: 900, Oldest: .9, Batches: 4, BatchWorkQueue: 1}, []string{"next batch: 250 of 250, waits for a free place"}},
 		"answers": {
 			api.PeerOverview{Status: "reachable", Answers: map[string]uint64{"200": 1234, "404": 2, "409": 3}, Dropped: map[string]uint64{"overflowed": 5, "expired": 9}},
-			[]string{">1,234<", "the whole instance is sent", "a newer one there: joined here", "too many waited"},
+			[]string{">1,234<", "not there, sent whole", "newer there, joined here", "too many waited"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,6 +29,7 @@ type Page struct {
 	log      *slog.Logger
 	list     *list
 	shared   shared
+	looking  chan struct{} // a place for each page that asks the other nodes
 	feed     *feed
 	template *template.Template
 	files    map[string]asset
@@ -50,7 +51,10 @@ func New(reg *registry.Registry, opts Options) (*Page, error) {
 	if err != nil {
 		return nil, fmt.Errorf("page: %w", err)
 	}
-	p := &Page{reg: reg, opts: opts, log: opts.Logger.With("component", "page"), list: newList(reg)}
+	p := &Page{
+		reg: reg, opts: opts, log: opts.Logger.With("component", "page"),
+		list: newList(reg), looking: make(chan struct{}, maxLooks),
+	}
 	if p.files, err = readAssets(); err != nil {
 		return nil, fmt.Errorf("page: %w", err)
 	}

@@ -234,9 +234,9 @@ func (p *Page) peerView(o *api.Overview, peer *api.PeerOverview) peerView {
 	a := peer.Answers
 	v.Replies = []replyView{
 		{fineLevel, a["200"], "ok", "taken"},
-		{fineLevel, a["404"], "404", "not there: the whole instance is sent"},
-		{fineLevel, a["409"], "409", "a newer one there: joined here"},
-		{badLevel, a["400"], "400", "not readable there: given up"},
+		{fineLevel, a["404"], "404", "not there, sent whole"},
+		{fineLevel, a["409"], "409", "newer there, joined here"},
+		{badLevel, a["400"], "400", "not readable, given up"},
 		{warnLevel, a["other"], "other", "sent again"},
 	}
 	for _, reason := range []string{"overflowed", "malformed", "peer_gone", "shutdown", "other"} {

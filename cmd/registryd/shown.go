@@ -2,21 +2,17 @@ package main
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/registryd/registryd/node"
 )
 
-// credentials is what stands before a host in a URL. A password may have an @ in it.
-var credentials = regexp.MustCompile(`//[^\s,]*@`)
-
 // shown returns the values of flags for people to read: without passwords, by name.
 func shown(values map[string]string) []node.Setting {
 	out := make([]node.Setting, 0, len(values))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		value := credentials.ReplaceAllString(values[name], "//xxxxx@")
+		value := withoutUsers(values[name])
 		isFile := strings.HasSuffix(name, "-file") || strings.HasSuffix(name, "-files")
 		for _, secret := range []string{"password", "secret", "token"} {
 			if strings.Contains(name, secret) && !isFile && value != "" {

@@ -84,6 +84,7 @@ func TestPage(t *testing.T) {
 		tab.do(t, chromedp.Click(`a[href*="action=out-of-service"]`), chromedp.WaitVisible("form.actions"),
 			chromedp.Click("form.actions button"))
 		tab.see(t, soon, "it is out of service", text("It is out of service.")+" && "+text("Its status is an override, set by client 127.0.0.1"))
+		tab.see(t, soon, "it says who knows it", text("Who knows that it is out of service")+" && "+text("everybody"))
 		await(ctx, t, soon, "so it is on another node", func() error {
 			body, err := send(ctx, http.MethodGet, b.root()+"eureka/apps/CATALOG/item-42", "")
 			if err == nil && !strings.Contains(body, "OUT_OF_SERVICE") {
@@ -98,7 +99,7 @@ func TestPage(t *testing.T) {
 		tab.see(t, soon, "the page follows", text("override removed elsewhere")+" && !"+text("Its status is an override"))
 		tab.picture(t, "instance")
 		tab.do(t, chromedp.Navigate(a.root()+"page/changes?app=catalog&id=item-42"))
-		tab.see(t, soon, "its changes are there", text("set to out of service by an override")+" && "+text("client 127.0.0.1"))
+		tab.see(t, soon, "its changes are there", text("override: out of service")+" && "+text("client 127.0.0.1"))
 	})
 
 	t.Run("keys", func(t *testing.T) {

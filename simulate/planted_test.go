@@ -209,8 +209,8 @@ func faultRules() []broken {
 		},
 		{
 			planted: staleDrain, much: emphasis{slowDrain: 1}, seeds: 20, as: `stopped in order`,
-			edits: []planted.Edit{condition("membership", "Members.Gate", "m.ticked && !m.leaving",
-				"m.ticked && (!m.leaving || isPlanted(%q))", staleDrain)},
+			edits: []planted.Edit{condition("membership", "Gate.Stale", "!g.leaving && g.wasSuspended(at)",
+				"(!g.leaving || isPlanted(%q)) && g.wasSuspended(at)", staleDrain)},
 		},
 		{
 			planted: slotAge, much: emphasis{slowBatches: 1, mixedLeases: 1}, seeds: 80, as: `was renewed`,

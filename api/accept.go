@@ -208,9 +208,9 @@ func isReplication(h http.Header) bool {
 }
 
 // origin says who sent a request: a client, or by that mark a peer.
-func origin(r *http.Request) registry.Origin {
+func origin(r *http.Request, login string) registry.Origin {
 	if isReplication(r.Header) {
-		return registry.Origin{Way: registry.ByReplication, From: r.RemoteAddr}
+		return registry.Origin{Way: registry.ByReplication, From: r.RemoteAddr, Login: login}
 	}
-	return registry.Origin{From: r.RemoteAddr}
+	return registry.Origin{From: r.RemoteAddr, Login: login}
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/registryd/registryd/access"
 	"github.com/registryd/registryd/eureka"
+	"github.com/registryd/registryd/history"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -472,3 +473,31 @@ type discard struct {
 func (d *discard) Header() http.Header         { return d.header }
 func (d *discard) WriteHeader(code int)        { d.code = code }
 func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+
+// TestHistoryNamesLogin: what a login has done is told with its name.
+func TestHistoryNamesLogin(t *testing.T) {
+	var opts Options
+	newGuarded(t, false, func(o *Options) { opts = *o })
+	events, err := history.New(history.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	reg, err := registry.New(registry.Options{Recorder: events})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.History, opts.Metrics = events, nil
+	h, err := New(reg, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/eureka/apps/MINE", strings.NewReader(instanceOf("MINE", "new")))
+	r.Header.Set("Content-Type", "application/json")
+	r.SetBasicAuth("mine", password)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	told, _ := events.Query(history.Filter{}, 0, 2)
+	if w.Code != 204 || len(told) != 1 || told[0].By.Login != "mine" {
+		t.Errorf("%d, told %+v, want the login", w.Code, told)
+	}
+}

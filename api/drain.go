@@ -194,7 +194,7 @@ func (h *Handler) drain(w http.ResponseWriter, r *http.Request, t target) int {
 	key := registry.NewKey(t.name, t.id)
 	reads := h.opts.Node.Readiness().Reads
 	// It is a client's action, and so goes to the other nodes.
-	by := registry.Origin{From: r.RemoteAddr}
+	by := registry.Origin{From: r.RemoteAddr, Login: t.login}
 	if h.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, by) == registry.NotFound {
 		return h.missing(w, key, reads)
 	}

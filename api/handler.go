@@ -138,6 +138,9 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	if code != 0 {
 		return code
 	}
+	if who != nil {
+		t.login = who.Name
+	}
 	if op.writes() && h.isStale() || h.rates.refuses(r, op) {
 		return empty(w, http.StatusServiceUnavailable)
 	}

@@ -38,6 +38,8 @@ type HistoryEvent struct {
 	// a client or a Java peer, or the name of a peer.
 	By   string `json:"by"`
 	From string `json:"from,omitempty"`
+	// Login is who the client is, where the node has logins.
+	Login string `json:"login,omitempty"`
 	// Node is the node through which it came here, or that gave the answer.
 	Node string `json:"node"`
 	// Changed are the parts that are new: lease, record, override, cancel.
@@ -58,7 +60,7 @@ type HistoryEvent struct {
 func newHistoryEvent(node string, e *history.Event) HistoryEvent {
 	out := HistoryEvent{
 		Seq: e.Seq, Time: e.Time.UTC(), Kind: e.Kind.String(), App: e.Key.App, Instance: e.Key.ID,
-		By: e.By.Way.String(), From: e.By.From, Node: node, Record: e.Record, Override: e.Override,
+		By: e.By.Way.String(), From: e.By.From, Login: e.By.Login, Node: node, Record: e.Record, Override: e.Override,
 		Status: e.Status, Overridden: e.Overridden,
 		Silent: e.Silent.Milliseconds(), Lease: e.Term.Milliseconds(), Detail: e.Detail,
 	}

@@ -196,6 +196,7 @@ var strayResource = resource{get: stray, put: stray, post: stray, delete: stray}
 type target struct {
 	resource *resource
 	name, id string
+	login    string // who asks, by the node's logins; empty: there are none
 }
 
 // maxSegments is how deep the deepest path goes:

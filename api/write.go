@@ -29,7 +29,7 @@ func (h *Handler) heartbeat(w http.ResponseWriter, r *http.Request, t target) in
 		return h.badHeartbeat(w, key)
 	}
 	var overridden eureka.Status
-	by := origin(r)
+	by := origin(r, t.login)
 	if by.IsReplication() {
 		v, _ := parameter(r.URL.RawQuery, "overriddenstatus")
 		overridden = eureka.Status(v)
@@ -85,7 +85,7 @@ func (h *Handler) register(w http.ResponseWriter, r *http.Request, t target, who
 	if h.isStale() { // it may have been suspended while it waited for the body
 		return empty(w, http.StatusServiceUnavailable)
 	}
-	switch h.reg.Register(info, origin(r)) {
+	switch h.reg.Register(info, origin(r, t.login)) {
 	case registry.Full:
 		return empty(w, http.StatusInsufficientStorage)
 	case registry.Refused:
@@ -105,7 +105,7 @@ func (h *Handler) cancel(w http.ResponseWriter, r *http.Request, t target) int {
 	if !reads && !h.present(key) {
 		return empty(w, http.StatusServiceUnavailable) // and nothing is changed
 	}
-	return h.answer(w, key, h.reg.Cancel(key, origin(r)), reads)
+	return h.answer(w, key, h.reg.Cancel(key, origin(r, t.login)), reads)
 }
 
 // setStatus overrides a status (InstanceResource.statusUpdate).
@@ -121,7 +121,7 @@ func (h *Handler) setStatus(w http.ResponseWriter, r *http.Request, t target) in
 		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
 	}
 	reads := h.opts.Node.Readiness().Reads
-	return h.answer(w, key, h.reg.SetStatus(key, status, lastDirty, origin(r)), reads)
+	return h.answer(w, key, h.reg.SetStatus(key, status, lastDirty, origin(r, t.login)), reads)
 }
 
 // deleteStatus removes an override (InstanceResource.deleteStatusUpdate). Without a
@@ -141,7 +141,7 @@ func (h *Handler) deleteStatus(w http.ResponseWriter, r *http.Request, t target)
 		return h.badValue(w, key, "lastDirtyTimestamp: not a number")
 	}
 	reads := h.opts.Node.Readiness().Reads
-	return h.answer(w, key, h.reg.DeleteStatusOverride(key, status, lastDirty, origin(r)), reads)
+	return h.answer(w, key, h.reg.DeleteStatusOverride(key, status, lastDirty, origin(r, t.login)), reads)
 }
 
 // setMetadata merges the query into an instance's metadata
@@ -179,7 +179,7 @@ func (h *Handler) setMetadata(w http.ResponseWriter, r *http.Request, t target) 
 	if bound, over := h.overBound(&merged, math.MaxInt); over {
 		return h.tooLarge(w, bound)
 	}
-	return h.answer(w, key, h.reg.SetMetadata(key, pairs, origin(r)), reads)
+	return h.answer(w, key, h.reg.SetMetadata(key, pairs, origin(r, t.login)), reads)
 }
 
 // safeShare is how many times smaller than Node.MaxTask a body must be so that its

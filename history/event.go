@@ -16,7 +16,7 @@ type Event struct {
 	registry.Event
 }
 
-// maxText bounds From and Detail of an event, in bytes. What is longer is cut.
+// maxText bounds From, Login and Detail of an event, in bytes. What is longer is cut.
 const maxText = 200
 
 // The flags of an encoded event: which parts follow.
@@ -26,6 +26,7 @@ const (
 	withOverride
 	withLease
 	withDetail
+	withLogin
 )
 
 // statuses are those with a code of their own: their place here. otherStatus is followed by
@@ -49,7 +50,7 @@ func statusCode(s eureka.Status) byte {
 // search looks at: the kind, and the way with the parts that are new.
 func appendBody(b []byte, e *registry.Event) []byte {
 	at := e.Time.UnixMilli()
-	from, detail := cut(e.By.From), cut(e.Detail)
+	from, detail, login := cut(e.By.From), cut(e.Detail), cut(e.By.Login)
 	var flags byte
 	for _, part := range []struct {
 		flag byte
@@ -60,6 +61,7 @@ func appendBody(b []byte, e *registry.Event) []byte {
 		{withOverride, e.Override != 0},
 		{withLease, e.Silent != 0 || e.Term != 0},
 		{withDetail, detail != ""},
+		{withLogin, login != ""},
 	} {
 		if part.is {
 			flags |= part.flag
@@ -90,6 +92,9 @@ func appendBody(b []byte, e *registry.Event) []byte {
 	}
 	if flags&withDetail != 0 {
 		b = appendText(b, detail)
+	}
+	if flags&withLogin != 0 {
+		b = appendText(b, login)
 	}
 	return b
 }
@@ -189,6 +194,9 @@ func decodeBody(b []byte) (registry.Event, error) {
 	}
 	if flags&withDetail != 0 {
 		e.Detail = string(d.text())
+	}
+	if flags&withLogin != 0 {
+		e.By.Login = string(d.text())
 	}
 	if d.bad || len(d.b) > 0 {
 		return registry.Event{}, errBody

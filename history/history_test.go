@@ -36,7 +36,7 @@ func randomEvent(rnd *rand.Rand, i int) registry.Event {
 	return registry.Event{
 		Time: at, Kind: registry.Kind(1 + rnd.IntN(int(registry.Kinds)-1)),
 		Key:     registry.Key{App: fmt.Sprint("APP-", rnd.IntN(20)), ID: fmt.Sprint("i-", rnd.IntN(10))},
-		By:      registry.Origin{Way: registry.Way(rnd.IntN(8)), From: pick(rnd, "", "10.0.0.1:4711", "node-2")},
+		By:      registry.Origin{Way: registry.Way(rnd.IntN(8)), From: pick(rnd, "", "10.0.0.1:4711", "node-2"), Login: pick(rnd, "", "boss")},
 		Changed: registry.Bits(rnd.IntN(16)),
 		Record:  pick(rnd, 0, at.UnixMilli(), at.UnixMilli()-100_000, 1), Override: pick(rnd, 0, at.UnixMilli()+1),
 		Status:     pick(rnd, "", eureka.StatusUp, eureka.StatusOutOfService, "STRANGE"),

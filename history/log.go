@@ -91,6 +91,9 @@ func (l *eventLog) write(ctx context.Context) {
 // line writes one event.
 func (l *eventLog) line(e *Event) {
 	log := l.log.With("app", e.Key.App, "instance", e.Key.ID)
+	if e.By.Login != "" {
+		log = log.With("login", e.By.Login)
+	}
 	switch e.Kind {
 	case registry.EventRegistered:
 		log.Info("registered", "from", e.By.From, "status", string(e.Status))

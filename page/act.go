@@ -236,7 +236,11 @@ func (p *Page) take(r *http.Request, key registry.Key, v *confirmView) int {
 		v.Fault = "This node was suspended and catches up first. Try again in some seconds."
 		return http.StatusServiceUnavailable
 	}
-	outcome := a.do(p, key, registry.Origin{Way: registry.ByClient, From: r.RemoteAddr})
+	by := registry.Origin{From: r.RemoteAddr}
+	if who := api.LoginOf(r.Context()); who != nil {
+		by.Login = who.Name
+	}
+	outcome := a.do(p, key, by)
 	p.log.Info("action of the page", "action", a.name, "app", key.App, "instance", key.ID,
 		"remote", r.RemoteAddr, "found", outcome == registry.OK)
 	switch outcome {

@@ -35,6 +35,8 @@ type Origin struct {
 	// From is the address of a client or of a Java peer as HTTP saw it, else the name
 	// of the peer. Empty: this node, or unknown.
 	From string
+	// Login is who a client is, by the node's logins; empty: there are none.
+	Login string
 }
 
 // IsReplication reports whether the change is none of a client. Then it is never sent on,

@@ -74,6 +74,28 @@ func TestAccountPayload(t *testing.T) {
 	}
 }
 
+// TestEventsDenied takes the permission to tell changes from a node, as in a configuration of
+// before there were event subjects. It serves and replicates all the same.
+func TestEventsDenied(t *testing.T) {
+	t.Parallel()
+	s := startNATS(t, `authorization { users: [
+		{ user: a, password: p, permissions: { publish: { allow: ">", deny: "registry.test.event.>" }, subscribe: ">" } }
+		{ user: b, password: p }
+	] }`)
+	a, b := startNode(t, "a", "--nats", s.url("a:p")), startNode(t, "b", "--nats", s.url("b:p"))
+	nodes := []*node{a, b}
+	meet(t, nodes...)
+	a.register(t, "first")
+	a.atLeast(t, 1, "registryd_broker_denied_subjects", "op", "publish")
+	a.register(t, "second")
+	a.atLeast(t, 1, "registryd_events_total", "outcome", "refused")
+	a.state(t, 200, "ready")
+	list(t, nodes, "first", "second")
+	if got := a.err.with("broker refuses a subject"); len(got) != 1 || !strings.Contains(got[0], "subject=registry.test.event.>") {
+		t.Errorf("%q, want one line that names the subject", got)
+	}
+}
+
 // TestPermissionReload removes a needed permission of a node, by a reload of
 // the server's configuration, and restores it.
 func TestPermissionReload(t *testing.T) {

@@ -7,6 +7,9 @@ SHELL       := bash
 
 TOOL := go tool -modfile=tools.mod
 
+VULNDB   ?= https://vuln.go.dev
+LICENCES := Apache-2.0,BSD-2-Clause,BSD-3-Clause,ISC,MIT
+
 TIMEOUT  ?= 10m
 COUNT    ?= 10
 BENCH    ?= .
@@ -72,10 +75,27 @@ docs: ## write docs/metrics.md, docs/cli.md and docs/configuration.md from the p
 	go test -count 1 -run '^(TestCommandLineDoc|TestConfigurationDoc)$$' ./cmd/registryd -args -update
 
 .PHONY: lint
-lint: ## gofmt, vet and golangci-lint, which is built from tools.mod (slow the first time)
+lint: ## gofmt, vet, golangci-lint (built from tools.mod, slow the first time), known vulnerabilities, licences of modules
 	@files=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...) | sort -u); [ -z "$$files" ] || { printf 'gofmt would change:\n%s\n' "$$files"; exit 1; }
 	go vet ./...
 	$(TOOL) golangci-lint run ./...
+	@out=$$($(TOOL) govulncheck -db $(VULNDB) ./... 2>&1) || case "$$out" in \
+	  *'fetching vulnerabilities'*) echo "make lint: NOT checked for known vulnerabilities: $$out" >&2 ;; \
+	  *) echo "$$out"; exit 1 ;; esac
+	@out=$$(go run github.com/google/go-licenses@v1.6.0 check ./cmd/registryd --ignore github.com/registryd/registryd \
+	  --allowed_licenses=$(LICENCES) 2>&1) || { echo "$$out" | grep -v 'non-Go code\|[.]s$$'; exit 1; }
+
+.PHONY: vulncheck
+vulncheck: ## known vulnerabilities in what the program calls; VULNDB= for a copy of the database, as file:///DIR
+	$(TOOL) govulncheck -db $(VULNDB) ./...
+
+.PHONY: dist
+dist: ## archives, Debian and RPM packages and SBOMs of this commit in dist/ (goreleaser is built the first time: minutes)
+	go tool -modfile=release.mod goreleaser release --snapshot --clean
+
+.PHONY: deploy
+deploy: ## check deploy/ and what a release is made of; as root on Debian install the package too (Linux, Python 3)
+	deploy/check
 
 # A registry that refuses one of many downloads is asked again.
 RETRY := retry() { for try in 1 2 3; do "$$@" && return; sleep $$((10 * try)); done; "$$@"; }; retry

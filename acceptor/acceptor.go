@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -38,8 +39,8 @@ var (
 // Options of an acceptor. Merge and Render are required; any other zero field
 // stands for its default.
 type Options[K comparable, S any] struct {
-	// Delay is how old the head's first action must be before a batch is cut.
-	// 0: 500 ms.
+	// Delay is how old the head's first action must be before a batch is cut, at
+	// first; see [Acceptor.SetDelay]. 0: 500 ms.
 	Delay time.Duration
 
 	// Mode is the rule by which batches are cut. 0: Fixed, Eureka's.
@@ -114,6 +115,7 @@ type Acceptor[K comparable, S any] struct {
 	opts  Options[K, S]
 	epoch time.Time // times are kept as durations since then: monotonic, and small
 
+	wait     atomic.Int64  // the delay at present, ns
 	wake     chan struct{} // one slot: something came for Run to look at
 	requests chan *request[K, S]
 	status   chan chan Stats // answered by Run between two moves, when all adds up
@@ -163,7 +165,7 @@ func New[K comparable, S any](opts Options[K, S]) (*Acceptor[K, S], error) {
 	if err != nil {
 		return nil, fmt.Errorf("acceptor: %w", err)
 	}
-	return &Acceptor[K, S]{
+	a := &Acceptor[K, S]{
 		opts:     opts,
 		epoch:    time.Now(),
 		wake:     make(chan struct{}, 1),
@@ -178,8 +180,20 @@ func New[K comparable, S any](opts Options[K, S]) (*Acceptor[K, S], error) {
 		reason:   Shutdown,
 		order:    processingOrder[K, S]{slots: make(map[K]*node[K, S])},
 		chunk:    make([]entry[K, S], min(drainChunk, opts.QueueLen)),
-	}, nil
+	}
+	a.wait.Store(int64(opts.Delay))
+	return a, nil
 }
+
+// SetDelay changes Options.Delay, also for what is pending. Not above 0: nothing changes.
+func (a *Acceptor[K, S]) SetDelay(d time.Duration) {
+	if d > 0 {
+		a.wait.Store(int64(d))
+		a.signal()
+	}
+}
+
+func (a *Acceptor[K, S]) delay() time.Duration { return time.Duration(a.wait.Load()) }
 
 // Offer takes an action on key. It never waits for anything but a short lock,
 // and allocates nothing while the ring has room. After Drain or Close the

@@ -81,7 +81,7 @@ func (a *Acceptor[K, S]) dueIn(m moment) time.Duration {
 	case a.opts.Mode == Adaptive && (m.idle || a.order.len() >= m.places):
 		return 0
 	default:
-		return a.order.head.first + a.opts.Delay - m.now
+		return a.order.head.first + a.delay() - m.now
 	}
 }
 
@@ -99,7 +99,7 @@ func (a *Acceptor[K, S]) cut(bytes int, m moment) Batch[K, S] {
 		return c.batch
 	}
 	urgent := func(e *entry[K, S]) bool { return a.opts.Urgent(e.slot) }
-	overdue := m.now - patience*a.opts.Delay
+	overdue := m.now - patience*a.delay()
 	if a.order.head.first <= overdue {
 		c.take(max(1, m.places/overdueShare), func(e *entry[K, S]) bool { return e.first <= overdue })
 	}

@@ -158,3 +158,24 @@ func TestTakeCancelled(t *testing.T) {
 		})
 	})
 }
+
+// TestSetDelay changes the delay while an action waits, for longer and for shorter.
+func TestSetDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := start(t, options{})
+		a.Offer("a", "1")
+		a.SetDelay(2 * time.Second)
+		a.SetDelay(0) // nothing changes
+		began := time.Now()
+		if b, err := a.Take(t.Context(), 250, 0); err != nil || len(b.Items) != 1 || time.Since(began) != 2*time.Second {
+			t.Errorf("taken %d after %v, %v; want 1 after 2s", len(b.Items), time.Since(began), err)
+		}
+		a.Offer("b", "2")
+		began = time.Now()
+		time.AfterFunc(time.Second, func() { a.SetDelay(100 * time.Millisecond) })
+		if b, err := a.Take(t.Context(), 250, 0); err != nil || len(b.Items) != 1 || time.Since(began) != time.Second {
+			t.Errorf("taken %d after %v, %v; want 1 after 1s", len(b.Items), time.Since(began), err)
+		}
+	})
+}

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
@@ -40,33 +41,49 @@ var standardClients = [...]string{"DefaultClient", "DefaultServer"}
 
 // rateLimiter decides which lists are refused. Any goroutine may use it.
 type rateLimiter struct {
+	rules   atomic.Pointer[rateRules]
+	limited *prometheus.CounterVec
+}
+
+// rateRules are the bounds of a rateLimiter at present.
+type rateRules struct {
 	enabled    bool
 	privileged map[string]struct{}
 	all, full  *rate.Limiter // token buckets; x/time/rate's are Eureka's, but for a fraction of a token
-	limited    *prometheus.CounterVec
 }
 
 func newRateLimiter(o RateLimit) *rateLimiter {
 	l := &rateLimiter{
-		enabled: o.Enabled, privileged: make(map[string]struct{}),
-		all:  newBucket(cmp.Or(o.Burst, DefaultRateBurst), cmp.Or(o.Fetches, DefaultRateFetches)),
-		full: newBucket(cmp.Or(o.Burst, DefaultRateBurst), cmp.Or(o.FullFetches, DefaultRateFullFetches)),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "registryd_api_rate_limited_requests_total",
 			Help: "Lists beyond the rate limit, by outcome: refused, or a candidate, which was answered " +
 				"because the limit is off.",
 		}, []string{"operation", "outcome"}),
 	}
+	l.set(o)
+	return l
+}
+
+// set changes the bounds. Full buckets take the place of the old ones.
+func (l *rateLimiter) set(o RateLimit) {
+	rules := &rateRules{
+		enabled: o.Enabled, privileged: make(map[string]struct{}),
+		all:  newBucket(cmp.Or(o.Burst, DefaultRateBurst), cmp.Or(o.Fetches, DefaultRateFetches)),
+		full: newBucket(cmp.Or(o.Burst, DefaultRateBurst), cmp.Or(o.FullFetches, DefaultRateFullFetches)),
+	}
 	if !o.ThrottleStandard {
 		for _, name := range append(standardClients[:], o.Privileged...) {
-			l.privileged[name] = struct{}{}
+			rules.privileged[name] = struct{}{}
 		}
 	}
 	for _, op := range []operation{getApps, getDelta, getApp} {
-		l.limited.WithLabelValues(op.String(), l.outcome())
+		l.limited.WithLabelValues(op.String(), rules.outcome())
 	}
-	return l
+	l.rules.Store(rules)
 }
+
+// SetRateLimit changes how often lists may be read. Any goroutine may call it.
+func (h *Handler) SetRateLimit(o RateLimit) { h.rates.set(o) }
 
 // newBucket returns a full bucket. As in Eureka there is no bound where either is below 0.
 func newBucket(burst, perSecond int) *rate.Limiter {
@@ -76,7 +93,7 @@ func newBucket(burst, perSecond int) *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(perSecond), burst)
 }
 
-func (l *rateLimiter) outcome() string {
+func (l *rateRules) outcome() string {
 	if l.enabled {
 		return "refused"
 	}
@@ -89,17 +106,18 @@ func (l *rateLimiter) refuses(r *http.Request, op operation) bool {
 	if op != getApps && op != getDelta && op != getApp || r.Method != http.MethodGet {
 		return false
 	}
+	rules := l.rules.Load()
 	if name := r.Header["Discoveryidentity-Name"]; len(name) > 0 {
-		if _, ok := l.privileged[name[0]]; ok {
+		if _, ok := rules.privileged[name[0]]; ok {
 			return false
 		}
 	}
-	over := !l.all.Allow()
-	if op == getApps && !l.full.Allow() {
+	over := !rules.all.Allow()
+	if op == getApps && !rules.full.Allow() {
 		over = true
 	}
 	if over {
-		l.limited.WithLabelValues(op.String(), l.outcome()).Inc()
+		l.limited.WithLabelValues(op.String(), rules.outcome()).Inc()
 	}
-	return over && l.enabled
+	return over && rules.enabled
 }

@@ -185,3 +185,30 @@ func TestRateLimitCounts(t *testing.T) {
 		})
 	}
 }
+
+// TestSetRateLimit changes the limit while the handler serves.
+func TestSetRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t, api.Options{})
+		h := n.Handler.(*api.Handler)
+		read := func(times int) (refused int) {
+			for range times {
+				if n.ask(t, "GET", "/eureka/apps/delta", "", "Accept", jsonType).Code == 503 {
+					refused++
+				}
+			}
+			return refused
+		}
+		if got := read(30); got != 0 {
+			t.Errorf("%d refused without a limit", got)
+		}
+		h.SetRateLimit(api.RateLimit{Enabled: true, Burst: 3, Fetches: 1})
+		if got := read(30); got != 27 {
+			t.Errorf("%d of 30 refused, want all but the burst of 3", got)
+		}
+		h.SetRateLimit(api.RateLimit{})
+		if got := read(30); got != 0 {
+			t.Errorf("%d refused after the limit was taken off", got)
+		}
+	})
+}

@@ -54,17 +54,18 @@ type Cluster struct {
 	ended    chan struct{} // closed when Run takes no more input
 
 	// Owned by Run.
-	members   *membership.Members
-	link      membership.Link // as the members know it
-	begun     membership.Moment
-	peers     map[string]*peer // the nodes
-	pipelines sync.WaitGroup   // of all peers
-	workers   sync.WaitGroup   // of Run
-	leaving   bool
-	exchanged bool
-	known     *time.Duration // when this node began to know every change, Elapsed, if a source knew longer than it runs
-	sync      catchUp
-	refused   sample.Sample
+	members    *membership.Members
+	link       membership.Link // as the members know it
+	begun      membership.Moment
+	peers      map[string]*peer // the nodes
+	batchDelay atomic.Int64     // ns
+	pipelines  sync.WaitGroup   // of all peers
+	workers    sync.WaitGroup   // of Run
+	leaving    bool
+	exchanged  bool
+	known      *time.Duration // when this node began to know every change, Elapsed, if a source knew longer than it runs
+	sync       catchUp
+	refused    sample.Sample
 }
 
 var _ registry.Sink = (*Cluster)(nil)
@@ -87,6 +88,7 @@ func New(reg *registry.Registry, transport Transport, opts Options) (*Cluster, e
 	}
 	c.begun = c.now()
 	delay := cmp.Or(opts.BatchDelay, acceptor.DefaultDelay)
+	c.batchDelay.Store(int64(delay))
 	opts.Members.Exchange = cmp.Or(opts.Members.Exchange, membership.Silence+2*delay)
 	if c.members, err = membership.New(opts.Members, c.begun); err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
@@ -120,6 +122,25 @@ func (c *Cluster) Changed(ch registry.Change) {
 	for _, p := range *c.fanOut.Load() {
 		p.offer(ch.Key, ch.Bits)
 	}
+}
+
+// BatchDelay returns how long a change waits for others before its batch is sent. Any
+// goroutine may call it.
+func (c *Cluster) BatchDelay() time.Duration { return time.Duration(c.batchDelay.Load()) }
+
+// SetBatchDelay changes that, for all peers, also for what waits. Not above 0: nothing
+// changes. Any goroutine may call it, until Run has ended.
+func (c *Cluster) SetBatchDelay(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	c.deliver(func(*membership.Members, membership.Moment) []membership.Event { // no peer is built meanwhile
+		c.batchDelay.Store(int64(d))
+		for _, p := range *c.fanOut.Load() {
+			p.acceptor.SetDelay(d)
+		}
+		return nil
+	})
 }
 
 // Repair compares this node with all its peers at once, and exchanges what

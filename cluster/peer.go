@@ -135,7 +135,7 @@ func (c *Cluster) fan() {
 func (p *peer) build() error {
 	c := p.cluster
 	acc, err := acceptor.New(acceptor.Options[registry.Key, registry.Bits]{
-		Delay:    c.opts.BatchDelay,
+		Delay:    c.BatchDelay(),
 		Mode:     c.opts.BatchMode,
 		Urgent:   func(b registry.Bits) bool { return b != registry.Renewed },
 		QueueLen: c.opts.QueueLen,

@@ -192,8 +192,7 @@ func (n *Node) build() error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if n.evictor, err = registry.NewEvictor(n.registry, registry.EvictorOptions{
-		Interval: n.opts.EvictionInterval, NoSelfPreservation: n.opts.NoSelfPreservation,
-		Threshold: n.opts.RenewalThreshold, Min: n.opts.SelfPreservationMin, Logger: n.log, Metrics: n.metrics,
+		Interval: n.opts.EvictionInterval, SelfPreservation: n.opts.selfPreservation(), Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}

@@ -263,8 +263,7 @@ func (o *Options) checkParts() []error {
 	if err != nil {
 		errs = append(errs, err)
 	} else if _, err := registry.NewEvictor(reg, registry.EvictorOptions{
-		Interval: o.EvictionInterval, NoSelfPreservation: o.NoSelfPreservation,
-		Threshold: o.RenewalThreshold, Min: o.SelfPreservationMin,
+		Interval: o.EvictionInterval, SelfPreservation: o.selfPreservation(),
 	}); err != nil {
 		errs = append(errs, err)
 	}

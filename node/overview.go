@@ -7,7 +7,6 @@ import (
 	"github.com/registryd/registryd/acceptor"
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/batcher"
-	"github.com/registryd/registryd/registry"
 )
 
 // Overview is the state of a node, as GET /status returns it.
@@ -17,7 +16,7 @@ type Overview = api.Overview
 // pipelines to them. Any goroutine may call it.
 func (n *Node) Overview() Overview {
 	s := status{n}
-	ready, leases := s.Readiness(), n.registry.Leases()
+	ready, leases, rules := s.Readiness(), n.registry.Leases(), n.evictor.Rules()
 	link := n.broker.State()
 	out := Overview{
 		Node: n.opts.Name, Cluster: n.opts.Cluster, Version: n.opts.Version, URL: n.url, Started: n.started,
@@ -26,12 +25,11 @@ func (n *Node) Overview() Overview {
 		Broker: api.BrokerOverview{Connected: link.Up, For: time.Since(link.Since).Seconds(), Trouble: link.Trouble},
 		Leases: api.LeasesOverview{
 			Expected: leases.Expected, Missing: leases.Missing,
-			SelfPreservation: n.evictor.SelfPreservation(), Off: n.opts.NoSelfPreservation,
-			Threshold: cmp.Or(n.opts.RenewalThreshold, registry.DefaultRenewalThreshold),
-			Min:       cmp.Or(n.opts.SelfPreservationMin, registry.DefaultSelfPreservationMin),
+			SelfPreservation: n.evictor.SelfPreservation(), Off: rules.NoSelfPreservation,
+			Threshold: rules.Threshold, Min: rules.Min,
 		},
 		Pipeline: api.PipelineOverview{
-			Delay:    cmp.Or(n.opts.BatchDelay, DefaultBatchDelay).Seconds(),
+			Delay:    n.cluster.BatchDelay().Seconds(),
 			Adaptive: n.opts.BatchMode == acceptor.Adaptive,
 			Batch:    cmp.Or(n.opts.BatchSize, DefaultBatchSize),
 			Queue:    acceptor.DefaultQueueLen, InFlight: batcher.DefaultInFlight,

@@ -29,12 +29,9 @@ const (
 // first that crashes.
 const minExpected = 10
 
-// EvictorOptions of an [Evictor]. A zero field means its default.
-type EvictorOptions struct {
-	// Interval is the time between two passes that the owner keeps; not
-	// negative. A pass that is late gives all leases that much longer. Default
-	// DefaultEvictionInterval.
-	Interval time.Duration
+// SelfPreservation are the rules by which nothing is evicted while too many leases are
+// missing. A zero field means its default.
+type SelfPreservation struct {
 	// NoSelfPreservation evicts however many leases are missing.
 	NoSelfPreservation bool
 	// Threshold is the share of the expected leases that must be renewed, and
@@ -45,6 +42,33 @@ type EvictorOptions struct {
 	// at least 1. It never begins while fewer than 10 are expected. Default
 	// DefaultSelfPreservationMin.
 	Min int
+}
+
+func (o SelfPreservation) withDefaults() (SelfPreservation, error) {
+	if o.Threshold == 0 {
+		o.Threshold = DefaultRenewalThreshold
+	}
+	if o.Min == 0 {
+		o.Min = DefaultSelfPreservationMin
+	}
+	var errs []error
+	if !(o.Threshold > 0 && o.Threshold <= 1) { // also false for NaN
+		errs = append(errs, fmt.Errorf("renewal threshold %v: not above 0 and at most 1", o.Threshold))
+	}
+	if o.Min < 1 {
+		errs = append(errs, fmt.Errorf("self-preservation min %d: less than 1", o.Min))
+	}
+	return o, errors.Join(errs...)
+}
+
+// EvictorOptions of an [Evictor]. A zero field means its default.
+type EvictorOptions struct {
+	// Interval is the time between two passes that the owner keeps; not
+	// negative. A pass that is late gives all leases that much longer. Default
+	// DefaultEvictionInterval.
+	Interval time.Duration
+	// SelfPreservation says when nothing is evicted; [Evictor.SetRules] changes it.
+	SelfPreservation
 	// Logger takes the evictor's lines. Default: none.
 	Logger *slog.Logger
 	// Metrics is where the evictor's metrics are registered; nil: nowhere.
@@ -57,12 +81,6 @@ func (o EvictorOptions) withDefaults() (EvictorOptions, error) {
 	if o.Interval == 0 {
 		o.Interval = DefaultEvictionInterval
 	}
-	if o.Threshold == 0 {
-		o.Threshold = DefaultRenewalThreshold
-	}
-	if o.Min == 0 {
-		o.Min = DefaultSelfPreservationMin
-	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -73,13 +91,9 @@ func (o EvictorOptions) withDefaults() (EvictorOptions, error) {
 	if o.Interval < 0 {
 		errs = append(errs, fmt.Errorf("eviction interval %v: negative", o.Interval))
 	}
-	if !(o.Threshold > 0 && o.Threshold <= 1) { // also false for NaN
-		errs = append(errs, fmt.Errorf("renewal threshold %v: not above 0 and at most 1", o.Threshold))
-	}
-	if o.Min < 0 {
-		errs = append(errs, fmt.Errorf("self-preservation min %d: less than 1", o.Min))
-	}
-	return o, errors.Join(errs...)
+	var err error
+	o.SelfPreservation, err = o.SelfPreservation.withDefaults()
+	return o, errors.Join(append(errs, err)...)
 }
 
 // Evictor evicts by Eureka's policy (AbstractInstanceRegistry.evict): at most a
@@ -87,9 +101,10 @@ func (o EvictorOptions) withDefaults() (EvictorOptions, error) {
 // wiped out, and nothing while too many leases are missing (self-preservation: then
 // the network is more likely to be broken than the instances).
 type Evictor struct {
-	reg  *Registry
-	opts EvictorOptions
-	last time.Time // of the last pass
+	reg   *Registry
+	opts  EvictorOptions
+	rules atomic.Pointer[SelfPreservation]
+	last  time.Time // of the last pass
 
 	preserving                   atomic.Bool
 	since                        atomic.Int64 // when preserving began; ns since 1970
@@ -113,6 +128,7 @@ func NewEvictor(reg *Registry, opts EvictorOptions) (*Evictor, error) {
 		missing: gauge("missing_leases",
 			"Expected leases that are evicted, expired or silent, at the last eviction pass."),
 	}
+	v.rules.Store(&opts.SelfPreservation)
 	if opts.Metrics != nil {
 		for _, c := range []prometheus.Collector{v.preserves, v.expected, v.missing} {
 			if err := opts.Metrics.Register(c); err != nil {
@@ -122,6 +138,20 @@ func NewEvictor(reg *Registry, opts EvictorOptions) (*Evictor, error) {
 	}
 	return v, nil
 }
+
+// SetRules changes the rules of self-preservation from the next pass on. An error changes
+// nothing. Any goroutine may call it.
+func (v *Evictor) SetRules(rules SelfPreservation) error {
+	rules, err := rules.withDefaults()
+	if err != nil {
+		return fmt.Errorf("registry: %w", err)
+	}
+	v.rules.Store(&rules)
+	return nil
+}
+
+// Rules returns the rules of self-preservation in full. Any goroutine may call it.
+func (v *Evictor) Rules() SelfPreservation { return *v.rules.Load() }
 
 // SelfPreservation reports whether the last pass evicted nothing because too many
 // leases are missing. Any goroutine may call it.
@@ -184,7 +214,8 @@ func (v *Evictor) candidates() (Leases, []Key) {
 	}
 	v.last = now
 	leases := v.reg.Leases()
-	preserving := !v.opts.NoSelfPreservation && v.tooFew(leases)
+	rules := v.Rules()
+	preserving := !rules.NoSelfPreservation && rules.tooFew(leases)
 	if preserving && !v.SelfPreservation() {
 		v.since.Store(now.UnixNano())
 	}
@@ -197,7 +228,7 @@ func (v *Evictor) candidates() (Leases, []Key) {
 		return leases, nil
 	}
 	keys := v.reg.Expired(late)
-	limit := leases.Present - int(float64(leases.Present)*v.opts.Threshold)
+	limit := leases.Present - int(float64(leases.Present)*rules.Threshold)
 	if len(keys) <= limit {
 		return leases, keys
 	}
@@ -208,7 +239,7 @@ func (v *Evictor) candidates() (Leases, []Key) {
 // tooFew reports whether so many leases are missing that the network is to blame:
 // by number, and by the share of those that are left, which must be more than the
 // whole number below the threshold, as in Eureka.
-func (v *Evictor) tooFew(l Leases) bool {
-	return l.Expected >= minExpected && l.Missing >= v.opts.Min &&
-		l.Expected-l.Missing <= int(float64(l.Expected)*v.opts.Threshold)
+func (o SelfPreservation) tooFew(l Leases) bool {
+	return l.Expected >= minExpected && l.Missing >= o.Min &&
+		l.Expected-l.Missing <= int(float64(l.Expected)*o.Threshold)
 }

@@ -104,7 +104,7 @@ func TestSelfPreservation(t *testing.T) {
 		{"18 of 20 alive: more than 17", 20, 18, registry.EvictorOptions{}, false},
 		{"17 of 20 alive: not more than 17", 20, 17, registry.EvictorOptions{}, true},
 		{"10 of 20 alive", 20, 10, registry.EvictorOptions{}, true},
-		{"10 of 20 alive, switched off", 20, 10, registry.EvictorOptions{NoSelfPreservation: true}, false},
+		{"10 of 20 alive, switched off", 20, 10, registry.EvictorOptions{SelfPreservation: registry.SelfPreservation{NoSelfPreservation: true}}, false},
 		{"none of 20 alive", 20, 0, registry.EvictorOptions{}, true},
 		{"1 of 2 alive", 2, 1, registry.EvictorOptions{}, false},
 		{"none of 6 alive", 6, 0, registry.EvictorOptions{}, false},
@@ -112,8 +112,8 @@ func TestSelfPreservation(t *testing.T) {
 		{"none of 10 alive", 10, 0, registry.EvictorOptions{}, true},
 		{"8 of 10 alive: not more than 8, but two are missing", 10, 8, registry.EvictorOptions{}, false},
 		{"7 of 10 alive", 10, 7, registry.EvictorOptions{}, true},
-		{"8 of 10 alive, two are enough", 10, 8, registry.EvictorOptions{Min: 2}, true},
-		{"7 of 10 alive, four are needed", 10, 7, registry.EvictorOptions{Min: 4}, false},
+		{"8 of 10 alive, two are enough", 10, 8, registry.EvictorOptions{SelfPreservation: registry.SelfPreservation{Min: 2}}, true},
+		{"7 of 10 alive, four are needed", 10, 7, registry.EvictorOptions{SelfPreservation: registry.SelfPreservation{Min: 4}}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -334,7 +334,7 @@ func TestPassLimitAndOrder(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				shuffled := false
 				r, v := evicting(t, test.size, registry.EvictorOptions{
-					NoSelfPreservation: true,
+					SelfPreservation: registry.SelfPreservation{NoSelfPreservation: true},
 					Shuffle: func(n int, swap func(i, j int)) { // backwards
 						shuffled = true
 						for i := range n / 2 {
@@ -375,7 +375,7 @@ func TestCompensation(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				r, v := evicting(t, 0, registry.EvictorOptions{NoSelfPreservation: true, Interval: time.Minute}, registry.Options{})
+				r, v := evicting(t, 0, registry.EvictorOptions{SelfPreservation: registry.SelfPreservation{NoSelfPreservation: true}, Interval: time.Minute}, registry.Options{})
 				pass(t, v)
 				time.Sleep(test.registered)
 				r.Register(leased("i-0", 5, 40), registry.Origin{})
@@ -458,7 +458,7 @@ func TestNetflixLeaseOfPeers(t *testing.T) {
 // evictions are allowed, though lists have it until the next pass.
 func TestExpiredInstanceIsNotFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r, v := evicting(t, 1, registry.EvictorOptions{NoSelfPreservation: true}, registry.Options{})
+		r, v := evicting(t, 1, registry.EvictorOptions{SelfPreservation: registry.SelfPreservation{NoSelfPreservation: true}}, registry.Options{})
 		key := registry.NewKey("LEASE", "i-0")
 		pass(t, v)
 		time.Sleep(90 * time.Second)
@@ -478,6 +478,34 @@ func TestExpiredInstanceIsNotFound(t *testing.T) {
 		renewEach(t, r, 0)
 		if _, ok := r.Instance(key); !ok {
 			t.Error("not found after its renewal")
+		}
+	})
+}
+
+// New rules count from the next pass on, and wrong ones change nothing.
+func TestSetRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, v := evicting(t, 20, registry.EvictorOptions{}, registry.Options{})
+		time.Sleep(4 * time.Minute)
+		if pass(t, v); !v.SelfPreservation() {
+			t.Fatal("20 of 20 are missing, and no self-preservation")
+		}
+		for _, wrong := range []registry.SelfPreservation{{Threshold: 1.1}, {Threshold: -1}, {Min: -1}} {
+			if err := v.SetRules(wrong); err == nil {
+				t.Errorf("%+v is taken", wrong)
+			}
+		}
+		if got := v.Rules(); got.NoSelfPreservation || got.Threshold != registry.DefaultRenewalThreshold {
+			t.Errorf("rules %+v, want the first ones", got)
+		}
+		if err := v.SetRules(registry.SelfPreservation{NoSelfPreservation: true, Threshold: 0.5}); err != nil {
+			t.Fatal(err)
+		}
+		if !v.SelfPreservation() {
+			t.Error("self-preservation ended without a pass")
+		}
+		if evicted := pass(t, v); evicted != 10 || v.SelfPreservation() {
+			t.Errorf("evicted %d, self-preservation %t; want half of 20, and none", evicted, v.SelfPreservation())
 		}
 	})
 }

@@ -93,7 +93,7 @@ func (w *world) start(node int, snap *disk) *proc {
 	p.answered.Store(p.born.UnixNano())
 	p.runs.Store(p.born.UnixNano())
 	p.opens.Store(p.born.Add(w.door(node)).UnixNano())
-	evict := registry.EvictorOptions{NoSelfPreservation: true, Threshold: 0.01}
+	evict := registry.EvictorOptions{SelfPreservation: registry.SelfPreservation{NoSelfPreservation: true, Threshold: 0.01}}
 	if w.plan.evictors {
 		evict = registry.EvictorOptions{}
 	}

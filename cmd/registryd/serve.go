@@ -97,7 +97,7 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 			}
 		case <-hangups:
 			manager.tell(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-			s.reload(p.args)
+			s.reload(n, p.args)
 			manager.ready(n)
 		case <-ctx.Done():
 			return leave(n, manager, s.shutdownDelay)

@@ -140,6 +140,10 @@ bench: ## benchmarks to OUT=bench/new.txt, compared with BASE=bench/old.txt (COU
 bench-guard: ## the benchmarks that users feel, as ratios to a yardstick, against bench/baseline.txt (UPDATE=1 writes it): a minute
 	go run ./bench/guard $(if $(UPDATE),-update)
 
+.PHONY: storm
+storm: build ## heartbeats of a process while 5,000 clients register at once beside 200 slow ones: at most ten times as long (Linux, a machine at rest)
+	go run ./bench/storm -registryd bin/registryd
+
 JAR ?= interop/java/server/target/server.jar
 .PHONY: bench-processes
 bench-processes: build ## registryd and a real Java server as processes, in turn: CPU, times, memory (Linux; JAR= none; LOAD='-sizes 1000'): 15 minutes

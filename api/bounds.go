@@ -88,7 +88,7 @@ func addressOf(addr net.Addr) netip.Addr {
 }
 
 // turns lets a few registrations be decoded and stored at a time, so that many at once do
-// not hold up heartbeats. Others wait, a bounded number for a bounded time.
+// not hold up heartbeats: half of the processors stay free for these. Others wait, a bounded number for a bounded time.
 type turns struct {
 	slots   chan struct{}
 	max     int64
@@ -96,7 +96,7 @@ type turns struct {
 }
 
 func newTurns(waiting int) *turns {
-	return &turns{slots: make(chan struct{}, 4*runtime.GOMAXPROCS(0)), max: int64(waiting)}
+	return &turns{slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), max: int64(waiting)}
 }
 
 // enter waits for a turn, and reports whether it came. leave ends it.

@@ -48,7 +48,10 @@ names the clients that have not. The instance stays out of service then too.`,
 		if err != nil {
 			return err
 		}
-		a := newAsker()
+		a, err := nodes.asker()
+		if err != nil {
+			return err
+		}
 		defer a.close()
 		done := p.working("draining " + args[0])
 		began := time.Now()

@@ -67,6 +67,7 @@ var rooms = map[string][]string{
 	},
 	"bench":          nil,
 	"bench/guard":    nil,
+	"bench/storm":    nil,
 	"bench/process":  nil,
 	"bench/load":     {"bench/process"},
 	"bench/growth":   {"bench/process"},

@@ -207,3 +207,16 @@ func newRequest(b *testing.B, method, path string) *http.Request {
 	r.RemoteAddr = "10.12.14.16:43210"
 	return r
 }
+
+// BenchmarkChange is the making of a change's JSON, once for all who get it.
+func BenchmarkChange(b *testing.B) {
+	n := newNode(b, api.Options{})
+	fill(b, n, 100)
+	h := n.Handler.(*api.Handler)
+	events, _ := n.history.Query(history.Filter{}, 0, 1)
+	b.ReportAllocs()
+	for b.Loop() {
+		events[0].Seq++ // another event each time
+		h.Change(&events[0])
+	}
+}

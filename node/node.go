@@ -112,7 +112,6 @@ func (n *Node) start(ctx context.Context) error {
 
 	n.metrics.MustRegister(
 		buildInfo(n.opts.Version),
-		broker.NewExpiry(n.opts.Broker.TLS, n.opts.Embedded.TLS),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)

@@ -391,6 +391,12 @@ func (w *whyAnswer) lack(n *api.Why, listing []*api.Why) string {
 		}
 	}
 	if n.Reason == api.WhyCancelled || n.Reason == api.WhyEvicted {
+		for _, p := range n.Peers {
+			listsIt := func(from *api.Why) bool { return from.Node == p.Name }
+			if p.Pending > 0 && slices.ContainsFunc(listing, listsIt) {
+				return n.Node + " has it as " + n.Text + ", which is on its way to the others"
+			}
+		}
 		return n.Node + " has it as " + n.Text
 	}
 	if word, _, _ := strings.Cut(n.State, ":"); word != "ready" {
@@ -497,7 +503,7 @@ func (w *whyAnswer) addOverride(add func(what, format string, args ...any), e *a
 			override = o
 		}
 	}
-	if override == nil {
+	if override == nil || !override.Set && e == nil { // it was removed with a cancel, say
 		return
 	}
 	by := "before the nodes' histories"

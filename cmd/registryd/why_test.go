@@ -305,6 +305,12 @@ func TestLack(t *testing.T) {
 		},
 		{"dropped", api.Why{State: "ready"}, api.Why{Answers: refused}, "b refused it when a sent it: dropped: overflowed (" + clock(at) + ")"},
 		{"cancelled", api.Why{State: "ready", Reason: api.WhyCancelled, Text: "cancelled by x"}, api.Why{}, "b has it as cancelled by x"},
+		{
+			"cancelled just now",
+			api.Why{State: "ready", Reason: api.WhyCancelled, Text: "cancelled by x", Peers: []api.WhyPeer{{Name: "a", Pending: 1}}},
+			api.Why{},
+			"b has it as cancelled by x, which is on its way to the others",
+		},
 		{"degraded", api.Why{State: "degraded: alone"}, api.Why{Peers: peer("unreachable", "", 0)}, "b lacks it, and is degraded: alone"},
 		{"unreachable", api.Why{State: "ready"}, api.Why{Peers: peer("unreachable", "timeout", 1)}, "b lacks it: it is unreachable for a"},
 		{"waiting", api.Why{State: "ready"}, api.Why{Peers: peer("reachable", "busy", 1)}, "b lacks it: a sends it nothing at present: busy"},

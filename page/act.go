@@ -47,7 +47,7 @@ func actions() []action {
 			},
 		},
 		{
-			name: "cancel", label: "Cancel", question: "Cancel the lease of this instance?", danger: true,
+			name: "cancel", label: "Cancel its lease", question: "Cancel the lease of this instance?", danger: true,
 			effect: "It disappears from all lists at once. If its client still runs, it registers again with its " +
 				"next heartbeat.",
 			done: "It is cancelled.",

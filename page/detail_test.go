@@ -110,7 +110,7 @@ func TestRecent(t *testing.T) {
 	s.history.Record(answers)
 	body := s.get(t, 200, "/")
 	lacks(t, body, "registered, up")
-	has(t, body, "answered by")
+	has(t, body, "answered")
 }
 
 // TestChanges: all that is remembered, a page at a time, by application, instance and kind.

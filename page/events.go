@@ -72,7 +72,7 @@ func whatHappened(e *history.Event) (level, string) {
 	case registry.EventJoined:
 		return joined(e)
 	case registry.EventAnswered:
-		return "", "answered by " + e.By.From
+		return "", "answered"
 	case registry.Kinds:
 	}
 	return "", e.Kind.String()
@@ -86,7 +86,7 @@ func joined(e *history.Event) (level, string) {
 	case e.Changed&registry.Registered != 0 && e.Changed&registry.Overridden != 0:
 		return fineLevel, "taken over with its override, " + statusWords(cmp.Or(e.Status, "not listed"))
 	case e.Changed&registry.Registered != 0:
-		return fineLevel, "registered elsewhere, " + statusWords(cmp.Or(e.Status, "not listed"))
+		return fineLevel, "registered or changed elsewhere, " + statusWords(cmp.Or(e.Status, "not listed"))
 	case e.Changed&registry.Overridden != 0 && e.Overridden != "":
 		return warnLevel, "override elsewhere: " + statusWords(e.Overridden)
 	case e.Changed&registry.Overridden != 0:

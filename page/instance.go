@@ -92,6 +92,8 @@ func drainViewOf(n *api.DrainNode) drainView {
 	case n.Waiting > 0:
 		v.Says = count(n.Waiting, "client has", "clients have") + " not fetched it yet, " +
 			number(n.Served) + " know it"
+	case n.Served == 0:
+		v.Level, v.Says = fineLevel, "no client fetches from it"
 	default:
 		v.Level, v.Says = fineLevel, "all "+count(n.Served, "client", "clients")+" that fetch know it"
 	}

@@ -16,5 +16,9 @@
 // 403, 404 or 503 under /eureka/ has no body: Netflix's client reads any body of a
 // 404 as an instance, and never registers again.
 //
+// With logins (see access) each operation asks for a role, see the table of rights beside
+// the routes. 401 and 403 have a text, but for heartbeats, of which that client reads the
+// body whatever the code.
+//
 // A write never fails for its Accept header: only reads and batches answer 406.
 package api

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/registryd/registryd/broker"
+	"github.com/registryd/registryd/internal/certstest"
 	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/internal/natstest"
 	"github.com/registryd/registryd/node"
@@ -51,7 +52,7 @@ func families(t *testing.T) (described []family, shown string) {
 	eventually(t, "n2 has it", func() error { return lists(t.Context(), second, "a") })
 
 	// What asks for logins has metrics that the others lack.
-	guarded := start(t, secured(t, node.Options{Name: "n3"}))
+	guarded := start(t, secured(t, certstest.NewCA(t, "ca"), node.Options{Name: "n3"}))
 	metrics, more := first.MetricsHere(), guarded.MetricsHere()
 	descs := make(chan *prometheus.Desc)
 	go func() {

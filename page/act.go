@@ -31,8 +31,8 @@ func actions() []action {
 		{
 			name: "out-of-service", label: "Take out of service", question: "Take this instance out of service?",
 			effect: "Clients no longer use it once they have fetched the list, within 30 seconds by default. " +
-				"It goes on running, and sends its heartbeats. Its page then shows which clients know it, so that you " +
-				"see when it may be stopped. Undo it with “Put back into service”.",
+				"It goes on running, and sends its heartbeats. Its page then shows which clients know it, so that " +
+				"you see when it may be stopped. Undo it with “Put back into service”.",
 			done: "It is out of service.",
 			do: func(p *Page, key registry.Key, by registry.Origin) registry.Outcome {
 				return p.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, by)

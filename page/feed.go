@@ -68,7 +68,9 @@ type feed struct {
 	counted time.Time
 	took    time.Duration
 
-	last uint64 // event that was shown; owned by Run
+	// Owned by Run.
+	last  uint64    // event that was shown
+	drawn time.Time // when the pipelines were rendered last
 
 	rates   sync.Mutex
 	samples map[string]*sampled // by peer; empty while nobody looks
@@ -177,10 +179,11 @@ func (f *feed) look() {
 		}
 	}
 	put("state", func() ([]byte, error) { return f.event("state", f.page.stateView(&o)) })
-	if before := find(was, "pipeline"); len(o.Peers) > manyPeers && before != nil &&
-		is.version-before.version < uint64(manyTick/Tick) {
+	before := find(was, "pipeline")
+	if len(o.Peers) > manyPeers && before != nil && time.Since(f.drawn) < manyTick {
 		is.sections = append(is.sections, *before)
 	} else {
+		f.drawn = time.Now()
 		put("pipeline", func() ([]byte, error) { return f.event("pipeline", f.pipelineView(&o)) })
 	}
 	if len(o.Regions) > 0 {

@@ -148,6 +148,40 @@ func TestLiveRate(t *testing.T) {
 	})
 }
 
+// TestLiveOfManyPeers: the pipelines to more than eight peers are shown once a second, also
+// while nothing else changes.
+func TestLiveOfManyPeers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for peers, want := range map[int]int{8: 20, 9: 5} {
+			s := newSite(t, page.Options{}, nil)
+			ctx, cancel := context.WithCancel(t.Context())
+			go s.Run(ctx)
+			set := func(queued int) {
+				s.node.set(func(o *api.Overview) {
+					o.Peers = nil
+					for i := range peers {
+						o.Peers = append(o.Peers, api.PeerOverview{Name: fmt.Sprint("p-", i), Status: "reachable", AcceptorQueue: queued})
+					}
+				})
+			}
+			set(0)
+			w := s.open(t)
+			synctest.Wait()
+			w.read()
+			for i := range 500 {
+				time.Sleep(10 * time.Millisecond)
+				set(i + 1)
+			}
+			synctest.Wait()
+			if got := strings.Count(w.read(), "event: pipeline\n"); got < want-1 || got > want {
+				t.Errorf("%d peers: drawn %d times in 5 s, want %d", peers, got, want)
+			}
+			cancel()
+			<-w.done
+		}
+	})
+}
+
 // TestLiveBound: beyond the bound a page is told so; a place that was given back is free.
 func TestLiveBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

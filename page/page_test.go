@@ -37,6 +37,7 @@ func TestOverview(t *testing.T) {
 		"250 ms", "No connection to the broker for 3 s", "no answer", "http://node-1:8761/eureka/",
 		"orders-1", `y\u202e\x1b[31m`, "out of service", "override", "&lt;script&gt;")
 	has(t, body, script, "javascript:", "<style", "style=", "onclick")
+	lacks(t, body, `<noscript><meta http-equiv="refresh" content="10"></noscript>`)
 	if strings.Count(body, "<script") != 1 || !strings.Contains(body, `<script src="page/script.js?v=`) {
 		t.Error("want one script, of this node")
 	}

@@ -221,8 +221,8 @@ func faultRules() []broken {
 		},
 		{
 			planted: fewPreserve, much: emphasis{realEvictors: 1}, seeds: 20, as: `is dead`,
-			edits: []planted.Edit{{In: "registry", Func: "Evictor.tooFew", Before: fmt.Sprintf(
-				"if isPlanted(%q) { return l.Expected-l.Missing <= int(float64(l.Expected)*v.opts.Threshold) }", fewPreserve)}},
+			edits: []planted.Edit{{In: "registry", Func: "SelfPreservation.tooFew", Before: fmt.Sprintf(
+				"if isPlanted(%q) { return l.Expected-l.Missing <= int(float64(l.Expected)*o.Threshold) }", fewPreserve)}},
 		},
 		{
 			planted: wholeLeaves, much: emphasis{smallMessages: 1, crash: 6}, seeds: 40, as: `an answer of`,

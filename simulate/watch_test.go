@@ -33,9 +33,9 @@ const (
 	recoverTime = 65 * time.Second
 )
 
-// meet is how long digests may differ in calm, in seconds. One node forgets what has
-// retired a little before another: what it is handed back takes two
-// rounds, and there may be several such.
+// meet is how long nodes may hold an instance differently in calm, in seconds. One node
+// forgets what has retired a little before another: what it is handed back takes two
+// rounds.
 func (p *plan) meet() int { return 12 + int(4*p.batchDelay/time.Second) }
 
 // transit is how much younger than the truth a lease may look: an age does not
@@ -159,7 +159,7 @@ func (c *client) leaseEnds(h *holding) time.Time {
 
 // watch checks all nodes each second, from the end of the faults on.
 func (w *world) watch() {
-	reported, differ, meet := make(map[string]bool), 0, w.plan.meet()
+	reported, apart := make(map[string]bool), make(map[registry.Key]int)
 	violate := func(kind string, c *client, p *proc, format string, args ...any) {
 		if key := fmt.Sprint(kind, c.id, p.name); !reported[key] {
 			reported[key] = true
@@ -187,15 +187,51 @@ func (w *world) watch() {
 				w.checkVersions(p)
 			}
 		}
-		if calm <= w.plan.recovered() || differ == meet {
-			continue
-		}
-		if p, q := w.unequal(); p == nil {
-			differ = 0
-		} else if differ++; differ == meet {
-			w.violate("the digests of %s and %s differ for %d s: %s", p.name, q.name, differ, w.difference(p, q))
+		if calm > w.plan.recovered() {
+			w.watchDigests(apart)
 		}
 	}
+}
+
+// watchDigests counts in apart for how many seconds nodes have held an instance
+// differently. The zero key stands for digests that differ while no instance does.
+func (w *world) watchDigests(apart map[registry.Key]int) {
+	p, q := w.unequal()
+	if p == nil {
+		clear(apart)
+		return
+	}
+	differ := differing(p, q)
+	for key := range apart {
+		if !differ[key] {
+			delete(apart, key)
+		}
+	}
+	for key := range differ {
+		if apart[key]++; apart[key] == w.plan.meet() {
+			w.violate("the digests of %s and %s differ for %d s in %q: %s", p.name, q.name, apart[key], key, w.difference(p, q))
+		}
+	}
+}
+
+// differing returns the instances that two nodes, whose digests differ, hold differently.
+func differing(p, q *proc) map[registry.Key]bool {
+	held := make(map[registry.Versions]int)
+	for _, of := range []*proc{p, q} {
+		for v := range of.reg.AllVersions() {
+			held[v]++
+		}
+	}
+	differ := make(map[registry.Key]bool)
+	for v, n := range held {
+		if n != 2 {
+			differ[v.Key] = true
+		}
+	}
+	if len(differ) == 0 {
+		differ[registry.Key{}] = true
+	}
+	return differ
 }
 
 // recovered is how long after the end of the faults every pipeline is in step.

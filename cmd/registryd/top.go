@@ -43,8 +43,8 @@ const (
 func (p *program) topCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "top [NODE…]", Short: "the pipeline to each peer, live in the terminal",
-		Long: `It shows what waits in acceptorQueue, processingOrder and batchWorkQueue, what is in flight, and what peers
-answer. q or Ctrl-C ends it. Where the output is no terminal it prints once.`,
+		Long: `It shows what waits in acceptorQueue, processingOrder and batchWorkQueue, what is in flight, and what
+peers answer. q or Ctrl-C ends it. Where the output is no terminal it prints once.`,
 		Args: cobra.ArbitraryArgs, Example: "  registryd top node-1",
 	}
 	fs := c.Flags()
@@ -203,7 +203,8 @@ func screen(text string, width, height int) string {
 func topText(o, before *node.Overview, elapsed time.Duration, now time.Time) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s of cluster %s: %s, up %v, %s\n",
-		plain.Text(o.Node), plain.Text(o.Cluster), plain.Text(o.State), max(0, now.Sub(o.Started)).Truncate(time.Second), count(o.Instances, "instance", "instances"))
+		plain.Text(o.Node), plain.Text(o.Cluster), plain.Text(o.State),
+		max(0, now.Sub(o.Started)).Truncate(time.Second), count(o.Instances, "instance", "instances"))
 	fmt.Fprintf(&out, "leases: %d expected, %d missing; self-preservation %s\n",
 		o.Leases.Expected, o.Leases.Missing, preservation(o))
 	if !o.Broker.Connected {

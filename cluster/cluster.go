@@ -63,9 +63,11 @@ type Cluster struct {
 	workers    sync.WaitGroup   // of Run
 	leaving    bool
 	exchanged  bool
-	known      *time.Duration // when this node began to know every change, Elapsed, if a source knew longer than it runs
-	sync       catchUp
-	refused    sample.Sample
+	// known is when this node began to know every change, Elapsed, if a source knew longer
+	// than this node runs.
+	known   *time.Duration
+	sync    catchUp
+	refused sample.Sample
 }
 
 var _ registry.Sink = (*Cluster)(nil)

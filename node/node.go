@@ -191,7 +191,8 @@ func (n *Node) build() error {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if n.evictor, err = registry.NewEvictor(n.registry, registry.EvictorOptions{
-		Interval: n.opts.EvictionInterval, SelfPreservation: n.opts.selfPreservation(), Logger: n.log, Metrics: n.metrics,
+		Interval: n.opts.EvictionInterval, SelfPreservation: n.opts.selfPreservation(),
+		Logger: n.log, Metrics: n.metrics,
 	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)
 	}

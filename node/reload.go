@@ -46,7 +46,8 @@ func (n *Node) Reload(r Reloadable) error {
 		r.BatchDelay = DefaultBatchDelay
 	}
 	opts := Options{
-		NoSelfPreservation: r.NoSelfPreservation, RenewalThreshold: r.RenewalThreshold, SelfPreservationMin: r.SelfPreservationMin,
+		NoSelfPreservation: r.NoSelfPreservation, RenewalThreshold: r.RenewalThreshold,
+		SelfPreservationMin: r.SelfPreservationMin,
 	}
 	if err := n.evictor.SetRules(opts.selfPreservation()); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)

@@ -40,8 +40,8 @@ func addSecurityFlags(fs *pflag.FlagSet) securityFlags {
 	f.connections = fs.Int("max-connections", api.DefaultMaxConnections,
 		"`COUNT` of HTTP connections that are open at a time, within what the process may open; others wait")
 	f.perAddress = fs.Int("max-connections-per-address", 0,
-		"`COUNT` of HTTP connections of one address, beyond which a new one is closed; behind a proxy all clients have "+
-			"its address (default: a quarter of --max-connections)")
+		"`COUNT` of HTTP connections of one address, beyond which a new one is closed; behind a proxy all clients "+
+			"have its address (default: a quarter of --max-connections)")
 	group(fs, "HTTP", "max-connections", "max-connections-per-address", "tls-cert", "tls-key", "tls-client-ca")
 	group(fs, "Logins", "logins", "own-apps-only", "max-instances-per-login", "open-metrics", "debug-paths")
 	return f

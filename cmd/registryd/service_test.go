@@ -79,7 +79,7 @@ type notifySocket struct {
 
 func listenNotify(t *testing.T) notifySocket {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "notify") // a socket's path has to be short
+	dir, err := os.MkdirTemp("", "notify") //nolint:usetesting // A socket's path has to be short.
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,8 +37,8 @@ func (p *program) configCommand() *cobra.Command {
 func (p *program) configCheckCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "check", Short: "what is wrong with settings, all of it, and nothing is started", Args: noArgs,
-		Long: "It reads flags, environment, the --config file, and the files that they name, as `registryd serve` does.\n" +
-			"Each fault is one line. The exit code is 2 if there is any.",
+		Long: "It reads flags, environment, the --config file, and the files that they name, as `registryd serve`\n" +
+			"does. Each fault is one line. The exit code is 2 if there is any.",
 		Example: `  registryd config check --config /etc/registryd/registryd.yaml
   REGISTRYD_BATCH_DELAY=fast registryd config check`,
 		Annotations: map[string]string{settles: ""},

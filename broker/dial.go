@@ -106,7 +106,7 @@ func (d *dialer) learn(nc *nats.Conn) {
 	if err != nil {
 		return
 	}
-	_, tlsErr := nc.TLSConnectionState()
+	secure := nc.TLSRequired() || nc.Opts.Secure // TLSConnectionState races with a connection that is just ending
 	var found []target
 	for _, text := range nc.DiscoveredServers() {
 		u, err := url.Parse(text)
@@ -116,7 +116,7 @@ func (d *dialer) learn(nc *nats.Conn) {
 		}
 		u.User = current.User
 		t := target{url: u.String()}
-		if tlsErr == nil && net.ParseIP(u.Hostname()) != nil && net.ParseIP(current.Hostname()) == nil {
+		if secure && net.ParseIP(u.Hostname()) != nil && net.ParseIP(current.Hostname()) == nil {
 			t.tlsName = current.Hostname()
 		}
 		found = append(found, t)

@@ -101,10 +101,12 @@ deploy: ## check deploy/ and what a release is made of; as root on Debian instal
 RETRY := retry() { for try in 1 2 3; do "$$@" && return; sleep $$((10 * try)); done; "$$@"; }; retry
 
 .PHONY: interop
-interop: build java interop-page ## real clients (Node 20, npm; fargo; Spring), real Eureka servers (Java 17, Maven) promtool and Chromium against real processes; SEED=n for its requests
+interop: build java interop-page ## real clients (Node 20, npm; fargo; Spring; Python 3), real Eureka servers (Java 17, Maven), promtool and Chromium against real processes; SEED=n for its requests
 	cd interop/node && $(RETRY) npm ci && npm test
 	cd interop && go vet ./... && go test $(RACE) -count 1 -v -timeout $(TIMEOUT) ./fargo
 	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./prometheus
+	python3 -m venv interop/python && $(RETRY) interop/python/bin/pip install -q --disable-pip-version-check -r interop/requirements.txt
+	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./started
 	cd interop && go test -count 1 -v -timeout $(TIMEOUT) ./differential $(if $(SEED),-args -seed $(SEED))
 	cd interop && go test -count 1 -v -parallel 8 -timeout $(TIMEOUT) ./mixed $(if $(SEED),-args -seed $(SEED))
 

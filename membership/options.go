@@ -43,6 +43,10 @@ const (
 	RetryOpen = 5 * time.Second
 )
 
+// MaxRetry is how long a pipeline may wait before it sends again what a peer did not
+// answer: as long as that lasted, and no longer than this.
+const MaxRetry = 30 * time.Second
+
 // Defaults and bounds of [Options].
 const (
 	DefaultMaxPeers  = 256 // each costs a pipeline

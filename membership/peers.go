@@ -45,6 +45,7 @@ func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 	known := m.peers[p.Node]
 	met := known == nil || known.Status != Reachable || known.Presence.Incarnation != p.Incarnation ||
 		known.Presence.State != Ready // it may have restored what this node lacks
+	away := time.Duration(0) // it may wait as long before it sends again
 	switch {
 	case known == nil:
 		if p.State == Leaving {
@@ -71,13 +72,14 @@ func (m *Members) hearPeer(p Presence, at Moment, out *[]Event) {
 		*out = append(*out, Event{Kind: Goodbye, Peer: p.Node, Presence: p})
 		return
 	case known.Status == Unreachable:
-		*out = append(*out, Event{Kind: Back, Peer: p.Node, Presence: p, Elapsed: at.Mono - known.Last})
+		away = at.Mono - known.Last
+		*out = append(*out, Event{Kind: Back, Peer: p.Node, Presence: p, Elapsed: away})
 	}
 	switch {
 	case p.State != Ready || !m.opened || m.paused:
 		known.meets = at.Mono // one of the two is catching up
 	case met:
-		known.meets = at.Mono + m.opts.Exchange
+		known.meets = at.Mono + m.opts.Exchange + min(away, MaxRetry)
 	}
 	known.Presence, known.Status, known.Last, known.fresh = p, Reachable, at.Mono, true
 	known.measure(at, out)

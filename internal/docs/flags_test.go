@@ -12,6 +12,7 @@ import (
 // TestDocumentsNameFlags checks that each flag in a document is one of registryd's.
 func TestDocumentsNameFlags(t *testing.T) {
 	foreign := []string{
+		"cacert", "data-binary", // curl
 		"deepen",                                         // git
 		"help",                                           // of every command
 		"inbox-prefix", "match-replies", "raw", "server", // nats

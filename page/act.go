@@ -33,7 +33,7 @@ func actions() []action {
 			effect: "Clients no longer use it once they have fetched the list, within 30 seconds by default. " +
 				"It goes on running, and sends its heartbeats. Its page then shows which clients know it, so that " +
 				"you see when it may be stopped. Undo it with “Put back into service”.",
-			done: "It is out of service.",
+			done: "You took it out of service.",
 			do: func(p *Page, key registry.Key, by registry.Origin) registry.Outcome {
 				return p.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, by)
 			},
@@ -41,7 +41,7 @@ func actions() []action {
 		{
 			name: "up", label: "Put back into service", question: "Put this instance back into service?",
 			effect: "The override is removed. The instance is up until its client says otherwise.",
-			done:   "The override is removed.",
+			done:   "You removed the override.",
 			do: func(p *Page, key registry.Key, by registry.Origin) registry.Outcome {
 				return p.reg.DeleteStatusOverride(key, eureka.StatusUp, eureka.NoTimestamp, by)
 			},
@@ -50,7 +50,7 @@ func actions() []action {
 			name: "cancel", label: "Cancel its lease", question: "Cancel the lease of this instance?", danger: true,
 			effect: "It disappears from all lists at once. If its client still runs, it registers again with its " +
 				"next heartbeat.",
-			done: "It is cancelled.",
+			done: "You cancelled it.",
 			do: func(p *Page, key registry.Key, by registry.Origin) registry.Outcome {
 				return p.reg.Cancel(key, by)
 			},

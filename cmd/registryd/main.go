@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/registryd/registryd/internal/logqueue"
@@ -77,7 +78,7 @@ func builtAs() build {
 // version is how a node names its version, to peers and on pages.
 func version() string {
 	b := builtAs()
-	if len(b.Commit) < 12 {
+	if len(b.Commit) < 12 || strings.Contains(b.Version, b.Commit[:12]) {
 		return b.Version
 	}
 	return b.Version + " " + b.Commit[:12]

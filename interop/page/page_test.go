@@ -83,7 +83,7 @@ func TestPage(t *testing.T) {
 		tab.see(t, soon, "its page is there", text("What each node says")+" && "+text("all the same"))
 		tab.do(t, chromedp.Click(`a[href*="action=out-of-service"]`), chromedp.WaitVisible("form.actions"),
 			chromedp.Click("form.actions button"))
-		tab.see(t, soon, "it is out of service", text("It is out of service.")+" && "+text("Its status is an override, set by client 127.0.0.1"))
+		tab.see(t, soon, "it is out of service", text("You took it out of service.")+" && "+text("Its status is an override, set by client 127.0.0.1"))
 		tab.see(t, soon, "it says who knows it", text("Who knows that it is out of service")+" && "+text("everybody"))
 		await(ctx, t, soon, "so it is on another node", func() error {
 			body, err := send(ctx, http.MethodGet, b.root()+"eureka/apps/CATALOG/item-42", "")

@@ -68,6 +68,7 @@ func TestDrain(t *testing.T) {
 			}
 			tags = append(tags, w.Header().Get("ETag"))
 		}
+		fetch(99, "/eureka/apps", "User-Agent", api.ToolAgent+"v1") // a command of ours, not a client
 		reads := []string{
 			"/eureka/apps", "/eureka/v2/apps/delta", "/eureka/apps/orders", "/eureka/vips/orders", "/eureka/svips/safe",
 			"/eureka/apps/ORDERS/a", "/eureka/instances/a",

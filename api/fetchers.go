@@ -130,9 +130,22 @@ func (f *fetchers) identify(r *http.Request, what reads, of string) (who identit
 	return who, h.Sum64()
 }
 
+// ToolAgent begins the User-Agent of this program's own commands, which look at lists and
+// send no requests to instances. A drain does not wait for them.
+const ToolAgent = "registryd "
+
+// isTool reports whether one of this program's commands asks.
+func isTool(r *http.Request) bool {
+	agent := r.Header["User-Agent"]
+	return len(agent) > 0 && strings.HasPrefix(agent[0], ToolAgent)
+}
+
 // served notes that a client has been served what it asked for, as of a generation, or a
 // sequence number. The whole answer was written.
 func (f *fetchers) served(r *http.Request, what reads, of string, upTo uint64) {
+	if isTool(r) {
+		return
+	}
 	who, key := f.identify(r, what, of)
 	now := time.Now()
 	shard := &f.shards[key%fetcherShards]

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/registryd/registryd/api"
 )
 
 // Bounds of what is asked of a node.
@@ -192,7 +194,7 @@ func (a *asker) ask(ctx context.Context, root *url.URL, r request) ([]byte, erro
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "registryd "+version())
+	req.Header.Set("User-Agent", api.ToolAgent+version())
 	if a.login != "" && root.User == nil {
 		req.Header.Set("Authorization", a.login)
 	}

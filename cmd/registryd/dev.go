@@ -31,7 +31,7 @@ func (p *program) devCommand() *cobra.Command {
 		"`HOST:PORT` where the broker listens; the default gives way to a free port when it is taken")
 	fs.IntVar(&o.Instances, "instances", 50, "`NUMBER` of demo instances")
 	fs.StringVar(&o.Node.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
-	logs := addLogFlags(fs, "info")
+	logs := addLogFlags(fs, "warn")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		o.Embedded.ListenFallback = !set(fs)["embedded-listen"]
 		return p.dev(c.Context(), o, logs)

@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds what is polled for; only a failing test takes that long.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // batchID is a UUIDv7, as a batch's id is.
 const batchID = "0197f2a4-7c1e-7b3a-9d52-3f1c5e8a6b70"

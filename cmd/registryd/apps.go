@@ -70,11 +70,7 @@ func (p *program) listCommand() *cobra.Command {
 		if *status != "" && !slices.Contains(statuses(), strings.ToUpper(*status)) {
 			return usagef("--status %.80q: not one of %s", *status, strings.Join(statuses(), ", "))
 		}
-		roots, err := nodes.roots(nil)
-		if err != nil {
-			return err
-		}
-		a, err := nodes.asker()
+		a, roots, err := nodes.open(nil)
 		if err != nil {
 			return err
 		}
@@ -253,11 +249,7 @@ func (p *program) showCommand() *cobra.Command {
 	nodes, asJSON := addNodes(c, firstAnswers), addJSON(c)
 	c.ValidArgsFunction = nodes.complete(true)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		roots, err := nodes.roots(nil)
-		if err != nil {
-			return err
-		}
-		a, err := nodes.asker()
+		a, roots, err := nodes.open(nil)
 		if err != nil {
 			return err
 		}
@@ -365,11 +357,7 @@ func (p *program) changeCommand(name, short, long string, what change) *cobra.Co
 		if err != nil {
 			return err
 		}
-		roots, err := nodes.roots(nil)
-		if err != nil {
-			return err
-		}
-		a, err := nodes.asker()
+		a, roots, err := nodes.open(nil)
 		if err != nil {
 			return err
 		}

@@ -40,18 +40,25 @@ func TestCommandLineDoc(t *testing.T) {
 	if documented < 10 {
 		t.Errorf("%d commands documented", documented)
 	}
+	checkDoc(t, cliDoc, doc.Bytes())
+}
+
+// checkDoc compares a document with what the program says it should be. With -update it
+// writes it.
+func checkDoc(t *testing.T, file string, want []byte) {
+	t.Helper()
 	if *update {
-		if err := os.WriteFile(cliDoc, doc.Bytes(), 0o644); err != nil { //nolint:gosec // A document.
+		if err := os.WriteFile(file, want, 0o644); err != nil { //nolint:gosec // A document.
 			t.Fatal(err)
 		}
 		return
 	}
-	now, err := os.ReadFile(cliDoc)
+	now, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !bytes.Equal(now, doc.Bytes()) {
-		t.Errorf("%s is out of date: run `make docs`", cliDoc)
+	if !bytes.Equal(now, want) {
+		t.Errorf("%s is out of date: run `make docs`", file)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
@@ -61,19 +60,7 @@ func TestConfigurationDoc(t *testing.T) {
 	for _, title := range titles {
 		fmt.Fprintf(&doc, "\n## %s\n\n| setting | value | bound | default | |\n| --- | --- | --- | --- | --- |\n%s", title, rows[title])
 	}
-	if *update {
-		if err := os.WriteFile(configDoc, doc.Bytes(), 0o644); err != nil { //nolint:gosec // A document.
-			t.Fatal(err)
-		}
-		return
-	}
-	now, err := os.ReadFile(configDoc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(now, doc.Bytes()) {
-		t.Errorf("%s is out of date: run `make docs`", configDoc)
-	}
+	checkDoc(t, configDoc, doc.Bytes())
 }
 
 func code(text string) string {

@@ -44,11 +44,7 @@ names the clients that have not. The instance stays out of service then too.`,
 		if *wait < 0 || *wait > 24*time.Hour {
 			return usagef("--wait %v: not from 0 to 24h", *wait)
 		}
-		roots, err := nodes.roots(nil)
-		if err != nil {
-			return err
-		}
-		a, err := nodes.asker()
+		a, roots, err := nodes.open(nil)
 		if err != nil {
 			return err
 		}

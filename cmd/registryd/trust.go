@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -30,6 +31,17 @@ func addTrustFlags(fs *pflag.FlagSet) trustFlags {
 
 // secure reports whether nodes are asked by https unless their URL says otherwise.
 func (f trustFlags) secure() bool { return *f.ca != "" || *f.cert != "" }
+
+// open returns what asks nodes, which its caller closes, and the nodes that the flags and
+// args name.
+func (n nodeFlags) open(args []string) (*asker, []*url.URL, error) {
+	roots, err := n.roots(args)
+	if err != nil {
+		return nil, nil, err
+	}
+	a, err := n.asker()
+	return a, roots, err
+}
 
 // asker returns an asker that proves who asks.
 func (n nodeFlags) asker() (*asker, error) {

@@ -48,11 +48,7 @@ evicted, is held, or is not listed. Exit code 3: not all nodes could be asked.`,
 		if err != nil {
 			return err
 		}
-		roots, err := nodes.roots(nil)
-		if err != nil {
-			return err
-		}
-		a, err := nodes.asker()
+		a, roots, err := nodes.open(nil)
 		if err != nil {
 			return err
 		}

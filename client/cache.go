@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -80,13 +81,13 @@ type Cache struct {
 	watching                             atomic.Bool
 	heard                                atomic.Int64 // Unix ms
 
-	mu      sync.RWMutex // guards what follows; no call is made under it
-	apps    map[string][]*eureka.InstanceInfo
-	counts  eureka.StatusCounts
+	mu      sync.RWMutex                      // guards what follows; no call is made under it
+	apps    map[string][]*eureka.InstanceInfo // written by the goroutine of Run alone
 	count   int
 	waiting map[string]chan struct{} // by application, "": any
 
 	// Owned by the goroutine of Run.
+	counts  eureka.StatusCounts
 	lastID  string // of the last event of the stream
 	failing bool
 }
@@ -245,11 +246,12 @@ func (c *Cache) poll(ctx context.Context) error {
 	}
 	c.succeeded()
 	c.apply(delta)
-	if c.hashCode() == delta.HashCode {
+	ours := c.counts.HashCode()
+	if ours == delta.HashCode {
 		return nil
 	}
 	c.mismatches.Add(1)
-	c.log.Info("hash code differs, loading the list", "theirs", delta.HashCode, "ours", c.hashCode())
+	c.log.Info("hash code differs, loading the list", "theirs", delta.HashCode, "ours", ours)
 	return c.load(ctx)
 }
 
@@ -276,9 +278,9 @@ func (c *Cache) replace(list eureka.Applications) {
 		apps[eureka.Upper(app.Name)] = all
 		count += len(all)
 	}
-	counts := list.StatusCounts()
+	c.counts = list.StatusCounts()
 	c.mu.Lock()
-	c.apps, c.counts, c.count = apps, counts, count
+	c.apps, c.count = apps, count
 	for _, waiting := range c.waiting {
 		close(waiting)
 	}
@@ -294,8 +296,6 @@ func byID(a, b *eureka.InstanceInfo) int { return strings.Compare(a.ID(), b.ID()
 
 // apply takes a delta.
 func (c *Cache) apply(delta eureka.Applications) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for _, app := range delta.Applications {
 		for _, i := range app.Instances {
 			if i.ActionType == eureka.Deleted {
@@ -307,70 +307,70 @@ func (c *Cache) apply(delta eureka.Applications) {
 	}
 }
 
-// put adds an instance, or puts it in another's place. The lock is held. Slices are replaced, never
-// changed: readers have them.
+// put adds an instance, or puts it in another's place. Slices are replaced, never changed:
+// readers have them.
 func (c *Cache) put(app string, i *eureka.InstanceInfo) {
 	app = eureka.Upper(app)
 	old := c.apps[app]
 	at, found := slices.BinarySearchFunc(old, i, byID)
-	var next []*eureka.InstanceInfo
-	if found {
-		if same(old[at], i) {
-			return // deltas tell what is known already
-		}
-		next = slices.Clone(old)
-		next[at] = i
+	switch {
+	case !found:
+		c.changed(app, slices.Insert(slices.Clone(old), at, i), +1)
+	case !same(old[at], i): // deltas tell again what is known already
 		c.counts.Remove(old[at].Status)
-	} else {
-		next = slices.Insert(slices.Clone(old), at, i)
-		c.count++
+		next := slices.Clone(old)
+		next[at] = i
+		c.changed(app, next, 0)
+	default:
+		return
 	}
 	c.counts.Add(i.Status)
-	c.apps[app] = next
-	c.changed(app)
 }
 
-// same reports whether a delta tells again what is known.
+// same reports whether a reader would see no difference, but for the lease's times. Timestamps
+// don't tell: they count milliseconds, and a server may change an instance twice within one.
 func same(a, b *eureka.InstanceInfo) bool {
-	return a.Status == b.Status && a.OverriddenStatus == b.OverriddenStatus &&
-		a.LastDirtyTimestamp == b.LastDirtyTimestamp && a.LastUpdatedTimestamp == b.LastUpdatedTimestamp
+	x, y := *a, *b
+	x.ActionType, x.LeaseInfo = "", lasting(x.LeaseInfo)
+	y.ActionType, y.LeaseInfo = "", lasting(y.LeaseInfo)
+	return x.LastUpdatedTimestamp == y.LastUpdatedTimestamp && reflect.DeepEqual(x, y)
 }
 
-// remove takes an instance out. The lock is held.
+// lasting leaves out what heartbeats change.
+func lasting(l eureka.LeaseInfo) eureka.LeaseInfo {
+	return eureka.LeaseInfo{RenewalIntervalInSecs: l.RenewalIntervalInSecs, DurationInSecs: l.DurationInSecs}
+}
+
+// remove takes an instance out.
 func (c *Cache) remove(app, id string) {
 	app = eureka.Upper(app)
 	old := c.apps[app]
 	at, found := slices.BinarySearchFunc(old, id, func(i *eureka.InstanceInfo, id string) int {
 		return strings.Compare(i.ID(), id)
 	})
-	if !found {
-		return
+	if found {
+		c.counts.Remove(old[at].Status)
+		c.changed(app, slices.Delete(slices.Clone(old), at, at+1), -1)
 	}
-	c.counts.Remove(old[at].Status)
-	c.count--
-	if len(old) == 1 {
-		delete(c.apps, app)
-	} else {
-		c.apps[app] = slices.Delete(slices.Clone(old), at, at+1)
-	}
-	c.changed(app)
 }
 
-// changed wakes who waits. The lock is held.
-func (c *Cache) changed(app string) {
+// changed puts next in the place of an application's instances, and wakes who waits.
+func (c *Cache) changed(app string, next []*eureka.InstanceInfo, more int) {
 	c.changes.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.count += more
+	if len(next) == 0 {
+		delete(c.apps, app)
+	} else {
+		c.apps[app] = next
+	}
 	for _, name := range []string{app, ""} {
 		if waiting := c.waiting[name]; waiting != nil {
 			close(waiting)
 			delete(c.waiting, name)
 		}
 	}
-}
-
-func (c *Cache) hashCode() string {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	return c.counts.HashCode()
 }
 
 // failed counts a failure, unless it comes of the end, and tells the first of a row.

@@ -104,6 +104,11 @@ func ids(all []*eureka.InstanceInfo) string {
 	return strings.Join(out, ", ")
 }
 
+// documents returns instances as a server sends them.
+func documents(all []*eureka.InstanceInfo) string {
+	return string(eureka.Form{}.AppendApplications(nil, listOf("", all...)))
+}
+
 // TestCachePolls follows a server without a stream by deltas, as a Java one.
 func TestCachePolls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -174,6 +179,47 @@ func TestCachePolls(t *testing.T) {
 		time.Sleep(watchAgain + DefaultPollInterval)
 		if got := s.take(); strings.Count(got, "/v1/watch") != 2 {
 			t.Errorf("in five minutes it asks %s", got)
+		}
+	})
+}
+
+// TestCacheTellsChangesOfOneMillisecond has a server that changes an instance again in the
+// millisecond of a change that the cache has seen: all timestamps stay as they are.
+func TestCacheTellsChangesOfOneMillisecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		was := item("a", "UP", eureka.Added)
+		s := &fakeServer{t: t, list: listOf("UP_1_", was)}
+		c := runCache(t, s, CacheOptions{NoWatch: true})
+		<-c.Ready()
+		text := "192.0.2.9"
+		for name, change := range map[string]func(*eureka.InstanceInfo){
+			"metadata":    func(i *eureka.InstanceInfo) { i.Metadata = map[string]string{"n": "1"} },
+			"address":     func(i *eureka.InstanceInfo) { i.IPAddr = text },
+			"port":        func(i *eureka.InstanceInfo) { i.Port.Number++ },
+			"vipAddress":  func(i *eureka.InstanceInfo) { i.VIPAddress = &text },
+			"data centre": func(i *eureka.InstanceInfo) { i.DataCenterInfo.Metadata = map[string]string{"n": "1"} },
+			"duration":    func(i *eureka.InstanceInfo) { i.LeaseInfo.DurationInSecs++ },
+		} {
+			is := *was
+			is.LeaseInfo = eureka.LeaseInfo{RenewalIntervalInSecs: 30, DurationInSecs: 90}
+			change(&is)
+			before := c.Stats().Changes
+			s.set(func() { s.delta = listOf("UP_1_", &is) })
+			time.Sleep(DefaultPollInterval)
+			synctest.Wait()
+			if got := documents(c.Instances("DEMO")); got != documents([]*eureka.InstanceInfo{&is}) || c.Stats().Changes != before+1 {
+				t.Errorf("%s: %d changes, has %s", name, c.Stats().Changes-before, got)
+			}
+			// The same again, after a heartbeat, is none.
+			s.set(func() { is.LeaseInfo.LastRenewalTimestamp += 30_000 })
+			changed := c.Changed("DEMO")
+			time.Sleep(DefaultPollInterval)
+			synctest.Wait()
+			select {
+			case <-changed:
+				t.Errorf("%s: a heartbeat woke a reader", name)
+			default:
+			}
 		}
 	})
 }

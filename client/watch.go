@@ -81,9 +81,7 @@ func (c *Cache) take(e event) error {
 			return errors.New("a change ahead of the list")
 		}
 		if change.Value == nil {
-			c.mu.Lock()
 			c.remove(change.App, change.Instance)
-			c.mu.Unlock()
 			return nil
 		}
 		document := fmt.Appendf(nil, `{"instance":%s}`, change.Value)
@@ -91,9 +89,7 @@ func (c *Cache) take(e event) error {
 		if err != nil {
 			return err
 		}
-		c.mu.Lock()
 		c.put(change.App, i)
-		c.mu.Unlock()
 	}
 	return nil // others may come with later versions
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,8 +91,8 @@ func TestCachesFollow(t *testing.T) {
 	caches := map[string]*client.Cache{
 		"watching, of the node that stays":  follow(t, client.CacheOptions{}, urls[0], urls[1]),
 		"watching, of the node that leaves": follow(t, client.CacheOptions{}, urls[1], urls[0]),
-		"polling, of the node that stays":   follow(t, client.CacheOptions{NoWatch: true, PollInterval: 20 * time.Millisecond}, urls[0], urls[1]),
-		"polling, of the node that leaves":  follow(t, client.CacheOptions{NoWatch: true, PollInterval: 20 * time.Millisecond}, urls[1], urls[0]),
+		"polling, of the node that stays":   follow(t, client.CacheOptions{NoWatch: true, PollInterval: 2 * time.Millisecond}, urls[0], urls[1]),
+		"polling, of the node that leaves":  follow(t, client.CacheOptions{NoWatch: true, PollInterval: 2 * time.Millisecond}, urls[1], urls[0]),
 	}
 	clients := []*client.Client{r.Client()}
 	other, err := client.New(client.Options{URLs: []string{urls[1], urls[0]}})
@@ -138,11 +139,27 @@ func TestCachesFollow(t *testing.T) {
 				got[i.ID()] = plain(i)
 			}
 			if len(want) == 0 || !reflect.DeepEqual(got, want) || cache.Stats().Instances != len(want) {
-				return fmt.Errorf("has %d instances, want %d: %+v", len(got), len(want), cache.Stats())
+				return fmt.Errorf("has %d instances, want %d: %+v\n%s", len(got), len(want), cache.Stats(), difference(got, want))
 			}
 			return nil
 		})
 	}
+}
+
+// difference says where two lists differ.
+func difference(got, want map[string]eureka.InstanceInfo) string {
+	var b strings.Builder
+	for id, w := range want {
+		if g := got[id]; !reflect.DeepEqual(g, w) {
+			fmt.Fprintf(&b, "%s: has  %+v\n%s: want %+v\n", id, g, id, w)
+		}
+	}
+	for id := range got {
+		if _, ok := want[id]; !ok {
+			fmt.Fprintf(&b, "%s: has it, and the node does not\n", id)
+		}
+	}
+	return b.String()
 }
 
 // plain leaves out what each node says by its own clock, and what does not travel with a change.

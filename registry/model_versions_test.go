@@ -134,7 +134,7 @@ func (m *versions) override(set bool, s eureka.Status, t int64) registry.Outcome
 	}
 	if t > m.r.ldt {
 		m.r.ldt, m.accepted = t, m.now
-		m.r.v = m.known() + 1
+		m.r.v++
 		m.bits |= registry.Registered
 	}
 	m.o = registry.Override{Version: m.next(), Set: set, Status: s}
@@ -155,7 +155,7 @@ func (m *versions) metadata(pairs map[string]string) registry.Outcome {
 		return registry.OK
 	}
 	base := m.status()
-	m.r.v, m.r.metadata, m.r.base = m.known()+1, merged, base
+	m.r.v, m.r.metadata, m.r.base = m.r.v+1, merged, base
 	m.renewed = m.now
 	m.bits |= registry.Registered
 	return registry.OK

@@ -357,7 +357,7 @@ func (r *Registry) setOverride(t *tx, o Override, lastDirty int64) {
 	if lastDirty != eureka.NoTimestamp && lastDirty > e.record.LastDirty {
 		t.bits |= Registered
 		e.record.LastDirty, e.accepted = lastDirty, t.wall
-		e.record.Version = e.known() + 1
+		e.record.Version++
 		e.record.Hash = HashRecord(&e.record)
 	}
 	o.Version = e.next(t)
@@ -369,8 +369,9 @@ func (r *Registry) setOverride(t *tx, o Override, lastDirty int64) {
 // SetMetadata merges pairs into the metadata of an instance. It is always a
 // client's action, also when the request carries the replication header, as in
 // Eureka (InstanceResource.updateMetadata). It doesn't say that the instance
-// lives, so the new record's version is the next one, not the time. NotFound if
-// there is no such instance.
+// lives, so the new record comes right after the stored one: a register or a cancel that
+// this node has not heard of wins, also where an override came later. NotFound if there is no such
+// instance.
 func (r *Registry) SetMetadata(key Key, pairs map[string]string, by Origin) Outcome {
 	by.Way = ByClient
 	return r.change(key, by, func(t *tx) Outcome {
@@ -388,7 +389,7 @@ func (r *Registry) SetMetadata(key Key, pairs map[string]string, by Origin) Outc
 		info.Metadata = merged
 		e.record.Info = &info
 		e.record.Base = e.visible
-		e.record.Version = e.known() + 1
+		e.record.Version++
 		e.record.Hash = HashRecord(&e.record)
 		e.registered = t.wall
 		t.bits, t.kind = Registered, EventMetadata

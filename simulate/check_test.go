@@ -334,7 +334,7 @@ func (h *holding) text() string {
 
 // checkFloor checks that no change is lost that some process still knew.
 func (w *world) checkFloor(c *client, all []holding) {
-	f := w.floors[c.key]
+	f, forgotten := w.floors[c.key], c.fate().forgotten
 	if !c.apart.IsZero() && time.Now().After(c.apart) {
 		return // those who knew its former life may have retired that before they met
 	}
@@ -346,7 +346,10 @@ func (w *world) checkFloor(c *client, all []holding) {
 		if !h.known {
 			continue // see checkEqual
 		}
-		if f.record.After(&h.entry.Record) {
+		switch back := f.record.After(&h.entry.Record); {
+		case back && !f.record.Live && forgotten != "":
+			w.excuse(forgotten) // its life went on where the cancel was not heard of
+		case back:
 			w.violate("%s went back at %s: v %d live %t was stored, it holds %s",
 				c.key, h.proc.name, f.record.Version, f.record.Live, h.text())
 		}
@@ -363,7 +366,6 @@ func (w *world) checkFloor(c *client, all []holding) {
 func (w *world) checkListed(c *client, all []holding) {
 	w.mu.Lock()
 	phase, changed, late, lost := c.phase, c.changed, c.late, c.lost
-	unheard := c.unheard.After(c.registered)
 	w.mu.Unlock()
 	must := c.mustBeListed()
 	for i := range all {
@@ -380,8 +382,6 @@ func (w *world) checkListed(c *client, all []holding) {
 		case lost && !must: // it did not renew since, so it could not be asked
 		case (c.frozen || c.adjusted) && (lost || !late.IsZero() || !w.plan.exact):
 			// Its data may be older; no heartbeat shows that.
-		case (c.frozen || c.adjusted) && unheard && h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
-			w.excuse(operatorUnheard)
 		case h.listed.LastDirtyTimestamp != c.dirty || h.listed.Metadata["gen"] != fmt.Sprint(c.gen):
 			w.violate("%s has gen %d dirty %d; %s lists gen %s dirty %d",
 				c.key, c.gen, c.dirty, h.proc.name, h.listed.Metadata["gen"], h.listed.LastDirtyTimestamp)

@@ -40,12 +40,6 @@ type client struct {
 	changed time.Time // when phase became what it is
 	heard   time.Time // when a server last answered it 200 or 204
 	late    time.Time // when a request that it had given up was served
-	// unheard is when an operator's call last gave a record a later version than the
-	// cancel's, or the registration's.
-	unheard time.Time
-	// registered is when a registration was last served, registeredGen its data.
-	registered    time.Time
-	registeredGen string
 	// overridden is the last override that an operator set; "": there is none, or
 	// it is unknown which one is the last.
 	overridden   eureka.Status
@@ -110,13 +104,6 @@ func (c *client) answered() {
 	c.world.mu.Lock()
 	defer c.world.mu.Unlock()
 	c.heard = time.Now()
-}
-
-// taken notes that a node has taken a registration.
-func (c *client) taken(gen string) {
-	c.world.mu.Lock()
-	defer c.world.mu.Unlock()
-	c.registered, c.registeredGen = time.Now(), gen
 }
 
 // found notes that a node knows the latest of this client.
@@ -249,7 +236,6 @@ func (c *client) register() {
 		code := c.try("register", func(p *proc) int {
 			own := *info
 			p.reg.Register(&own, registry.Origin{})
-			c.taken(own.Metadata["gen"])
 			c.found()
 			return 204
 		})

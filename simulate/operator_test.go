@@ -2,7 +2,6 @@ package simulate
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
@@ -11,22 +10,7 @@ import (
 // operate makes an operator's call.
 func (w *world) operate(e *event) {
 	c := w.clients[e.instance]
-	w.call(e.node, c.key, func(p *proc) int {
-		code := p.operate(c.key, e)
-		entry, _, ok := p.reg.Entry(c.key)
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		later := c.changed // than the cancel, or than the registration
-		if c.phase != cancelled {
-			later = c.registered
-		}
-		unheard := later.Add(-exactly).UnixMilli()
-		if ok && entry.Record.Live && entry.Record.Version > unheard && entry.Override.Version > unheard &&
-			(c.phase == cancelled || entry.Record.Info.Metadata["gen"] != c.registeredGen) {
-			c.unheard = time.Now()
-		}
-		return code
-	})
+	w.call(e.node, c.key, func(p *proc) int { return p.operate(c.key, e) })
 }
 
 func (p *proc) operate(key registry.Key, e *event) int {

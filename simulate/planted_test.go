@@ -20,6 +20,7 @@ const (
 	oneVersion    = "one version for the whole instance"
 	trustFuture   = "a timestamp from the future is trusted"
 	metadataNow   = "metadata at the time of the call"
+	metadataAbove = "metadata above an override"
 
 	noGrace         = "no grace after a start or suspension"
 	noGraceNoAsking = "neither grace nor asking"
@@ -63,7 +64,7 @@ func plantedRules() []broken {
 					timestamps+"{ rec.Version = rec.LastDirty }"),
 				after("Registry.setOverride", "o.Version = e.next(t)",
 					timestamps+"{ o.Version = e.record.LastDirty }"),
-				after("Registry.SetMetadata", "e.record.Version = e.known() + 1",
+				after("Registry.SetMetadata", "e.record.Version++",
 					timestamps+"{ e.record.Version = e.record.LastDirty }"),
 				{In: "registry", Func: "Registry.keeps", Imports: []string{"math"}, Before: timestamps + `{
 					if e.record.Version != 0 && !e.evicted {
@@ -126,9 +127,14 @@ func plantedRules() []broken {
 			planted: metadataNow, much: emphasis{partition: 25, quitting: 1, setMetadata: 300},
 			seeds: 40, as: `was cancelled|is dead`,
 			edits: []planted.Edit{
-				after("Registry.SetMetadata", "e.record.Version = e.known() + 1",
-					fmt.Sprintf("if isPlanted(%q) { e.record.Version = e.next(&tx{wall: t.wall}) }", metadataNow)),
+				after("Registry.SetMetadata", "e.record.Version++", fmt.Sprintf(`
+					if isPlanted(%q) { e.record.Version = e.next(&tx{wall: t.wall}) }
+					if isPlanted(%q) { e.record.Version = e.known() + 1 }`, metadataNow, metadataAbove)),
 			},
+		},
+		{
+			planted: metadataAbove, much: emphasis{partition: 25, quitting: 1, setMetadata: 150, overrideStatus: 150},
+			seeds: 40, as: `was cancelled|is dead`,
 		},
 	}
 }

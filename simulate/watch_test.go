@@ -13,10 +13,6 @@ const silent = 5 * time.Second
 
 // Reasons for which a cancelled instance may be listed until its lease ends.
 const (
-	// Of two actions through two nodes that don't know each other's, the later
-	// wins: here an override, and metadata above it, which alone would not.
-	operatorUnheard = "an operator changed an instance through a node that had not heard of its cancel, " +
-		"or of its latest data"
 	// No node has the tombstone any more, nor has its snapshot, and its time was
 	// over when the last one forgot it.
 	tombstoneRetired = "a cancel was forgotten everywhere before the nodes met again"
@@ -110,7 +106,7 @@ type fate struct {
 	known                           time.Time
 	changed, heard, late, renewed   time.Time
 	forgotten                       string
-	lost, unheard                   bool
+	lost                            bool
 	interval, term, longest, margin time.Duration // term: of the lease that nodes know
 }
 
@@ -128,7 +124,7 @@ func (c *client) fate() fate {
 	return fate{
 		known: known,
 		phase: c.phase, changed: c.changed, heard: c.heard, late: c.late, renewed: c.renewed,
-		lost: c.lost, forgotten: c.forgotten, unheard: c.unheard.After(c.changed),
+		lost: c.lost, forgotten: c.forgotten,
 		interval: c.asked.interval, term: term, longest: c.longest,
 		margin: min(30*time.Second, term/3),
 	}
@@ -273,8 +269,6 @@ func (w *world) watchListed(c *client, f *fate, p *proc, calm time.Duration, vio
 		case !w.plan.exact || calm <= mend || time.Since(f.changed) <= mend || f.lost || f.late.After(f.changed):
 		case f.forgotten != "":
 			w.excuse(f.forgotten)
-		case f.unheard:
-			w.excuse(operatorUnheard)
 		default:
 			violate("listed", c, p, "was cancelled at %v and is listed at %s", f.changed.Sub(w.begun), p.name)
 		}

@@ -36,13 +36,22 @@ const patience = 30 * time.Second
 // TestScripts runs the command as its users do, in processes of its own. Beside
 // the commands of testscript, the scripts have those below.
 func TestScripts(t *testing.T) {
+	params := scriptParams(t)
+	params.Dir = "testdata/script"
+	testscript.Run(t, params)
+}
+
+// scriptParams are what scripts find and can do, but for their files.
+func scriptParams(t *testing.T) testscript.Params {
+	t.Helper()
 	ca := certstest.NewCA(t, "ca")
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+	return testscript.Params{
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state")) // not the user's
+			// With the race detector each process would sleep for a second before it ends.
+			env.Setenv("GORACE", "atexit_sleep_ms=20")
 
 			files := filepath.Join(env.WorkDir, "tls") // a CA, and what it signed
 			if err := os.Mkdir(files, 0o700); err != nil {
@@ -64,10 +73,10 @@ func TestScripts(t *testing.T) {
 			"until":  until,
 			"tasks":  tasks,
 		},
-	})
+	}
 }
 
-// free NAME... sets each variable to an address where nobody listens.
+// free NAME... sets each variable to an address where nobody listens, and NAME_PORT to its port.
 func free(ts *testscript.TestScript, neg bool, args []string) {
 	checkArgs(ts, neg || len(args) == 0, "free NAME...")
 	// All are held until all are had, else two could be the same. None is of the
@@ -80,6 +89,9 @@ func free(ts *testscript.TestScript, neg bool, args []string) {
 			continue
 		}
 		ts.Setenv(args[len(held)], l.Addr().String())
+		_, port, err := net.SplitHostPort(l.Addr().String())
+		ts.Check(err)
+		ts.Setenv(args[len(held)]+"_PORT", port)
 		held = append(held, l)
 	}
 	for _, l := range held {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -186,6 +187,28 @@ type application struct {
 	entries map[string]*entry
 	present []*entry // what readers see, by id
 	counts  eureka.StatusCounts
+	shared  [sharedMetadata]map[string]string // see share
+	next    int                               // where share puts the next one
+}
+
+// sharedMetadata is how many different metadata an application keeps for its next instances.
+const sharedMetadata = 16
+
+// share returns the metadata that another instance of the application had lately, if it is equal, so
+// that equal maps are stored once: often the instances of a version and zone have the same.
+// Nobody changes a map that is stored.
+func (a *application) share(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return m
+	}
+	for _, lately := range a.shared {
+		if maps.Equal(lately, m) {
+			return lately
+		}
+	}
+	a.shared[a.next] = m
+	a.next = (a.next + 1) % sharedMetadata
+	return m
 }
 
 // entry is one instance: record, override and lease, and this node's view.
@@ -340,6 +363,7 @@ func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 			e.serviceUp = t.wall
 		}
 		view := *e.record.Info
+		view.Metadata = e.app.share(view.Metadata)
 		view.Status = e.visible
 		view.OverriddenStatus = e.override.Overridden()
 		view.ActionType = action

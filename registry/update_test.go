@@ -2,7 +2,10 @@ package registry_test
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
+	"maps"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -126,5 +129,53 @@ registryd_registry_capped_leases_total 3
 	}
 	if n := strings.Count(log.String(), "lease is over a bound"); n != 1 || !strings.Contains(log.String(), "duration=24h0m1s") {
 		t.Errorf("%d lines in ten seconds, want one, about the first:\n%s", n, log.String())
+	}
+}
+
+// TestMetadataIsShared registers instances with equal metadata, through clients and a peer: they store
+// it once. A change to one of them leaves the others alone.
+func TestMetadataIsShared(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	r, _ := newRegistry(t, c)
+	peer, _ := newRegistry(t, c)
+	get := func(id string) map[string]string {
+		i, ok := r.Instance(registry.NewKey("ORDERS", id))
+		if !ok {
+			t.Fatal(id, "is not there")
+		}
+		return i.Metadata
+	}
+	same := func(a, b map[string]string) bool { return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() }
+	for n := range 40 { // two sets of metadata, and one of its own each
+		i := instance("ORDERS", fmt.Sprint("i-", n), eureka.StatusUp, start)
+		i.Metadata = map[string]string{"version": fmt.Sprint(n % 2), "zone": "a"}
+		if n%3 == 2 {
+			i.Metadata["own"] = fmt.Sprint(n)
+		}
+		if n%3 == 1 {
+			r.Register(i, registry.Origin{})
+			continue
+		}
+		peer.Register(i, registry.Origin{})
+		e, _, _ := peer.Entry(registry.NewKey("ORDERS", i.ID()))
+		r.Join(registry.NewKey("ORDERS", i.ID()), e, whole, registry.Origin{Way: registry.ByBatch})
+	}
+	for n := range 40 {
+		is := get(fmt.Sprint("i-", n))
+		want := map[string]string{"version": fmt.Sprint(n % 2), "zone": "a"}
+		if n%3 == 2 {
+			want["own"] = fmt.Sprint(n)
+		}
+		if !maps.Equal(is, want) {
+			t.Errorf("i-%d has %v, want %v", n, is, want)
+		}
+		if n%3 != 2 && !same(is, get(fmt.Sprint("i-", n%2))) {
+			t.Errorf("i-%d has equal metadata of its own", n)
+		}
+	}
+	r.SetMetadata(registry.NewKey("ORDERS", "i-0"), map[string]string{"zone": "b"}, registry.Origin{})
+	if a, b := get("i-0")["zone"], get("i-6")["zone"]; a != "b" || b != "a" {
+		t.Errorf("after a change of one: %s and %s", a, b)
 	}
 }

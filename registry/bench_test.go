@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -111,6 +112,45 @@ func BenchmarkSetStatus(b *testing.B) {
 		}
 		n++
 	}
+}
+
+func BenchmarkSetMetadata(b *testing.B) {
+	r, keys := filled(b, 10_000)
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		pairs := map[string]string{"n": strconv.Itoa(n)}
+		if got := r.SetMetadata(keys[n%len(keys)], pairs, registry.Origin{}); got != registry.OK {
+			b.Fatal(got)
+		}
+		n++
+	}
+}
+
+// How long a change keeps others from the registry: heartbeats beside a goroutine that
+// changes metadata all the time.
+func BenchmarkRenewBesideMetadata(b *testing.B) {
+	r, keys := filled(b, 10_000)
+	stop := make(chan struct{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				r.SetMetadata(keys[n%len(keys)], map[string]string{"n": strconv.Itoa(n)}, registry.Origin{})
+			}
+		}
+	})
+	b.ReportAllocs()
+	n := 0
+	for b.Loop() {
+		r.Renew(keys[n%len(keys)], start, "", registry.Origin{})
+		n += 7
+	}
+	close(stop)
+	changing.Wait()
 }
 
 func BenchmarkJoinHeartbeat(b *testing.B) {

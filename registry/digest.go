@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"iter"
+	"slices"
+	"sync"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -11,26 +13,51 @@ import (
 // The digest shows in a few bytes whether two registries hold the same. Keys fall into
 // leaves by the prefix of their hash. The sum of a leaf is the XOR of a hash of each of
 // its entries' versions. The sum of a group, and of all, is the XOR of the leaves below.
-// So a change costs two XORs, and heartbeats and evictions cost nothing, because leases
-// are no part of it. Retired entries are no part either.
+// Heartbeats and evictions cost nothing, because leases are no part of it. Retired entries
+// are no part either.
+//
+// A change only notes that the sum of its entry is stale. Who reads the sums hashes what
+// is stale, once, without the registry's lock.
 const (
 	DigestGroups = 64 // the first six bits of a key's hash
 	DigestLeaves = 64 // leaves of each group: the next six
 )
 
-// digest is the sums of one registry. A group is made with its first entry: a
-// registry of few instances stays small.
+// digest is the entries of one registry by leaf, and their sums. A group is made with
+// its first entry: a registry of few instances stays small.
 type digest struct {
-	root   uint64
-	groups [DigestGroups]*group
+	groups [DigestGroups]*[DigestLeaves]map[*entry]struct{}
+	stale  []*entry // whose sums are not up to date, each once
+	sums   sums
 }
 
-// group is the leaves with one prefix.
-type group struct {
-	sum    uint64
-	sums   [DigestLeaves]uint64
-	leaves [DigestLeaves]map[*entry]struct{}
+// sums is the sums of a digest. Its lock is taken before the registry's.
+type sums struct {
+	mu     sync.Mutex
+	root   uint64
+	groups [DigestGroups]*groupSums
+	spare  []*entry   // the other buffer of digest.stale
+	copies []entrySum // a buffer
 }
+
+// groupSums is the sums of one group, and of its leaves.
+type groupSums struct {
+	sum    uint64
+	leaves [DigestLeaves]uint64
+}
+
+// entrySum is an entry, and what the digest is to hold of it.
+type entrySum struct {
+	e        *entry
+	counted  bool
+	versions Versions
+}
+
+// Bounds of the work on stale sums.
+const (
+	staleSlice = 256  // entries that are copied while the registry's lock is held once
+	maxStale   = 4096 // entries for which a buffer is kept
+)
 
 // Leaf returns the number of the leaf that a key falls into, from 0 on.
 func Leaf(key Key) int { return int(leafOf(key)) }
@@ -44,62 +71,112 @@ func leafOf(key Key) uint16 {
 	return binary.BigEndian.Uint16(sum[:2]) >> 4
 }
 
-// versionSum returns the hash of an entry in the digest: of its key, and of the
-// versions of both parts with what settles equal ones.
-func versionSum(e *entry) uint64 {
+// sum returns the hash of an entry in the digest: of its key, and of the versions of
+// both parts with what settles equal ones.
+func (v *Versions) sum() uint64 {
 	var stack [512]byte
-	b := appendText(stack[:0], e.app.name)
-	b = appendText(b, e.id)
-	b = appendInt(b, e.record.Version)
-	b = appendBool(b, e.record.Live)
-	b = appendInt(b, int64(e.record.Hash))
-	b = appendInt(b, e.override.Version)
-	b = appendBool(b, e.override.Set)
-	b = appendText(b, string(e.override.Status))
+	b := appendText(stack[:0], v.Key.App)
+	b = appendText(b, v.Key.ID)
+	b = appendInt(b, v.Record)
+	b = appendBool(b, v.Live)
+	b = appendInt(b, int64(v.Hash))
+	b = appendInt(b, v.Override)
+	b = appendBool(b, v.Set)
+	b = appendText(b, string(v.OverrideStatus))
 	sum := sha256.Sum256(b)
 	return binary.BigEndian.Uint64(sum[:8])
 }
 
-// set brings the sums up to date after a part of e changed, or e was retired or
-// renewed after that. The registry's lock is held.
+// set takes e into the digest, or out of it, after a part of e changed, or e was retired
+// or renewed after that. The registry's lock is held.
 func (d *digest) set(e *entry, retired bool) {
-	sum := uint64(0)
-	if !retired {
-		sum = versionSum(e)
+	if e.counted == retired {
+		e.counted = !retired
+		d.place(e)
+	}
+	if !e.stale {
+		e.stale = true
+		d.stale = append(d.stale, e)
+	}
+}
+
+// place adds e to its leaf, or takes it out.
+func (d *digest) place(e *entry) {
+	g := d.groups[e.leaf/DigestLeaves]
+	if g == nil {
+		g = new([DigestLeaves]map[*entry]struct{})
+		d.groups[e.leaf/DigestLeaves] = g
+	}
+	leaf := &g[e.leaf%DigestLeaves]
+	switch {
+	case !e.counted:
+		delete(*leaf, e)
+	case *leaf == nil:
+		*leaf = map[*entry]struct{}{e: {}}
+	default:
+		(*leaf)[e] = struct{}{}
+	}
+}
+
+// lockSums returns the sums as they are now, locked. The registry's lock is not held.
+func (r *Registry) lockSums() *sums {
+	s := &r.digest.sums
+	s.mu.Lock()
+	r.rlockRetired()
+	stale := r.digest.stale
+	r.digest.stale, s.spare = s.spare[:0], nil
+	r.mu.RUnlock()
+	for some := range slices.Chunk(stale, staleSlice) {
+		s.copies = s.copies[:0]
+		r.mu.RLock()
+		for _, e := range some {
+			e.stale = false
+			s.copies = append(s.copies, entrySum{e, e.counted, e.versions()})
+		}
+		r.mu.RUnlock()
+		for i := range s.copies {
+			s.set(&s.copies[i])
+		}
+	}
+	clear(s.copies)
+	clear(stale)
+	if cap(stale) <= maxStale {
+		s.spare = stale
+	}
+	return s
+}
+
+// set brings the sums up to date with one entry.
+func (s *sums) set(of *entrySum) {
+	e, sum := of.e, uint64(0)
+	if of.counted {
+		sum = of.versions.sum()
 	}
 	diff := e.sum ^ sum
 	e.sum = sum
-	d.root ^= diff
-	g, leaf := d.groups[e.leaf/DigestLeaves], e.leaf%DigestLeaves
+	g := s.groups[e.leaf/DigestLeaves]
 	if g == nil {
-		g = new(group)
-		d.groups[e.leaf/DigestLeaves] = g
+		g = new(groupSums)
+		s.groups[e.leaf/DigestLeaves] = g
 	}
+	s.root ^= diff
 	g.sum ^= diff
-	g.sums[leaf] ^= diff
-	if g.leaves[leaf] == nil {
-		g.leaves[leaf] = make(map[*entry]struct{})
-	}
-	if sum == 0 {
-		delete(g.leaves[leaf], e)
-	} else {
-		g.leaves[leaf][e] = struct{}{}
-	}
+	g.leaves[e.leaf%DigestLeaves] ^= diff
 }
 
 // Digest returns the sum of all that is not retired.
 func (r *Registry) Digest() uint64 {
-	r.rlockRetired()
-	defer r.mu.RUnlock()
-	return r.digest.root
+	s := r.lockSums()
+	defer s.mu.Unlock()
+	return s.root
 }
 
 // GroupSums returns the sums of the DigestGroups groups.
 func (r *Registry) GroupSums() []uint64 {
-	r.rlockRetired()
-	defer r.mu.RUnlock()
+	s := r.lockSums()
+	defer s.mu.Unlock()
 	out := make([]uint64, DigestGroups)
-	for i, g := range r.digest.groups {
+	for i, g := range s.groups {
 		if g != nil {
 			out[i] = g.sum
 		}
@@ -113,11 +190,11 @@ func (r *Registry) LeafSums(group int) []uint64 {
 	if group < 0 || group >= DigestGroups {
 		return nil
 	}
-	r.rlockRetired()
-	defer r.mu.RUnlock()
+	s := r.lockSums()
+	defer s.mu.Unlock()
 	out := make([]uint64, DigestLeaves)
-	if g := r.digest.groups[group]; g != nil {
-		copy(out, g.sums[:])
+	if g := s.groups[group]; g != nil {
+		copy(out, g.leaves[:])
 	}
 	return out
 }
@@ -153,14 +230,20 @@ func (r *Registry) LeafVersions(leaf int) []Versions {
 	if g == nil {
 		return []Versions{}
 	}
-	out := make([]Versions, 0, len(g.leaves[leaf%DigestLeaves]))
-	for e := range g.leaves[leaf%DigestLeaves] {
-		out = append(out, Versions{
-			Key: e.key(), Record: e.record.Version, Live: e.record.Live, Hash: e.record.Hash,
-			Override: e.override.Version, Set: e.override.Set, OverrideStatus: e.override.Status,
-		})
+	out := make([]Versions, 0, len(g[leaf%DigestLeaves]))
+	for e := range g[leaf%DigestLeaves] {
+		out = append(out, e.versions())
 	}
 	return out
+}
+
+// versions returns what decides between e and another copy of it. The lock is held,
+// shared or not.
+func (e *entry) versions() Versions {
+	return Versions{
+		Key: e.key(), Record: e.record.Version, Live: e.record.Live, Hash: e.record.Hash,
+		Override: e.override.Version, Set: e.override.Set, OverrideStatus: e.override.Status,
+	}
 }
 
 // AllVersions returns the versions of everything that is not retired, leaf by

@@ -12,13 +12,14 @@
 //
 // All methods may be called from any goroutine. One lock guards the entries. A
 // heartbeat takes it shared, for under a microsecond, and allocates nothing. A change
-// holds it for some microseconds; an instance is hashed before, and once more under
-// the lock only where a rule changes its base or an action its timestamp or metadata.
+// holds it for some microseconds. What it stores is hashed before (draft.go), once more
+// under the lock only where another change came between, or a rule changes the base of a
+// registration; the digest hashes when it is read.
 // A scan of 10,000 instances takes it shared for some milliseconds. No I/O, no log
 // line and no call of a [Sink] happens under it. What readers get is never changed
 // afterwards.
 //
-// The files: state.go (record, override, entry), update.go (what clients do), join.go
+// The files: state.go (record, override, entry), update.go (what clients do), draft.go, join.go
 // (what peers know), lease.go, evict.go, evictor.go and retire.go (how an instance
 // ends), event.go (what is told of it), read.go and vips.go, delta.go, digest.go, hash.go and wire.go (how entries
 // travel), bounds.go.

@@ -227,7 +227,9 @@ type entry struct {
 	kept       int64       // not retired before, see Restore; lease clock, ms
 	restored   int64       // the time stands still for kept since; lease clock, ms; 0: it does not
 	leaf       uint16      // of the digest
-	sum        uint64      // what the digest holds of it; 0: nothing, it is retired
+	counted    bool        // in the digest: it is not retired
+	stale      bool        // its sum is not up to date
+	sum        uint64      // what the sums of the digest hold of it; guarded by their lock
 	renewedYet atomic.Bool // since its registration, see Netflix
 	joinedAt   int64       // renewed when a peer's record was joined; lease clock, ms
 	overAt     int64       // renewed when the events tell that its lease is over, and

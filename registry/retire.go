@@ -170,6 +170,7 @@ func (r *Registry) Forget() int {
 		r.resume(lease)
 	}
 	forgotten := r.retireAll(lease)
+	r.lockSums().mu.Unlock() // else what is forgotten stays in memory until somebody reads them
 	s := r.lockSlices(&r.mu)
 	defer s.unlock()
 	for key, at := range r.lost {

@@ -256,16 +256,17 @@ func (r *Registry) Renew(
 // the peers.
 func (r *Registry) Cancel(key Key, by Origin) Outcome {
 	cancelled := false
+	tombstone := r.draft(key, func(have *Record, _ eureka.Status) Record {
+		return Record{LastDirty: have.LastDirty, Base: eureka.StatusUnknown, Duration: have.Duration}
+	})
 	out := r.change(key, by, func(t *tx) Outcome {
 		e := t.e
 		if e == nil || !e.record.Live {
 			return NotFound
 		}
 		v := e.next(t)
-		e.record = Record{
-			Version: v, LastDirty: e.record.LastDirty, Base: eureka.StatusUnknown, Duration: e.record.Duration,
-		}
-		e.record.Hash = HashRecord(&e.record)
+		e.record = tombstone.of(e)
+		e.record.Version = v
 		e.override = Override{Version: v, Status: eureka.StatusUnknown}
 		e.evicted = false
 		r.renewHere(t)
@@ -308,6 +309,14 @@ func (r *Registry) DeleteStatusOverride(key Key, status eureka.Status, lastDirty
 func (r *Registry) changeOverride(
 	key Key, lastDirty int64, by Origin, next func(*tx) (Override, bool),
 ) Outcome {
+	var newer *draft
+	if lastDirty != eureka.NoTimestamp {
+		newer = r.draft(key, func(have *Record, _ eureka.Status) Record {
+			rec := *have
+			rec.LastDirty = max(rec.LastDirty, lastDirty)
+			return rec
+		})
+	}
 	return r.change(key, by, func(t *tx) Outcome {
 		if !t.was {
 			return NotFound
@@ -316,7 +325,7 @@ func (r *Registry) changeOverride(
 		r.renewHere(t)
 		t.e.renewedYet.Store(true)
 		if o, changes := next(t); changes {
-			r.setOverride(t, o, lastDirty)
+			r.setOverride(t, o, newer)
 		}
 		return OK
 	})
@@ -326,39 +335,47 @@ func (r *Registry) changeOverride(
 // where the status is that already (storeOverriddenStatusIfRequired). An instance
 // that reports another status than UP and OUT_OF_SERVICE keeps it (DownOrStartingRule).
 func (r *Registry) adoptOverride(key Key, status eureka.Status, by Origin) {
+	based := r.draft(key, func(have *Record, visible eureka.Status) Record {
+		rec := *have
+		if !served(visible) {
+			rec.Base = visible
+		}
+		return rec
+	})
 	r.change(key, by, func(t *tx) Outcome {
 		e := t.e
 		if !t.was || e.override.Set && e.override.Status == status {
 			return OK
 		}
-		if base := e.visible; !served(base) {
+		if !served(e.visible) {
 			// A record above the override makes its base count.
 			e.override = Override{Version: e.known() + 1, Set: true, Status: status}
-			e.record.Version, e.record.Base = e.override.Version+1, base
-			e.record.Hash = HashRecord(&e.record)
+			e.record = based.of(e)
+			e.record.Version = e.override.Version + 1
 			t.bits, t.kind = Registered|Overridden, EventOverrideSet
 			r.stats.overrides.Inc()
 			r.refresh(t, eureka.Modified)
 			return OK
 		}
-		r.setOverride(t, Override{Set: true, Status: status}, eureka.NoTimestamp)
+		r.setOverride(t, Override{Set: true, Status: status}, nil)
 		return OK
 	})
 }
 
 // setOverride stores o in a present entry, above a record with the caller's
-// lastDirtyTimestamp where that is greater.
-func (r *Registry) setOverride(t *tx, o Override, lastDirty int64) {
+// lastDirtyTimestamp where that is newer.
+func (r *Registry) setOverride(t *tx, o Override, newer *draft) {
 	e := t.e
 	t.bits, t.kind = Overridden, EventOverrideRemoved
 	if o.Set {
 		t.kind = EventOverrideSet
 	}
-	if lastDirty != eureka.NoTimestamp && lastDirty > e.record.LastDirty {
-		t.bits |= Registered
-		e.record.LastDirty, e.accepted = lastDirty, t.wall
-		e.record.Version++
-		e.record.Hash = HashRecord(&e.record)
+	if newer != nil {
+		if rec := newer.of(e); rec.LastDirty > e.record.LastDirty {
+			t.bits |= Registered
+			e.record, e.accepted = rec, t.wall
+			e.record.Version++
+		}
 	}
 	o.Version = e.next(t)
 	e.override = o
@@ -374,6 +391,18 @@ func (r *Registry) setOverride(t *tx, o Override, lastDirty int64) {
 // instance.
 func (r *Registry) SetMetadata(key Key, pairs map[string]string, by Origin) Outcome {
 	by.Way = ByClient
+	withPairs := r.draft(key, func(have *Record, visible eureka.Status) Record {
+		rec := *have
+		if rec.Info == nil {
+			return rec
+		}
+		if merged, changed := mergeMetadata(rec.Info.Metadata, pairs); changed {
+			info := *rec.Info
+			info.Metadata = merged
+			rec.Info, rec.Base = &info, visible
+		}
+		return rec
+	})
 	return r.change(key, by, func(t *tx) Outcome {
 		if !t.was {
 			return NotFound
@@ -381,16 +410,12 @@ func (r *Registry) SetMetadata(key Key, pairs map[string]string, by Origin) Outc
 		e := t.e
 		t.bits = Renewed
 		r.renewHere(t)
-		merged, changed := mergeMetadata(e.record.Info.Metadata, pairs)
-		if !changed {
+		rec := withPairs.of(e)
+		if rec.Info == e.record.Info {
 			return OK
 		}
-		info := *e.record.Info
-		info.Metadata = merged
-		e.record.Info = &info
-		e.record.Base = e.visible
+		e.record = rec
 		e.record.Version++
-		e.record.Hash = HashRecord(&e.record)
 		e.registered = t.wall
 		t.bits, t.kind = Registered, EventMetadata
 		r.refresh(t, eureka.Added)

@@ -15,21 +15,51 @@ import (
 type floor struct {
 	record   registry.Record
 	override registry.Override
-	renewed  time.Time
 	longest  time.Duration // the greatest term that the lease ever had
+
+	// The last renewal: of all, and as far as a node knew that has the record, or the
+	// override. Those who have a part retire it by what they know.
+	renewed, recordRenewed, overrideRenewed time.Time
 }
 
 func (f *floor) raise(e *registry.Entry) {
 	if e.Record.After(&f.record) {
-		f.record = e.Record
+		f.record, f.recordRenewed = e.Record, time.Time{}
 	}
 	if e.Override.After(&f.override) {
-		f.override = e.Override
-	}
-	if at := time.Now().Add(-e.Age); at.After(f.renewed) {
-		f.renewed = at
+		f.override, f.overrideRenewed = e.Override, time.Time{}
 	}
 	f.longest = max(f.longest, e.Longest, termOf(&e.Record))
+	f.renew(e)
+}
+
+// renew notes what a node knows of the lease.
+func (f *floor) renew(e *registry.Entry) {
+	at := time.Now().Add(-e.Age)
+	later := func(t *time.Time) {
+		if at.After(*t) {
+			*t = at
+		}
+	}
+	later(&f.renewed)
+	if !f.record.After(&e.Record) {
+		later(&f.recordRenewed)
+	}
+	if !f.override.After(&e.Override) {
+		later(&f.overrideRenewed)
+	}
+}
+
+// renewed takes what a process knows of the leases. What it forgets was renewed minutes ago, so that
+// it is enough to do that with each eviction pass.
+func (w *world) renewed(p *proc) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, f := range w.floors {
+		if entry, _, ok := p.reg.Entry(key); ok {
+			f.renew(&entry)
+		}
+	}
 }
 
 // served takes the state of an instance in a process before and after a
@@ -80,8 +110,8 @@ func (w *world) lower() (lost string) {
 	defer w.mu.Unlock()
 	for key := range w.floors {
 		f := new(floor)
-		forfeit := func(before *floor) {
-			if time.Since(before.renewed) < 5*time.Minute { // else it may have retired
+		forfeit := func(renewed time.Time) {
+			if time.Since(renewed) < 5*time.Minute { // else it may have retired
 				lost = key.String()
 			}
 		}
@@ -98,11 +128,11 @@ func (w *world) lower() (lost string) {
 		}
 		if before := w.floors[key]; before.record.After(&f.record) {
 			w.client(key).lost = true
-			forfeit(before)
+			forfeit(before.recordRenewed)
 		}
 		if before := w.floors[key]; before.override.After(&f.override) {
 			w.client(key).overridden = ""
-			forfeit(before)
+			forfeit(before.overrideRenewed)
 		}
 		w.floors[key] = f
 	}
@@ -334,11 +364,15 @@ func (h *holding) text() string {
 
 // checkFloor checks that no change is lost that some process still knew.
 func (w *world) checkFloor(c *client, all []holding) {
-	f, forgotten := w.floors[c.key], c.fate().forgotten
+	f := w.floors[c.key]
 	if !c.apart.IsZero() && time.Now().After(c.apart) {
 		return // those who knew its former life may have retired that before they met
 	}
-	if f == nil || time.Since(f.renewed) > retirement(f.longest)-near { // all may have forgotten it
+	if f == nil {
+		return
+	}
+	retired := func(renewed time.Time) bool { return time.Since(renewed) > retirement(f.longest)-near }
+	if retired(f.renewed) { // all may have forgotten it
 		return
 	}
 	for i := range all {
@@ -347,14 +381,17 @@ func (w *world) checkFloor(c *client, all []holding) {
 			continue // see checkEqual
 		}
 		switch back := f.record.After(&h.entry.Record); {
-		case back && !f.record.Live && forgotten != "":
-			w.excuse(forgotten) // its life went on where the cancel was not heard of
+		case back && retired(f.recordRenewed):
+			w.excuse(partRetired)
 		case back:
 			w.violate("%s went back at %s: v %d live %t was stored, it holds %s",
 				c.key, h.proc.name, f.record.Version, f.record.Live, h.text())
 		}
 		// Who never had an override and who has forgotten that it was removed say the same.
-		if f.override.After(&h.entry.Override) && (f.override.Set || h.entry.Override.Set) {
+		switch back := f.override.After(&h.entry.Override) && (f.override.Set || h.entry.Override.Set); {
+		case back && retired(f.overrideRenewed):
+			w.excuse(partRetired)
+		case back:
 			w.violate("%s lost an override at %s: v %d set %t %s was stored, it holds %s",
 				c.key, h.proc.name, f.override.Version, f.override.Set, f.override.Status, h.text())
 		}

@@ -150,6 +150,7 @@ var nodeNames = [maxNodes]string{"n0", "n1", "n2", "n3"}
 // evict is an eviction pass, as a node makes it.
 func (p *proc) evict(ctx context.Context) {
 	w, asked := p.world, asking{Cluster: p.cluster, skip: p.world.rule == noAsking}
+	w.renewed(p)
 	begun, may := false, false
 	p.evictor.Run(ctx, &asked, func() bool {
 		may = !begun || p.awake() && p.node != w.plan.preserves

@@ -21,6 +21,10 @@ const (
 	longestUnknown = "a cancel was forgotten everywhere by nodes that did not know a former life of the instance"
 )
 
+// Why an older record or override may be all that is left of an instance: renewals did not reach
+// those who had the later one, and they retired it.
+const partRetired = "those who had the latest of an instance retired it before they met who had it renewed"
+
 // Times after the end of the faults.
 const (
 	mendTime = 20 * time.Second // until cancelled instances are gone for good

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"github.com/registryd/registryd/internal/redact"
 )
 
 // Access says how to reach a broker: a Server of this process, or URLs with their credentials.
@@ -54,6 +56,7 @@ func (a Access) faults() []error {
 }
 
 func checkURL(text string) error {
+	shown := redact.Text(text)
 	if !strings.Contains(text, "://") {
 		text = "nats://" + text // As the NATS client does.
 	}
@@ -65,10 +68,10 @@ func checkURL(text string) error {
 	switch u.Scheme {
 	case "nats", "tls", "ws", "wss":
 	default:
-		return fmt.Errorf("broker URL %q: scheme %q is none of nats, tls, ws, wss", u.Redacted(), u.Scheme)
+		return fmt.Errorf("broker URL %q: scheme %q is none of nats, tls, ws, wss", shown, u.Scheme)
 	}
 	if u.Hostname() == "" {
-		return fmt.Errorf("broker URL %q has no host", u.Redacted())
+		return fmt.Errorf("broker URL %q has no host", shown)
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/registryd/registryd/internal/redact"
 )
 
 // How a server is dialled. A server that does not answer the dial costs little, and its return is to be noticed soon.
@@ -138,7 +140,7 @@ func sameHost(given string, u *url.URL) bool {
 // conn is one connection, from its first dial to its end, which is final: the NATS client does not reconnect it.
 type conn struct {
 	nc      *nats.Conn
-	url     string        // Without its password.
+	url     string        // Without its password or token.
 	ended   chan struct{} // Closed when the connection has ended.
 	timeout time.Duration // What is left of the handshake may take so long.
 }
@@ -172,7 +174,10 @@ func (d *dialer) dial(ctx context.Context, to target) (*conn, error) {
 	}
 	c.url = unnamedInMemory // The client would name its default URL.
 	if d.access.Server == nil {
-		c.url = c.nc.ConnectedUrlRedacted()
+		// The NATS client would leave a token in it, which has no password.
+		if u, err := url.Parse(c.nc.ConnectedUrl()); err == nil {
+			c.url = redact.URL(u)
+		}
 	}
 	return c, nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -89,6 +90,52 @@ func TestServerOptions(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// safeLog takes a log from several goroutines.
+type safeLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *safeLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *safeLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// TestTokenIsNotLogged connects with the cluster's secret as the token of a URL, as tools do and nodes may.
+func TestTokenIsNotLogged(t *testing.T) {
+	const secret = "31337-of-the-cluster"
+	server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: "127.0.0.1:0", Secret: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Shutdown)
+	for _, login := range []string{secret, "any:" + secret} {
+		var log safeLog
+		b, err := broker.Start(t.Context(), broker.Options{
+			Cluster: "c", Node: "a", Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+			Access: broker.Access{URLs: []string{strings.Replace(natstest.URL(server), "://", "://"+login+"@", 1)}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "connection", b.Connected)
+		eventually(t, "line in the log", func() bool { return strings.Contains(log.String(), "connected to broker") })
+		if err := b.Close(within(t, patience)); err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log has the secret:\n%s", log.String())
+		}
 	}
 }
 

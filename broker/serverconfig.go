@@ -14,6 +14,7 @@ import (
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/registryd/registryd/internal/certs"
+	"github.com/registryd/registryd/internal/redact"
 )
 
 // build turns the options into the NATS server's, with the token of this process's own connections and the
@@ -89,7 +90,7 @@ func (o ServerOptions) build() (*natsserver.Options, string, *certs.Store, error
 	for _, route := range o.Routes {
 		u, err := routeURL(route, o.Secret)
 		if err != nil {
-			fault("route %q: %w", route, err)
+			fault("route %q: %w", redact.Text(route), err)
 			continue
 		}
 		config.Routes = append(config.Routes, u)

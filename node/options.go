@@ -19,6 +19,7 @@ import (
 	"github.com/registryd/registryd/bridge"
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/history"
+	"github.com/registryd/registryd/internal/redact"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/page"
 	"github.com/registryd/registryd/regions"
@@ -219,8 +220,12 @@ func (o Options) withDefaults() (Options, error) {
 		errs = append(errs, fmt.Errorf("cluster %.80q: %w", o.Cluster, broker.ErrName))
 	}
 	if o.Advertise != "" {
-		if u, err := url.Parse(o.Advertise); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			errs = append(errs, fmt.Errorf("advertise %.200q: not an http or https URL", o.Advertise))
+		u, err := url.Parse(o.Advertise)
+		switch {
+		case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
+			errs = append(errs, fmt.Errorf("advertise %.200q: not an http or https URL", redact.Text(o.Advertise)))
+		case u.User != nil:
+			errs = append(errs, errors.New("advertise: the URL holds a login, which everybody would be told"))
 		}
 	}
 	for _, d := range []struct {

@@ -164,6 +164,7 @@ func TestStartRefusesOptions(t *testing.T) {
 		{"long name", node.Options{Name: long}, []string{"name ", "1 to 64 bytes"}},
 		{"cluster", node.Options{Cluster: "a b"}, []string{`cluster "a b"`, "1 to 64 bytes"}},
 		{"advertise without a scheme", node.Options{Advertise: "host:8761"}, []string{`advertise "host:8761"`, "http or https"}},
+		{"advertise with a login", node.Options{Advertise: "http://boss:31337@host/"}, []string{"advertise", "login"}},
 		{"advertise of another scheme", node.Options{Advertise: "nats://host/"}, []string{`advertise "nats://host/"`, "http or https"}},
 		{"batch delay", node.Options{BatchDelay: -1}, []string{"batch delay -1ns", "negative"}},
 		{"batch size", node.Options{BatchSize: -1}, []string{"batch size -1", "negative"}},

@@ -18,6 +18,7 @@ import (
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/internal/near"
 	"github.com/registryd/registryd/internal/plain"
+	"github.com/registryd/registryd/internal/redact"
 )
 
 // maxInstance bounds the answer that holds one instance, in bytes.
@@ -369,7 +370,7 @@ func (p *program) changeCommand(name, short, long string, what change) *cobra.Co
 			return err
 		}
 		if out.Undo != "" && *nodes.urls != "" {
-			out.Undo += " --url " + *nodes.urls
+			out.Undo += " --url " + redact.Text(*nodes.urls)
 		}
 		if *asJSON {
 			return p.json(out)

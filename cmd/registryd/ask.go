@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -69,9 +70,14 @@ func (n nodeFlags) roots(args []string) ([]*url.URL, error) {
 		texts = []string{listened(*n.listen)}
 	}
 	var roots []*url.URL
-	for _, text := range texts {
+	for i, text := range texts {
 		root, err := nodeURL(text)
-		if err != nil {
+		switch {
+		case err != nil && strings.Contains(strings.Join(texts, ""), "@"):
+			// The text may hold a password, also a part of one that has a comma in it.
+			return nil, usagef("%s: node %d: %w; write , as %%2C, # as %%23, ? as %%3F, / as %%2F, @ as %%40 "+
+				"and %% as %%25 in a password", name, i+1, err)
+		case err != nil:
 			return nil, usagef("%s %.200q: %w", name, text, err)
 		}
 		if n.trust.secure() && !strings.Contains(text, "://") {
@@ -108,8 +114,17 @@ func nodeURL(text string) (*url.URL, error) {
 		text = "http://" + host + "/" + path
 	}
 	u, err := url.Parse(text)
-	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" {
+	if err != nil || u.Hostname() == "" || u.Scheme != "http" && u.Scheme != "https" ||
+		strings.Contains(u.Path+u.RawQuery+u.Fragment, "@") { // it was cut short by a / in a password
 		return nil, errors.New("not a host, HOST:PORT or http or https URL") // the text may hold a password
+	}
+	if _, has := u.User.Password(); u.User != nil && !has {
+		return nil, errors.New("a login is NAME:PASSWORD@, also with a token")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return nil, errors.New("the port is not in 1..65535")
+		}
 	}
 	host := u.Host
 	if bare && u.Port() == "" {

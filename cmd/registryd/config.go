@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"text/tabwriter"
 
@@ -106,7 +105,7 @@ func (p *program) configShowCommand() *cobra.Command {
 			if flag.Name == "config" || !fromEnvironment(flag) || flag.Name == "json" || *changed && !flag.Changed {
 				continue
 			}
-			all = append(all, setting{flag.Name, withoutUsers(flag.Value.String()), p.source(flag)})
+			all = append(all, setting{flag.Name, shownValue(flag.Name, flag.Value.String()), p.source(flag)})
 		}
 		if *asJSON {
 			return p.json(all)
@@ -131,13 +130,6 @@ func (p *program) source(f *pflag.Flag) string {
 		return "default"
 	}
 }
-
-// userInfo is the user and the password of a URL. It reaches as far as it can: a password
-// may hold what should have been escaped.
-var userInfo = regexp.MustCompile(`://[^,\s]*@`)
-
-// withoutUsers returns a value without what stands before the host in its URLs.
-func withoutUsers(value string) string { return userInfo.ReplaceAllString(value, "://xxxxx@") }
 
 // read returns what flags, environment and file say. It reports all faults of all of them,
 // those that only a start would find included, each with where its value is from.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/registryd/registryd/api"
 	"github.com/registryd/registryd/internal/plain"
+	"github.com/registryd/registryd/internal/redact"
 )
 
 const (
@@ -64,7 +65,7 @@ names the clients that have not. The instance stays out of service then too.`,
 			}
 			undo := "registryd apps up " + out.App + "/" + out.Instance
 			if *nodes.urls != "" {
-				undo += " --url " + *nodes.urls
+				undo += " --url " + redact.Text(*nodes.urls)
 			}
 			fmt.Fprintln(p.out, "undo:", plain.Text(undo))
 		}

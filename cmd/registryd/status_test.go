@@ -96,6 +96,13 @@ func TestNodeURL(t *testing.T) {
 		{"http://", ""},
 		{"http://:8761", ""},
 		{"h:port", ""},
+		{"h:0", ""},
+		{"h:99999", ""},
+		{"me:12/34@h", ""}, // a password with a slash is not a host's port
+		{"me:12?34@h", ""},
+		{"me:12#34@h", ""},
+		{"http://token@h", ""},
+		{"http//me:secret@h", ""},
 		{"a b", ""},
 		{":8761", ""},
 		{"", ""},

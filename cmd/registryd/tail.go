@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/internal/plain"
+	"github.com/registryd/registryd/internal/redact"
 	"github.com/registryd/registryd/node"
 	"github.com/registryd/registryd/tail"
 )
@@ -119,7 +119,8 @@ func (p *program) tail(ctx context.Context, f *tailFlags) error {
 		if *f.only != "" {
 			of = ", only batches from or to node " + *f.only
 		}
-		fmt.Fprintf(p.err, "tailing cluster %s on %s%s; stop with Ctrl-C\n", *f.cluster, redacted(access.URLs[0]), of)
+		fmt.Fprintf(p.err, "tailing cluster %s on %s%s; stop with Ctrl-C\n",
+			*f.cluster, redact.Text(access.URLs[0]), of)
 	}
 	t, err := tail.New(source, p.out, tail.Options{
 		JSON: *f.asJSON, Node: *f.only, Filter: f.filter, Color: isTerminal(p.out), Logger: logger,
@@ -142,18 +143,6 @@ func isTerminal(w io.Writer) bool {
 	}
 	info, err := f.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// redacted hides the password in a URL.
-func redacted(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" {
-		// Without a scheme, as the NATS client allows.
-		if u, err = url.Parse("nats://" + text); err != nil {
-			return "the broker"
-		}
-	}
-	return u.Redacted()
 }
 
 // watchSource is a broker's watcher as tail reads it.

@@ -88,7 +88,7 @@ func (o Options) withDefaults() (Options, error) {
 		embedded.Name = cmp.Or(embedded.Name, o.Node)
 		embedded.Logger = cmp.Or(embedded.Logger, o.Logger)
 		o.Embedded = &embedded
-		_, _, _, err := embedded.build()
+		_, err := embedded.build()
 		faults = append(faults, err)
 	}
 	o.Version = microVersion(o.Version)

@@ -115,8 +115,11 @@ func (b *Broker) register(registry prometheus.Registerer) error {
 		deniedCollector{b},
 	)
 	all = append(all, b.link.dialer.files.collectors()...)
-	if b.server != nil && b.server.certificates != nil {
-		all = append(all, b.server.certificates)
+	if b.server != nil {
+		if b.server.certificates != nil {
+			all = append(all, b.server.certificates)
+		}
+		all = append(append(all, b.server.secret.collectors()...), b.server.tail.collectors()...)
 	}
 	var faults []error
 	for _, c := range all {

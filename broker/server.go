@@ -69,9 +69,16 @@ type ServerOptions struct {
 	// Secret is asked of clients (as a token, or as the password of any user) and of routes. This process needs none.
 	Secret string
 
+	// SecretFile holds the secret instead, or two, see MaxSecrets. It is reread when it changes. Connections that are
+	// up stay, but for the routes that this server has dialled: they are dialled again.
+	SecretFile string
+
 	// TailSecret is another secret for clients: who shows it may subscribe to "registry.>" and publish nothing. It
 	// needs Secret, and differs from it.
 	TailSecret string
+
+	// TailSecretFile holds it instead, as SecretFile does.
+	TailSecretFile string
 
 	// TLS is for clients and routes. With a CA, both have to show a certificate that it signed. Routes need one: each
 	// side verifies the other. Over TLS the secret goes to no stranger.
@@ -97,9 +104,12 @@ type Server struct {
 	private bool     // The socket for clients is there only because routes want one.
 	peers   []string // The host:port of each configured route except our own.
 
+	options      ServerOptions       // As given.
 	config       *natsserver.Options // As given, for reloads.
 	certificates *certs.Store        // Nil: no TLS.
-	stopReread   func()              // Ends the rereading of certificates and waits for it; nil: there is none.
+	secret, tail secrets
+	shown        string // The secret that this server shows to others; "" for none. Of the goroutine that rereads.
+	stopReread   func() // Ends the rereading of files and waits for it; nil: there is none.
 	log          *slog.Logger
 }
 
@@ -122,16 +132,18 @@ func StartServer(ctx context.Context, options ServerOptions) (*Server, error) {
 var errClientPort = errors.New("no socket for clients")
 
 func startServer(ctx context.Context, options ServerOptions, anyPort bool) (*Server, error) {
-	config, token, store, err := options.build()
+	b, err := options.build()
 	if err != nil {
 		return nil, err
 	}
+	config := b.config
 	if anyPort {
 		config.Port = natsserver.RANDOM_PORT
 	}
 	s := &Server{
-		token: token, private: options.Listen == "", log: component(options.Logger, "nats"),
-		config: config.Clone(), certificates: store,
+		token: b.token, private: options.Listen == "", log: component(options.Logger, "nats"),
+		options: options, config: config.Clone(), certificates: b.certs,
+		secret: b.secret, tail: b.tail, shown: b.secret.first(),
 	}
 	s.server, err = natsserver.NewServer(config)
 	if err != nil {
@@ -251,9 +263,9 @@ func (s *Server) Shutdown() {
 	s.stop()
 }
 
-// startReread looks at the certificates until the server stops.
+// startReread looks at the certificates and secrets until the server stops.
 func (s *Server) startReread() {
-	if s.certificates == nil {
+	if s.certificates == nil && s.secret.file == nil && s.tail.file == nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -276,20 +288,35 @@ func (s *Server) startReread() {
 	}
 }
 
-// renew takes certificates that have changed. New clients and routes then use them; those that are up stay. Where the
-// CA of routes changes, the NATS server reloads its options. It then closes the connections of clients that show a user
-// name, which connect again; those of this process and of clients with a token stay.
+// renew takes certificates and secrets that have changed. New clients and routes then use them; those that are up stay.
+// Where the CA of routes changes, or the secret that is shown to others, the NATS server reloads its options. It then
+// closes the connections of clients that show a user name, which connect again; those of this process and of clients
+// with a token stay. For another secret it also dials the routes again that it has dialled.
 func (s *Server) renew() {
-	before := s.certificates.Current().Pool
-	s.certificates.Look()
-	if before == nil || before.Equal(s.certificates.Current().Pool) || s.config.Cluster.Name == "" {
+	s.secret.look()
+	s.tail.look()
+	anew := false
+	if s.certificates != nil {
+		before := s.certificates.Current().Pool
+		s.certificates.Look()
+		anew = before != nil && !before.Equal(s.certificates.Current().Pool)
+	}
+	shown := s.secret.first()
+	if s.config.Cluster.Name == "" || !anew && shown == s.shown {
 		return
 	}
 	config := s.config.Clone()
-	secure(config, s.certificates)
-	if err := s.server.ReloadOptions(config); err != nil {
-		s.log.Error("routes do not trust the new CA, that needs a restart", "err", err)
+	if s.certificates != nil {
+		secure(config, s.certificates)
 	}
+	err := errors.Join(s.options.show(config, shown)...)
+	if err == nil {
+		err = s.server.ReloadOptions(config)
+	}
+	if err != nil {
+		s.log.Error("routes do not use the new CA or secret, that needs a restart", "err", err)
+	}
+	s.shown = shown
 }
 
 func (s *Server) stop() {

@@ -17,9 +17,17 @@ import (
 	"github.com/registryd/registryd/internal/redact"
 )
 
-// build turns the options into the NATS server's, with the token of this process's own connections and the
-// certificates, nil for none.
-func (o ServerOptions) build() (*natsserver.Options, string, *certs.Store, error) {
+// built is what options make: the NATS server's, and what is read anew while it runs.
+type built struct {
+	config *natsserver.Options
+	token  string       // Of this process's own connections.
+	certs  *certs.Store // Nil: no TLS.
+	secret secrets
+	tail   secrets
+}
+
+// build turns the options into those of the NATS server.
+func (o ServerOptions) build() (*built, error) {
 	var faults []error
 	fault := func(format string, args ...any) {
 		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrOptions}, args...)...))
@@ -44,7 +52,16 @@ func (o ServerOptions) build() (*natsserver.Options, string, *certs.Store, error
 	if o.TLS.set() && o.RouteListen != "" && o.TLS.CA == "" {
 		fault("routes with tls need a ca: it says whose certificates are taken")
 	}
-	if o.TailSecret != "" && (o.Secret == "" || o.Secret == o.TailSecret) {
+	log := component(o.Logger, "nats")
+	secret, err := openSecrets("cluster_secret", o.Secret, o.SecretFile, log)
+	if err != nil {
+		fault("%w", err)
+	}
+	tail, err := openSecrets("tail_secret", o.TailSecret, o.TailSecretFile, log)
+	if err != nil {
+		fault("%w", err)
+	}
+	if tail.first() != "" && (secret.first() == "" || secret.takes(tail.all()...)) {
 		fault("a tail secret needs a secret beside it, and differs from that")
 	}
 	config := &natsserver.Options{
@@ -83,52 +100,62 @@ func (o ServerOptions) build() (*natsserver.Options, string, *certs.Store, error
 			NoAdvertise:  loopback(config.Host), // Else clients elsewhere would be sent to their own loopback.
 			PingInterval: routePing, MaxPingsOut: routeMaxPings,
 		}
-		if o.Secret != "" {
-			config.Cluster.Username, config.Cluster.Password = secretUser, o.Secret
+		if secret.first() != "" {
+			config.CustomRouterAuthentication = &routeDoor{secret}
 		}
 	}
-	for _, route := range o.Routes {
-		u, err := routeURL(route, o.Secret)
-		if err != nil {
-			fault("route %q: %w", redact.Text(route), err)
-			continue
-		}
-		config.Routes = append(config.Routes, u)
+	for _, err := range o.show(config, secret.first()) {
+		fault("%w", err)
 	}
-	if exposed && o.Secret == "" && o.TLS.CA == "" {
+	if exposed && secret.first() == "" && o.TLS.CA == "" {
 		faults = append(faults, ErrExposed)
 	}
 	if len(faults) > 0 {
-		return nil, "", nil, errors.Join(faults...)
+		return nil, errors.Join(faults...)
 	}
 	if store != nil {
 		secure(config, store)
 	}
-	if o.Secret == "" && o.Listen != "" || config.DontListen {
-		return config, "", store, nil
+	b := &built{config: config, certs: store, secret: secret, tail: tail}
+	if secret.first() == "" && o.Listen != "" || config.DontListen {
+		return b, nil
 	}
-	door := &doorkeeper{own: rand.Text(), secret: o.Secret, tail: o.TailSecret}
-	config.CustomClientAuthentication = door
-	return config, door.own, store, nil
+	b.token = rand.Text()
+	config.CustomClientAuthentication = &doorkeeper{own: b.token, secret: secret, tail: tail}
+	return b, nil
+}
+
+// show sets the secret that this server shows to others.
+func (o ServerOptions) show(config *natsserver.Options, secret string) (faults []error) {
+	if o.RouteListen != "" && secret != "" {
+		config.Cluster.Username, config.Cluster.Password = secretUser, secret
+	}
+	config.Routes = nil
+	for _, route := range o.Routes {
+		u, err := routeURL(route, secret)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("route %q: %w", redact.Text(route), err))
+			continue
+		}
+		config.Routes = append(config.Routes, u)
+	}
+	return faults
 }
 
 // doorkeeper admits clients by the secret, readers by theirs, and this process by a token that it made up.
 type doorkeeper struct {
 	own    string
-	secret string // Empty: nobody but this process.
-	tail   string // Empty: no readers.
+	secret secrets // None: nobody but this process.
+	tail   secrets // None: no readers.
 }
 
 // Check implements natsserver.Authentication.
 func (d *doorkeeper) Check(client natsserver.ClientAuthentication) bool {
 	shown := client.GetOpts()
-	shows := func(secret string) bool {
-		return secret != "" && (same(shown.Token, secret) || same(shown.Password, secret))
-	}
 	switch {
-	case same(shown.Token, d.own), shows(d.secret):
+	case same(shown.Token, d.own), d.secret.takes(shown.Token, shown.Password):
 		return true
-	case shows(d.tail):
+	case d.tail.takes(shown.Token, shown.Password):
 		client.RegisterUser(&natsserver.User{Username: tailUser, Permissions: &natsserver.Permissions{
 			Publish:   &natsserver.SubjectPermission{Deny: []string{">"}},
 			Subscribe: &natsserver.SubjectPermission{Allow: []string{subjectRoot + ".>"}},

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -17,7 +14,7 @@ import (
 )
 
 // maxSecret bounds a secret, in bytes.
-const maxSecret = 1024
+const maxSecret = broker.MaxSecret
 
 // natsFlags are the flags that reach an existing NATS.
 type natsFlags struct {
@@ -94,20 +91,26 @@ func readSecret(name, file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("--%s: %w", name, err)
 	}
-	secret := strings.TrimSpace(string(text))
+	all, err := broker.ParseSecrets(text)
 	switch {
-	case secret == "":
-		return "", fmt.Errorf("--%s %s: is empty", name, file)
-	case len(secret) > maxSecret:
-		return "", fmt.Errorf("--%s %s: longer than %d bytes", name, file, maxSecret)
-	case bytes.HasPrefix(text, []byte("\ufeff")):
-		return "", fmt.Errorf("--%s %s: begins with a byte order mark", name, file)
-	case strings.ContainsAny(secret, "\r\n"):
+	case err != nil:
+		return "", fmt.Errorf("--%s %s: %w", name, file, err)
+	case len(all) > 1:
 		return "", fmt.Errorf("--%s %s: has more than one line", name, file)
-	case !utf8.ValidString(secret) || strings.ContainsFunc(secret, unicode.IsControl):
-		return "", fmt.Errorf("--%s %s: is no text in UTF-8", name, file)
 	}
-	return secret, nil
+	return all[0], nil
+}
+
+// checkSecrets reports what is wrong with a file of secrets, which the broker reads.
+func checkSecrets(name, file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("--%s: %w", name, err)
+	}
+	if _, err := broker.ParseSecrets(text); err != nil {
+		return fmt.Errorf("--%s %s: %w", name, file, err)
+	}
+	return nil
 }
 
 // noData is the value of --data for a node without a snapshot.

@@ -363,9 +363,10 @@ func addEmbeddedFlags(fs *pflag.FlagSet) embeddedFlags {
 		routes: fs.String("embedded-routes", "",
 			"`ADDRESSES` of other nodes' --embedded-route-listen, separated by commas"),
 		secretFile: fs.String("cluster-secret-file", "",
-			"`FILE` with the secret that the embedded broker asks of clients and routes"),
+			"`FILE` with the secret that the embedded broker asks of clients and routes, reread when it "+
+				"changes; of two lines the first is shown to others, and both are taken"),
 		tailSecretFile: fs.String("tail-secret-file", "",
-			"`FILE` with a second secret, with which clients may only look on, as tail does"),
+			"`FILE` with another secret, with which clients may only look on, as tail does; as --cluster-secret-file"),
 		ca: fs.String("embedded-tls-ca", "",
 			"`FILE` with the CA whose certificates clients and routes of the embedded broker have to show"),
 		cert: fs.String("embedded-tls-cert", "",
@@ -395,24 +396,18 @@ func (e embeddedFlags) options(given map[string]bool, cluster string, external b
 	o := broker.ServerOptions{
 		Listen: *e.listen, ListenFallback: !given["embedded-listen"],
 		RouteListen: *e.routeListen, RouteCluster: cluster, Routes: list(*e.routes),
+		SecretFile: *e.secretFile, TailSecretFile: *e.tailSecretFile,
 		TLS: broker.TLSFiles{CA: *e.ca, Cert: *e.cert, Key: *e.key},
 	}
 	if *e.routes != "" && len(o.Routes) == 0 {
 		wrong.addf("--embedded-routes %q: no address", *e.routes)
 	}
-	for _, f := range []struct {
-		name, file string
-		secret     *string
-	}{
-		{"cluster-secret-file", *e.secretFile, &o.Secret},
-		{"tail-secret-file", *e.tailSecretFile, &o.TailSecret},
+	for name, file := range map[string]string{
+		"cluster-secret-file": o.SecretFile, "tail-secret-file": o.TailSecretFile,
 	} {
-		if f.file == "" {
-			continue
+		if file != "" {
+			wrong.add(checkSecrets(name, file))
 		}
-		var err error
-		*f.secret, err = readSecret(f.name, f.file)
-		wrong.add(err)
 	}
 	return o, wrong.err()
 }

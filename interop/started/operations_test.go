@@ -13,15 +13,15 @@ import (
 )
 
 // TestOperations runs the blocks of docs/operations.md as one script, with free ports in
-// place of the page's: a secured cluster, an upgrade, a backup and its restore.
+// place of the page's: a secured cluster, an upgrade, another secret, a backup and its restore.
 func TestOperations(t *testing.T) {
 	text, err := os.ReadFile("../../docs/operations.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	blocks := regexp.MustCompile("(?ms)^```sh\n(.*?)^```$").FindAllStringSubmatch(string(text), -1)
-	if len(blocks) != 5 {
-		t.Fatalf("%d blocks, want 5", len(blocks))
+	if len(blocks) != 6 {
+		t.Fatalf("%d blocks, want 6", len(blocks))
 	}
 	var ports []string // pairs of the page's and a free one
 	taken := map[int]bool{}
@@ -53,7 +53,8 @@ func TestOperations(t *testing.T) {
 	for block, want := range map[int]string{
 		3: "ORDERS-1",
 		4: "3 nodes, 1 entry on the first, 0 differ", // an upgrade loses nothing
-		5: "1 new",
+		5: "3 nodes, 1 entry on the first, 0 differ", // nor does another secret
+		6: "1 new",
 	} {
 		_, after, _ := strings.Cut(string(out), fmt.Sprintf("== block %d\n", block))
 		after, _, _ = strings.Cut(after, "== block")

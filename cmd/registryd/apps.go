@@ -370,7 +370,7 @@ func (p *program) changeCommand(name, short, long string, what change) *cobra.Co
 			return err
 		}
 		if out.Undo != "" && *nodes.urls != "" {
-			out.Undo += " --url " + redact.Text(*nodes.urls)
+			out.Undo += " --url " + shellWord(redact.Text(*nodes.urls))
 		}
 		if *asJSON {
 			return p.json(out)
@@ -428,7 +428,7 @@ func (a *asker) change(ctx context.Context, roots []*url.URL, app, id string, wh
 		}
 		r.method, r.query = http.MethodPut, url.Values{"value": {string(eureka.StatusOutOfService)}}
 		out.Did = fmt.Sprintf("%s is OUT_OF_SERVICE by an override, it was %s", name, statusText(i))
-		out.Undo = "registryd apps up " + name
+		out.Undo = "registryd apps up " + shellWord(name)
 	case up:
 		if overrideOf(i) == "" {
 			out.Did = fmt.Sprintf("%s has no override: its client says %s", name, i.Status)
@@ -438,7 +438,7 @@ func (a *asker) change(ctx context.Context, roots []*url.URL, app, id string, wh
 		out.Did = fmt.Sprintf("%s is UP, until its client says otherwise; the override %s is removed",
 			name, overrideOf(i))
 		if overrideOf(i) == eureka.StatusOutOfService {
-			out.Undo = "registryd apps out-of-service " + name
+			out.Undo = "registryd apps out-of-service " + shellWord(name)
 		}
 	case cancelInstance:
 		r.method, r.path = http.MethodDelete, path

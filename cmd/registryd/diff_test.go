@@ -193,8 +193,8 @@ func TestDiffIsStopped(t *testing.T) {
 	cancel()
 	var stdout, stderr strings.Builder
 	code := run(ctx, []string{"diff", "--url", fakeNode(t, holds("a", 1))}, &stdout, &stderr)
-	if code != 0 || stdout.Len()+stderr.Len() > 0 {
-		t.Errorf("got code %d, %q and %q, want 0 and no line", code, stdout.String(), stderr.String())
+	if code != 1 || stdout.Len() > 0 || stderr.String() != "registryd: stopped before it was done\n" {
+		t.Errorf("got code %d, %q and %q, want 1 and that it was stopped", code, stdout.String(), stderr.String())
 	}
 }
 

@@ -54,18 +54,18 @@ names the clients that have not. The instance stays out of service then too.`,
 		began := time.Now()
 		out, err := a.drain(c.Context(), roots, app, id, *wait)
 		done()
-		if err != nil {
+		if out == nil {
 			return err
 		}
 		if *asJSON {
-			err = p.json(out)
+			err = cmp.Or(err, p.json(out))
 		} else {
 			for _, line := range drainLines(out, time.Since(began)) {
 				fmt.Fprintln(p.out, plain.Text(line))
 			}
-			undo := "registryd apps up " + out.App + "/" + out.Instance
+			undo := "registryd apps up " + shellWord(out.App+"/"+out.Instance)
 			if *nodes.urls != "" {
-				undo += " --url " + redact.Text(*nodes.urls)
+				undo += " --url " + shellWord(redact.Text(*nodes.urls))
 			}
 			fmt.Fprintln(p.out, "undo:", plain.Text(undo))
 		}
@@ -78,7 +78,7 @@ names the clients that have not. The instance stays out of service then too.`,
 }
 
 // drain takes an instance out of service, and asks the node that did so until all clients know
-// it or the time is over.
+// it or the time is over. With an error it returns what was known last, nil if nothing was done.
 func (a *asker) drain(
 	ctx context.Context, roots []*url.URL, app, id string, wait time.Duration,
 ) (*api.Drain, error) {
@@ -90,14 +90,19 @@ func (a *asker) drain(
 			return nil, notThere(root, app+"/"+id, names(apps, true))
 		}
 	}
+	var known *api.Drain
 	for {
 		if err != nil {
-			return nil, err
+			return known, err
 		}
 		out, err2 := decode(root, body, "the state of a drain", func(d *api.Drain) bool { return len(d.Nodes) > 0 })
+		if err2 != nil {
+			return known, err2
+		}
+		known = out
 		left := time.Until(until)
-		if err2 != nil || out.Drained || left <= 0 {
-			return out, err2
+		if out.Drained || left <= 0 {
+			return out, nil
 		}
 		r.method = http.MethodGet
 		r.query = url.Values{"wait": {min(left, drainLook).String()}}

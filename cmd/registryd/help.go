@@ -18,7 +18,7 @@ const noEnvironment = "registryd_no_environment"
 // exitCodes end the help of registryd and docs/cli.md.
 const exitCodes = `Exit codes:
   0  it is done, or the node was stopped in order
-  1  it failed; of diff: the nodes differ
+  1  it failed, or was stopped before it was done; of diff: the nodes differ
   2  bad usage: nothing was done
   3  some node could not be asked, and those that could gave no reason for 1
 `

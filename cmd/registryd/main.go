@@ -4,8 +4,8 @@
 //	flags > REGISTRYD_… > --config file > defaults ──▶ node.Options ──▶ node
 //	status, diff, apps, … ──▶ asker, one HTTP client ──▶ nodes
 //
-// Exit codes: 0 after success or a clean stop, 1 after a failure, 2 for bad usage, 3 if not all
-// nodes could be asked. diff ends with 1 if the nodes differ.
+// Exit codes: 0 after success or a clean stop, 1 after a failure and for what a signal stopped before it
+// was done, 2 for bad usage, 3 if not all nodes could be asked. diff ends with 1 if the nodes differ.
 package main
 
 import (

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -85,7 +86,12 @@ func (p *program) run(ctx context.Context, args []string) int {
 	case err == nil:
 		return 0
 	case ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))):
-		return 0 // stopped before it had started
+		if slices.Contains(untilStopped(), args[0]) {
+			return 0
+		}
+		// Scripts go on after a 0: with the stop of an instance that is not drained, say.
+		fmt.Fprintln(p.err, "registryd: stopped before it was done")
+		return 1
 	case errors.Is(err, errUsage):
 		code = 2
 	case errors.Is(err, errNotAll):
@@ -93,6 +99,30 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	fmt.Fprintln(p.err, "registryd:", usageText(err))
 	return code
+}
+
+// untilStopped are the commands that run until they are told to stop.
+func untilStopped() []string { return []string{"serve", "dev", "tail", "top"} }
+
+// stoppable returns what f does, or the context's error as soon as it is done: f may read what a
+// person types, and does not hear of signals.
+func stoppable[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
 }
 
 func (p *program) dispatch(ctx context.Context, args []string) error {
@@ -164,11 +194,24 @@ func (p *program) root() *cobra.Command {
 		switch c.Name() {
 		case "help":
 			c.Short = "the help of a command"
+			c.Run, c.RunE = nil, help
 		case "completion":
 			c.Short = "print the script with which a shell completes commands, flags and instances"
 		}
 	}
 	return root
+}
+
+// help shows the help of the command that args name.
+func help(c *cobra.Command, args []string) error {
+	about, rest, err := c.Root().Find(args)
+	switch {
+	case err != nil:
+		return unknownCommand(args[0], c.Root())
+	case len(rest) > 0:
+		return unknownCommand(rest[0], about)
+	}
+	return about.Help()
 }
 
 // commands calls yield for each command below c, in the order of the help.
@@ -300,6 +343,19 @@ func flagError(c *cobra.Command, err error) error {
 // usageText returns an error as one line, without the mark of those of usage.
 func usageText(err error) string {
 	return oneLine(strings.ReplaceAll(err.Error(), errUsage.Error()+": ", ""))
+}
+
+// shellWord returns text as one word of a shell, for commands that people copy: clients choose the
+// names of instances, and one may hold spaces, or a command.
+func shellWord(text string) string {
+	plain := func(r rune) bool {
+		return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' ||
+			strings.ContainsRune("_./:@%+=,-", r)
+	}
+	if text != "" && !strings.ContainsFunc(text, func(r rune) bool { return !plain(r) }) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // oneLine joins the lines of errors that came together, and keeps what others

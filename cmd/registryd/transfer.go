@@ -161,18 +161,21 @@ Nothing is done if a line can't be read. Exit code 1: the node refused some.`,
 			defer file.Close() //nolint:errcheck // It is only read.
 			in, name = file, args[0]
 		}
-		lines, err := readExport(in)
-		if err != nil {
+		lines, err := stoppable(c.Context(), func() ([]importLine, error) { return readExport(in) })
+		switch {
+		case c.Context().Err() != nil:
+			return c.Context().Err()
+		case err != nil:
 			return usagef("%s: %w", name, err)
 		}
 		done := p.working("registering")
 		r, err := importTo(c.Context(), nodes, roots, lines, *dry)
 		done()
-		if err != nil {
+		if r == nil {
 			return err
 		}
 		if *asJSON {
-			err = p.json(r)
+			err = cmp.Or(err, p.json(r))
 		} else {
 			r.print(p.out)
 		}
@@ -196,13 +199,20 @@ func (l *importLine) name() string { return l.info.App + "/" + l.info.ID() }
 func readExport(in io.Reader) ([]importLine, error) {
 	scanner := bufio.NewScanner(in)
 	scanner.Buffer(nil, maxLine)
-	var lines []importLine
+	lines := []importLine{}
 	seen := map[string]int{}
 	want := -1
 	n := 0
 	for scanner.Scan() {
 		n++
-		text := bytes.TrimSpace(scanner.Bytes())
+		text := scanner.Bytes()
+		if n == 1 {
+			if bytes.HasPrefix(text, []byte("\x1f\x8b")) {
+				return nil, errors.New("it is compressed: gunzip it first")
+			}
+			text = bytes.TrimPrefix(text, []byte("\uFEFF")) // as Windows writes it
+		}
+		text = bytes.TrimSpace(text)
 		if len(text) == 0 {
 			continue
 		}
@@ -231,6 +241,8 @@ func readExport(in io.Reader) ([]importLine, error) {
 		return nil, fmt.Errorf("line %d: longer than %d bytes", n+1, maxLine)
 	case err != nil:
 		return nil, err
+	case want < 0 && len(lines) == 0:
+		return nil, errors.New("it is empty: an export begins with a line about itself, also of no instances")
 	case want >= 0 && want != len(lines):
 		return nil, fmt.Errorf("%d instances, where its head says %d: it is cut off", len(lines), want)
 	}
@@ -324,6 +336,9 @@ func importTo(
 		workers.Go(func() {
 			for line := range work {
 				did := a.importOne(ctx, root, line, known[line.name()], dry)
+				if did.err != nil && ctx.Err() != nil {
+					continue // no node is to blame
+				}
 				mu.Lock()
 				r.add(line, did)
 				mu.Unlock()

@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -250,6 +254,10 @@ func TestImportRefuses(t *testing.T) {
 		{"cut off", `{"registryd_export":1,"instances":2}` + "\n" + line, "1 instances, where its head says 2: it is cut off"},
 		{"of another program", `{"registryd_export":7}` + "\n", "line 1: format 7, this program knows 1"},
 		{"not an instance", `{"instance":{"app":"A","dataCenterInfo":{"name":"x"}}}`, "line 1: "},
+		{"empty", "", "it is empty"},
+		{"blank lines", "\n \n", "it is empty"},
+		{"a mark alone", "\uFEFF", "it is empty"},
+		{"compressed", "\x1f\x8b\x08\x00", "it is compressed"},
 		{"without end", strings.Repeat(" ", maxLine+1), fmt.Sprintf("line 1: longer than %d bytes", maxLine)},
 	} {
 		var out, errs strings.Builder
@@ -261,6 +269,88 @@ func TestImportRefuses(t *testing.T) {
 	}
 	if got := listed(t, n); len(got) > 0 {
 		t.Errorf("%d instances were registered", len(got))
+	}
+}
+
+// TestImportFromWindows has a mark before the first line, and its ends of lines.
+func TestImportFromWindows(t *testing.T) {
+	t.Parallel()
+	n := startNode(t, node.Options{Name: "n"})
+	info := randomInstance(rand.New(rand.NewPCG(1, 1)), 1)
+	file := fmt.Sprintf("\uFEFF{\"registryd_export\":1,\"instances\":1}\r\n{\"instance\":%s}\r\n", eureka.Form{}.AppendInstance(nil, info))
+	var out strings.Builder
+	p := &program{in: strings.NewReader(file), out: &out, err: &out}
+	if code := p.run(t.Context(), []string{"import", "-", "--url", n.URL()}); code != 0 || len(listed(t, n)) != 1 {
+		t.Errorf("code %d, %d listed, %q", code, len(listed(t, n)), out.String())
+	}
+	// An export of nothing is one.
+	p.in = strings.NewReader(`{"registryd_export":1,"instances":0}`)
+	if code := p.run(t.Context(), []string{"import", "-", "--url", n.URL()}); code != 0 {
+		t.Errorf("code %d, %q", code, out.String())
+	}
+}
+
+// endless is an input at which nobody types.
+type endless struct{ done <-chan struct{} }
+
+func (e endless) Read([]byte) (int, error) {
+	<-e.done
+	return 0, io.EOF
+}
+
+// TestStoppedBeforeItWasDone stops commands that are to do something. A script must not take that for done.
+func TestStoppedBeforeItWasDone(t *testing.T) {
+	n := startNode(t, node.Options{Name: "n"})
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	t.Cleanup(silent.Close)
+	logins := filepath.Join(t.TempDir(), "logins")
+	for _, args := range [][]string{
+		{"import", "-", "--url", n.URL()},
+		{"user", "add", "boss", "--role", "admin", "--logins", logins},
+		{"export", "--url", silent.URL},
+		{"apps", "--url", silent.URL},
+		{"apps", "cancel", "A/b", "--url", silent.URL},
+		{"status", "--url", silent.URL},
+		{"repair", "--url", silent.URL},
+		{"drain", "A/b", "--url", silent.URL},
+		{"diff", "--url", silent.URL},
+		{"why", "A/b", "--url", silent.URL},
+	} {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 50*time.Millisecond, errors.New("told to stop"))
+		var out, errs strings.Builder
+		p := &program{in: endless{t.Context().Done()}, out: &out, err: &errs}
+		code := p.run(ctx, args)
+		cancel()
+		if code != 1 || out.Len() > 0 || !strings.HasSuffix(errs.String(), "registryd: stopped before it was done\n") {
+			t.Errorf("registryd %s: code %d, %q and %q", strings.Join(args, " "), code, out.String(), errs.String())
+		}
+	}
+	if _, err := os.Stat(logins); err == nil {
+		t.Error("a login was added")
+	}
+}
+
+// TestDrainIsStopped: what is out of service by then, is named.
+func TestDrainIsStopped(t *testing.T) {
+	n := startNode(t, node.Options{Name: "n"})
+	register(t, n, "it's; rm", 1)
+	res, err := http.Get(n.URL() + "apps") //nolint:noctx // A client that reads lists.
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close() //nolint:errcheck // It is of no interest.
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	var out, errs strings.Builder
+	p := &program{in: eof{}, out: &out, err: &errs}
+	code := p.run(ctx, []string{"drain", "ORDERS/it's; rm", "--url", n.URL()})
+	for _, want := range []string{" is out of service, but not drained after ", `undo: registryd apps up 'ORDERS/it'\''s; rm' --url `} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("got %q, want %q in it", out.String(), want)
+		}
+	}
+	if code != 1 || errs.String() != "registryd: stopped before it was done\n" {
+		t.Errorf("code %d, %q", code, errs.String())
 	}
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bufio"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -72,7 +74,7 @@ func (p *program) userAddCommand() *cobra.Command {
 	replace := fs.Bool("replace", false, "replace the login of that name, if there is one")
 	asJSON := addJSON(c)
 	complete(c, "role", "read", "client", "admin")
-	c.RunE = func(_ *cobra.Command, args []string) error {
+	c.RunE = func(c *cobra.Command, args []string) error {
 		file, err := file()
 		if err != nil {
 			return err
@@ -92,7 +94,7 @@ func (p *program) userAddCommand() *cobra.Command {
 		case *token:
 			entry.Token = access.NewToken()
 		case *cert == "":
-			password, err := p.readPassword()
+			password, err := p.readPassword(c.Context())
 			if err != nil {
 				return err
 			}
@@ -179,20 +181,29 @@ func (p *program) printLogins(logins []access.Summary) error {
 
 // readPassword reads a password: at a terminal twice and without showing it, else the first
 // line.
-func (p *program) readPassword() (string, error) {
+func (p *program) readPassword(ctx context.Context) (string, error) {
 	f, ok := p.in.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		line, err := bufio.NewReader(io.LimitReader(p.in, maxSecret)).ReadString('\n')
+		line, err := stoppable(ctx, func() (string, error) {
+			return bufio.NewReader(io.LimitReader(p.in, maxSecret)).ReadString('\n')
+		})
 		if err != nil && !errors.Is(err, io.EOF) {
 			return "", fmt.Errorf("password: %w", err)
 		}
 		return strings.TrimRight(line, "\r\n"), nil
 	}
+	shown, err := term.GetState(int(f.Fd()))
+	if err != nil {
+		return "", fmt.Errorf("password: %w", err)
+	}
 	var typed [2]string
 	for i, ask := range []string{"password: ", "again: "} {
 		fmt.Fprint(p.err, ask)
-		text, err := term.ReadPassword(int(f.Fd()))
+		text, err := stoppable(ctx, func() ([]byte, error) { return term.ReadPassword(int(f.Fd())) })
 		fmt.Fprintln(p.err)
+		if ctx.Err() != nil {
+			return "", cmp.Or(term.Restore(int(f.Fd()), shown), ctx.Err()) // the reader still hides what is typed
+		}
 		if err != nil {
 			return "", fmt.Errorf("password: %w", err)
 		}

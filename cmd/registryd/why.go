@@ -507,7 +507,8 @@ func (w *whyAnswer) addOverride(add func(what, format string, args ...any), e *a
 		by = fmt.Sprintf("%s by %s through %s", clock(e.Time), e.Who(), e.Node)
 	}
 	if override.Set {
-		add("override", "%s, set %s; registryd apps up %s/%s removes it", override.Status, by, w.App, w.Instance)
+		add("override", "%s, set %s; registryd apps up %s removes it",
+			override.Status, by, shellWord(w.App+"/"+w.Instance))
 	} else {
 		add("override", "none; the last one was removed %s", by)
 	}

@@ -33,11 +33,17 @@ func (h *Handler) discover(w http.ResponseWriter, r *http.Request) int {
 	if !now.Reads || now.Empty {
 		return text(w, http.StatusServiceUnavailable, "not yet: "+now.State)
 	}
-	wanted := r.URL.Query()["app"]
+	given, err := parameters(r.URL.RawQuery, "app", "app")
+	if err != nil {
+		return text(w, http.StatusBadRequest, err.Error())
+	}
+	wanted := map[string]bool{}
+	for _, app := range given["app"] {
+		wanted[eureka.Upper(app)] = true
+	}
 	groups := []targetGroup{}
 	h.eachShown(func(i *eureka.InstanceInfo) {
-		named := func(name string) bool { return strings.EqualFold(name, i.App) }
-		if len(wanted) == 0 || slices.ContainsFunc(wanted, named) {
+		if len(wanted) == 0 || wanted[i.App] {
 			groups = append(groups, targetOf(i))
 		}
 	})

@@ -207,16 +207,22 @@ func (h *Handler) drained(w http.ResponseWriter, r *http.Request, t target) int 
 	if err != nil {
 		return text(w, http.StatusBadRequest, err.Error())
 	}
-	return h.awaitDrain(w, r, registry.NewKey(t.name, t.id), wait)
+	key := registry.NewKey(t.name, t.id)
+	reads := h.opts.Node.Readiness().Reads
+	// Nobody reads an instance that there never was. A misspelt name is not to look drained.
+	if _, _, known := h.reg.Entry(key); !known {
+		return h.missing(w, key, reads)
+	}
+	return h.awaitDrain(w, r, key, wait)
 }
 
 // drainWait reads the parameter wait; 0 if there is none.
 func drainWait(query string) (time.Duration, error) {
-	value, given := parameter(query, "wait")
-	if !given {
-		return 0, nil
+	given, err := parameters(query, "", "wait")
+	if err != nil || len(given) == 0 {
+		return 0, err
 	}
-	d, err := time.ParseDuration(value)
+	d, err := time.ParseDuration(single(given["wait"]))
 	if err != nil || d < 0 || d > MaxDrainWait {
 		return 0, errDrainWait
 	}

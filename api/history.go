@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -115,44 +116,35 @@ type historyQuery struct {
 	limit  int
 }
 
-// parseHistoryQuery reads a query. kind may be given several times. What is unknown is
-// refused, so that a misspelt filter does not answer with everything.
+// parseHistoryQuery reads a query. kind may be given several times.
 func parseHistoryQuery(query string) (historyQuery, error) {
 	out := historyQuery{limit: DefaultHistoryLimit}
-	for {
-		key, value, rest, more := nextPair(query)
-		if !more {
-			break
+	given, err := parameters(query, "kind", "app", "instance", "kind", "before", "limit")
+	if err != nil {
+		return out, err
+	}
+	out.filter.App = eureka.Upper(single(given["app"]))
+	out.filter.ID = single(given["instance"])
+	for _, name := range given["kind"] {
+		kind, ok := registry.ParseKind(name)
+		if !ok {
+			return out, fmt.Errorf("kind: %.40q is not one of %s", name, registry.KindNames())
 		}
-		query = rest
-		switch key {
-		case "app":
-			out.filter.App = eureka.Upper(value)
-		case "instance":
-			out.filter.ID = value
-		case "kind":
-			kind, ok := registry.ParseKind(value)
-			if !ok {
-				return out, fmt.Errorf("kind: %.40q is not one of %s", value, registry.KindNames())
-			}
-			out.filter.Kinds |= history.KindsOf(kind)
-		case "before":
-			var err error
-			if out.before, err = strconv.ParseUint(value, 10, 64); err != nil {
-				return out, fmt.Errorf("before: %.40q is not a sequence number", value)
-			}
-		case "limit":
-			n, err := strconv.Atoi(value)
-			if err != nil || n < 1 || n > MaxHistoryLimit {
-				return out, fmt.Errorf("limit: %.40q is not in 1..%d", value, MaxHistoryLimit)
-			}
-			out.limit = n
-		default:
-			return out, fmt.Errorf("%.40q: not one of app, instance, kind, before, limit", key)
+		out.filter.Kinds |= history.KindsOf(kind)
+	}
+	for _, value := range given["before"] {
+		if out.before, err = strconv.ParseUint(value, 10, 64); err != nil {
+			return out, fmt.Errorf("before: %.40q is not a sequence number", value)
+		}
+	}
+	for _, value := range given["limit"] {
+		out.limit, err = strconv.Atoi(value)
+		if err != nil || out.limit < 1 || out.limit > MaxHistoryLimit {
+			return out, fmt.Errorf("limit: %.40q is not in 1..%d", value, MaxHistoryLimit)
 		}
 	}
 	if out.filter.ID != "" && out.filter.App == "" {
-		return out, fmt.Errorf("instance: needs app")
+		return out, errors.New("instance: needs app")
 	}
 	return out, nil
 }

@@ -1,6 +1,10 @@
 package api
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // nextPair takes the first pair off a query, decoded. more is false when there
 // is none. Nothing is allocated unless there is something to decode.
@@ -65,4 +69,34 @@ func parameter(query, name string) (string, bool) {
 		query = rest
 	}
 	return "", false
+}
+
+// parameters reads the query of a path of our own, which has the parameters of these names. They have
+// a value, and stand once, but for the one named several. What is unknown, empty or there twice is
+// refused: a misspelt filter would answer with everything, and of two values one would be dropped.
+func parameters(query, several string, names ...string) (map[string][]string, error) {
+	out := map[string][]string{}
+	for {
+		key, value, rest, more := nextPair(query)
+		switch {
+		case !more:
+			return out, nil
+		case !slices.Contains(names, key):
+			return nil, fmt.Errorf("%.40q: not one of the parameters, %s", key, strings.Join(names, ", "))
+		case value == "":
+			return nil, fmt.Errorf("%s: empty", key)
+		case len(out[key]) > 0 && key != several:
+			return nil, fmt.Errorf("%s: given twice", key)
+		}
+		out[key] = append(out[key], value)
+		query = rest
+	}
+}
+
+// single returns the value of a parameter that stands once, "" without one.
+func single(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }

@@ -159,18 +159,8 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) int {
 
 // watchedApp reads the query of a watch.
 func watchedApp(query string) (app string, err error) {
-	for {
-		key, value, rest, more := nextPair(query)
-		switch {
-		case !more:
-			return app, nil
-		case key != "app":
-			return "", fmt.Errorf("%.40q: not app, the only parameter", key)
-		case value == "":
-			return "", errors.New("app: empty")
-		}
-		app, query = eureka.Upper(value), rest
-	}
+	given, err := parameters(query, "", "app")
+	return eureka.Upper(single(given["app"])), err
 }
 
 // watcher is one request that watches.

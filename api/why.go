@@ -103,13 +103,11 @@ type WhyPeer struct {
 
 // why answers GET /v1/why?app=&instance=.
 func (h *Handler) why(w http.ResponseWriter, r *http.Request) int {
-	query := r.URL.Query()
-	for name := range query {
-		if name != "app" && name != "instance" {
-			return text(w, http.StatusBadRequest, fmt.Sprintf("%.40q: not one of app, instance", name))
-		}
+	given, err := parameters(r.URL.RawQuery, "", "app", "instance")
+	if err != nil {
+		return text(w, http.StatusBadRequest, err.Error())
 	}
-	key, err := whyKey(query.Get("app"), query.Get("instance"))
+	key, err := whyKey(single(given["app"]), single(given["instance"]))
 	if err != nil {
 		return text(w, http.StatusBadRequest, err.Error())
 	}

@@ -22,14 +22,54 @@ func whyOf(t *testing.T, n *node, query string) (out api.Why) {
 func TestWhyRefusesQueries(t *testing.T) {
 	n := newNode(t, api.Options{})
 	for query, want := range map[string]string{
-		"":                      "app: is missing",
-		"app=A":                 "instance: is missing",
-		"instance=a":            "app: is missing",
-		"app=A&instance=a&id=b": `"id": not one of app, instance`,
+		"":                       "app: is missing",
+		"app=A":                  "instance: is missing",
+		"instance=a":             "app: is missing",
+		"app=A&instance=":        "instance: empty",
+		"app=A&instance=a&id=b":  `"id": not one of the parameters, app, instance`,
+		"app=A&app=B&instance=a": "app: given twice",
 	} {
 		if got := n.want(t, http.StatusBadRequest, http.MethodGet, "/v1/why?"+query, "").Body.String(); got != want {
 			t.Errorf("%q: got %q, want %q", query, got, want)
 		}
+	}
+}
+
+// TestOwnQueries: on paths of our own a parameter is decoded as on Eureka's, has a value, and stands once.
+func TestOwnQueries(t *testing.T) {
+	n := newNode(t, api.Options{})
+	n.put(t, "ORDERS", "a;b", "")
+	n.put(t, "ORDERS", "100%", "")
+	n.put(t, "STRASSE", "s", "")
+	for query, want := range map[string]int{
+		"/v1/why?app=orders&instance=a;b":                  200, // Go's own parser drops what holds a semicolon
+		"/v1/why?app=orders&instance=100%":                 200, // or a sign that begins no escape
+		"/v1/history?app=A&app=B":                          400,
+		"/v1/history?limit=1&limit=2":                      400,
+		"/v1/history?kind=registered&kind=cancelled":       200,
+		"/v1/history?app=":                                 400,
+		"/v1/history?app=A&instance=":                      400,
+		"/v1/watch?app=A&app=B":                            400,
+		"/v1/watch?app=":                                   400,
+		"/v1/apps/ORDERS/a;b/drain?wait=1s&wait=2s":        400,
+		"/v1/apps/ORDERS/a;b/drain?wait=":                  400,
+		"/v1/apps/ORDERS/a;b/drain?timeout=1s":             400,
+		"/v1/apps/ORDERS/a;b/drain":                        200,
+		"/v1/apps/ORDERS/misspelt/drain":                   404,
+		"/prometheus/sd?app=ORDERS&app=orders&app=UNKNOWN": 200,
+		"/prometheus/sd?app=":                              400,
+		"/prometheus/sd?application=ORDERS":                400,
+	} {
+		w := n.want(t, want, http.MethodGet, query, "")
+		if strings.HasPrefix(query, "/v1/why") && !strings.Contains(w.Body.String(), `"listed": true`) {
+			t.Errorf("%s: got %s, want an instance that is listed", query, w.Body)
+		}
+	}
+	if got := targets(t, n, "/prometheus/sd?app=stra%C3%9Fe"); len(got) != 1 {
+		t.Errorf("%d targets by another spelling, want 1", len(got))
+	}
+	if got := targets(t, n, "/prometheus/sd?app=x;y"); len(got) != 0 {
+		t.Errorf("%d targets of an application that is none, want 0", len(got))
 	}
 }
 

@@ -214,6 +214,56 @@ func TestBadFilesKeepTheOld(t *testing.T) {
 	eventually(t, "connected with what was read before", a.Connected)
 }
 
+// TestWatchRenewed gives a watcher, which may run for long, other files while it runs: it goes on with the server that
+// asks for them.
+func TestWatchRenewed(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
+	ca, other := certstest.NewCA(t, "ca"), certstest.NewCA(t, "other")
+	files := newRenewable(t, ca, "tail")
+	seedFile := filepath.Join(files.dir, "seed")
+	address := natstest.FreeAddress(t)
+	start := func(ca *certstest.CA) *natsserver.Server {
+		pair, err := nkeys.CreateUser()
+		if err != nil {
+			t.Fatal(err)
+		}
+		public, err := pair.PublicKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed, err := pair.Seed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		certstest.Write(t, seedFile, seed)
+		certstest.Write(t, files.CA, ca.PEM)
+		files.sign(t, ca, "tail")
+		config := ca.Client(t, "server")
+		config.ClientCAs, config.ClientAuth = config.RootCAs, tls.RequireAndVerifyClientCert
+		return strict(t, address, &natsserver.Options{
+			TLS: true, TLSVerify: true, TLSConfig: config, Nkeys: []*natsserver.NkeyUser{{Nkey: public}},
+		})
+	}
+	server := start(ca)
+	w, err := broker.Watch(t.Context(), broker.WatchOptions{Cluster: "default", Access: broker.Access{
+		URLs: []string{"tls://" + address}, TLS: files.TLSFiles, NKeyFile: seedFile,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := w.Close(within(t, patience)); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "connected", func() bool { return w.Stats().Connected })
+	server.Shutdown()
+	server.WaitForShutdown()
+	eventually(t, "the connection is lost", func() bool { return !w.Stats().Connected })
+	start(other)
+	eventually(t, "connected with the new files", func() bool { return w.Stats().Connected })
+}
+
 // strict starts a NATS server of its own.
 func strict(t *testing.T, address string, options *natsserver.Options) *natsserver.Server {
 	t.Helper()

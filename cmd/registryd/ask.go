@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -136,23 +138,56 @@ func nodeURL(text string) (*url.URL, error) {
 	return &url.URL{Scheme: u.Scheme, User: u.User, Host: host, Path: strings.TrimSuffix(path, "/")}, nil
 }
 
-// asker makes the requests of one command.
+// asker makes the requests of one command. Files that prove who asks, and those that say whom to
+// trust, are read again when a node or its certificate is refused: a command may run for long.
 type asker struct {
+	trust trustFiles
+
+	mu   sync.Mutex
+	with *means // guarded by mu
+}
+
+// means are what requests are made with.
+type means struct {
 	http  *http.Client
 	login string // for the header Authorization; "": none
 }
 
 // newAsker returns an asker. A machine that is gone answers nothing, so the time to connect is
 // short.
-func newAsker() *asker {
-	return &asker{http: &http.Client{Transport: &http.Transport{
+func newAsker() *asker { return &asker{with: newMeans(nil, "")} }
+
+func newMeans(config *tls.Config, login string) *means {
+	return &means{login: login, http: &http.Client{Transport: &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
 		DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
 		MaxIdleConnsPerHost: importers,
+		TLSClientConfig:     config,
 	}}}
 }
 
-func (a *asker) close() { a.http.CloseIdleConnections() }
+func (a *asker) current() *means {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.with
+}
+
+// reread reads the files again, and reports whether there are other means than these now.
+func (a *asker) reread(used *means) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.with != used {
+		return true // another request has read them
+	}
+	if !a.trust.look() {
+		return false
+	}
+	a.with = a.trust.means()
+	used.http.CloseIdleConnections()
+	return true
+}
+
+func (a *asker) close() { a.current().http.CloseIdleConnections() }
 
 // request is one request of a node.
 type request struct {
@@ -188,8 +223,20 @@ func isCode(err error, code int) bool {
 }
 
 // ask makes one request of a node, below its root, and returns the body of the answer, which
-// must have the code wanted and be within the bound.
+// must have the code wanted and be within the bound. Where it is refused for what files held that
+// hold something else now, it is made again.
 func (a *asker) ask(ctx context.Context, root *url.URL, r request) ([]byte, error) {
+	used := a.current()
+	body, err := used.ask(ctx, root, r)
+	_, answered := errors.AsType[*answerError](err)
+	refused := isCode(err, http.StatusUnauthorized) || isCode(err, http.StatusForbidden)
+	if err != nil && ctx.Err() == nil && (refused || !answered) && a.reread(used) {
+		body, err = a.current().ask(ctx, root, r)
+	}
+	return body, err
+}
+
+func (m *means) ask(ctx context.Context, root *url.URL, r request) ([]byte, error) {
 	target := *root
 	target.RawPath = target.EscapedPath()
 	for _, segment := range r.path {
@@ -210,13 +257,13 @@ func (a *asker) ask(ctx context.Context, root *url.URL, r request) ([]byte, erro
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", api.ToolAgent+version())
-	if a.login != "" && root.User == nil {
-		req.Header.Set("Authorization", a.login)
+	if m.login != "" && root.User == nil {
+		req.Header.Set("Authorization", m.login)
 	}
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err := a.http.Do(req)
+	res, err := m.http.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -85,18 +86,14 @@ func checkBrokerURL(i int, text string) error {
 	return nil
 }
 
-// readSecret reads a file that holds one line of text.
-func readSecret(name, file string) (string, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("--%s: %w", name, err)
-	}
+// oneSecret reads the text of a file that holds one secret.
+func oneSecret(text []byte) (string, error) {
 	all, err := broker.ParseSecrets(text)
-	switch {
-	case err != nil:
-		return "", fmt.Errorf("--%s %s: %w", name, file, err)
-	case len(all) > 1:
-		return "", fmt.Errorf("--%s %s: has more than one line", name, file)
+	if err != nil {
+		return "", err
+	}
+	if len(all) > 1 {
+		return "", errors.New("has more than one line")
 	}
 	return all[0], nil
 }

@@ -63,7 +63,7 @@ var rooms = map[string][]string{
 	"dev": {"node", "client", "broker", "eureka"},
 	"cmd/registryd": {
 		"node", "dev", "tail", "broker", "client", "registry", "history", "regions", "api", "access", "eureka",
-		"internal/certs", "internal/logqueue", "internal/near", "internal/plain", "internal/redact", "internal/serviceurl",
+		"internal/certs", "internal/logqueue", "internal/near", "internal/plain", "internal/redact", "internal/reread", "internal/serviceurl",
 	},
 	"bench":          nil,
 	"bench/guard":    nil,

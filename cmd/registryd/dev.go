@@ -91,12 +91,20 @@ func welcome(w io.Writer, c *dev.Cluster, o dev.Options) {
         replication as it happens (from the sources: go run ./cmd/registryd tail%s)
   curl -H 'Accept: application/json' %sapps
         all instances, as any Eureka client gets them
-  curl -X PUT '%sapps/ORDERS/demo-1/status?value=OUT_OF_SERVICE'
+`, first.PageURL(), again, again, first.URL())
+	if o.Instances > 0 {
+		elsewhere := ""
+		if o.Nodes > 1 {
+			elsewhere = " on another"
+		}
+		fmt.Fprintf(w, `  curl -X PUT '%sapps/ORDERS/demo-1/status?value=OUT_OF_SERVICE'
         override a status on one node ...
   curl -H 'Accept: application/json' %sapps/ORDERS/demo-1
-        ... and see it on another within a second
-  an Eureka client with eureka.client.serviceUrl.defaultZone=%s
+        ... and see it%s within a second
+`, first.URL(), last.URL(), elsewhere)
+	}
+	fmt.Fprintf(w, `  an Eureka client with eureka.client.serviceUrl.defaultZone=%s
 
 Stop with Ctrl-C.
-`, first.PageURL(), again, again, first.URL(), first.URL(), last.URL(), first.URL())
+`, first.URL())
 }

@@ -2,11 +2,15 @@ package main
 
 import (
 	"net"
+	"os"
+	"runtime"
+	"slices"
 
 	"github.com/spf13/pflag"
 
 	"github.com/registryd/registryd/access"
 	"github.com/registryd/registryd/api"
+	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/node"
 )
 
@@ -89,6 +93,30 @@ func (s *settings) warnOpen(n *node.Node) {
 	s.Logger.Warn("OPEN TO ANYBODY: whoever reaches this port may read and change everything; "+
 		"turn logins on with --logins FILE, or listen on 127.0.0.1",
 		"node", n.Name(), "component", "node", "listen", s.Listen)
+}
+
+// minSecret is how long a secret should be, in bytes: one of 16 random bytes in hex is longer.
+const minSecret = 16
+
+// warnSecrets says what makes a secret of the embedded broker known to others.
+func (s *settings) warnSecrets(n *node.Node) {
+	for _, file := range []string{s.Embedded.SecretFile, s.Embedded.TailSecretFile} {
+		if file == "" {
+			continue
+		}
+		log := s.Logger.With("node", n.Name(), "component", "node", "file", file)
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o004 != 0 && runtime.GOOS != "windows" {
+			log.Warn("everybody on this machine may read the secret", "mode", info.Mode().Perm())
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it was read before, and is reread
+		}
+		secrets, _ := broker.ParseSecrets(text) //nolint:errcheck // As above.
+		if slices.ContainsFunc(secrets, func(secret string) bool { return len(secret) < minSecret }) {
+			log.Warn("the secret is short enough to be guessed", "want_bytes", minSecret)
+		}
+	}
 }
 
 func isLoopbackHost(host string) bool {

@@ -73,15 +73,25 @@ func (p *program) serve(ctx context.Context, f *serveFlags) error {
 	}
 	out := logqueue.New(p.out, nil) // Signals don't wait for its reader.
 	defer out.Close()
-	fmt.Fprintf(out, "registryd %s: node %s of cluster %s serves %s\n", s.Version, n.Name(), s.Cluster, n.URL())
-	fmt.Fprintf(out, "page:    %s\n", n.PageURL())
-	fmt.Fprintf(out, "clients: eureka.client.serviceUrl.defaultZone=%s\n", n.URL())
 	addr := n.BrokerAddress()
-	if addr != "" {
-		fmt.Fprintf(out, "embedded broker: nats://%s\n", addr)
+	if *f.logs.format == "json" { // whoever reads the log reads all of it as JSON
+		s.Logger.Info("serving", "node", n.Name(), "component", "node", "version", s.Version, "cluster", s.Cluster,
+			"url", n.URL(), "page", n.PageURL(), "broker", addr)
+	} else {
+		fmt.Fprintf(out, "registryd %s: node %s of cluster %s serves %s\n", s.Version, n.Name(), s.Cluster, n.URL())
+		fmt.Fprintf(out, "page:    %s\n", n.PageURL())
+		fmt.Fprintf(out, "clients: eureka.client.serviceUrl.defaultZone=%s\n", n.URL())
+		if addr != "" {
+			fmt.Fprintf(out, "embedded broker: nats://%s\n", addr)
+		}
 	}
 	s.log(n, addr)
 	s.warnOpen(n)
+	s.warnSecrets(n)
+	for name, meant := range p.misspelt(os.Environ()) {
+		s.Logger.Warn("a variable is not known and was ignored", "node", n.Name(), "component", "node",
+			"variable", name, "meant", strings.Join(meant, " "))
+	}
 	look := time.NewTicker(lookInterval)
 	defer look.Stop()
 	manager := newManager(s.Logger.With("node", n.Name(), "component", "node"))
@@ -416,7 +426,7 @@ func (e embeddedFlags) options(given map[string]bool, cluster string, external b
 func defaultName(listen string) (string, error) {
 	_, port, err := net.SplitHostPort(listen)
 	if err != nil {
-		return "", usagef("--listen %.80q: not HOST:PORT", listen)
+		return "", usagef("--listen %.80q: not host:port with a port of 0..65535", listen)
 	}
 	host, err := os.Hostname()
 	if err != nil {

@@ -127,6 +127,35 @@ func (p *program) keys() []string {
 	return out
 }
 
+// misspelt returns the variables of the environment that are none of ours and look like one, each
+// with those that may be meant. Kubernetes sets some for a service that is called registryd.
+func (p *program) misspelt(environ []string) map[string][]string {
+	out := map[string][]string{}
+	var ours []string
+	for _, key := range append(p.keys(), "config") {
+		ours = append(ours, variable(key))
+	}
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, envPrefix+"_") || slices.Contains(ours, name) ||
+			strings.HasPrefix(name, envPrefix+"_PORT") || strings.Contains(name, "_SERVICE_") {
+			continue
+		}
+		short := func(name string) string { return strings.TrimPrefix(name, envPrefix) }
+		known := make([]string, 0, len(ours))
+		for _, name := range ours {
+			known = append(known, short(name))
+		}
+		if meant := near.Closest(short(name), known); len(meant) > 0 {
+			for i := range meant {
+				meant[i] = envPrefix + meant[i]
+			}
+			out[name] = meant
+		}
+	}
+	return out
+}
+
 // readConfig reads a file of settings: a key per flag, whose value is a scalar, or a list of them
 // for what commas separate.
 func readConfig(file string) ([]entry, error) {

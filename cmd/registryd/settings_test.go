@@ -167,3 +167,17 @@ func TestLeaseCompatDefault(t *testing.T) {
 		}
 	}
 }
+
+// TestMisspeltVariables finds what looks like a variable of ours, and leaves alone what Kubernetes
+// sets for a service of our name.
+func TestMisspeltVariables(t *testing.T) {
+	t.Parallel()
+	p := &program{in: eof{}, out: io.Discard, err: io.Discard}
+	got := p.misspelt([]string{
+		"REGISTRYD_LISEN=:1", "REGISTRYD_LISTEN=:1", "REGISTRYD_CONFIG=x", "REGISTRYD_FAVOURITE_COLOUR=red", "LISEN=:1",
+		"REGISTRYD_PORT=tcp://10.0.0.1:8761", "REGISTRYD_PORT_8761_TCP_ADDR=10.0.0.1", "REGISTRYD_SERVICE_HOST=10.0.0.1",
+	})
+	if len(got) != 1 || len(got["REGISTRYD_LISEN"]) == 0 || got["REGISTRYD_LISEN"][0] != "REGISTRYD_LISTEN" {
+		t.Errorf("got %v, want REGISTRYD_LISTEN for REGISTRYD_LISEN alone", got)
+	}
+}

@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 	"acceptor":   nil,
 	"batcher":    {"acceptor"},
 	"membership": nil,
-	"broker":     {"internal/certs", "internal/redact", "internal/reread"},
+	"broker":     {"internal/certs", "internal/redact", "internal/reread", "internal/sample"},
 	"consumer":   {"registry", "eureka", "internal/sample"},
 	"repair":     {"registry", "eureka", "internal/sample"},
 	"cluster":    {"registry", "eureka", "acceptor", "batcher", "membership", "repair", "internal/sample"},

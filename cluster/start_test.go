@@ -293,6 +293,51 @@ func TestSuspensionEndsWithASync(t *testing.T) {
 	})
 }
 
+// A node that resumes pulls what has changed meanwhile before it serves, and of all else
+// just the ages.
+func TestSuspensionPullsWhatChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, n := three(t)
+		const instances = 1000
+		client := registry.Origin{}
+		for i := range instances {
+			n[1].reg.Register(instance("DEMO", fmt.Sprint("d-", i), eureka.StatusUp, 1), client)
+		}
+		time.Sleep(3 * time.Second)
+		resume := n[0].suspend()
+		time.Sleep(10 * time.Second)
+		b.fail(refuse(func(_, to string) bool { return to == "n1" }, batcher.Timeout)) // sync alone
+		gone, changed, renewed := registry.NewKey("DEMO", "d-1"), registry.NewKey("DEMO", "d-2"), registry.NewKey("DEMO", "d-3")
+		n[1].reg.Cancel(gone, client)
+		n[1].reg.SetMetadata(changed, map[string]string{"new": "1"}, client)
+		n[1].reg.Renew(renewed, 1, "", client)
+		time.Sleep(3 * time.Second) // the others meet n2's changes
+		b.mu.Lock()
+		before := b.synced
+		b.mu.Unlock()
+		resume()
+		n[0].comeBack()
+		for !n[0].cluster.MayWrite() {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if _, listed := n[0].reg.Instance(gone); listed {
+			t.Error("n1 serves, and lists what was cancelled")
+		}
+		if i, _ := n[0].reg.Instance(changed); i == nil || i.Metadata["new"] != "1" {
+			t.Errorf("n1 serves, and holds %v of what has changed", i)
+		}
+		ours, _, _ := n[0].reg.Entry(renewed)
+		if theirs, _, _ := n[1].reg.Entry(renewed); ours.Age != theirs.Age {
+			t.Errorf("n1 serves, and thinks that a lease is %v old, not %v", ours.Age, theirs.Age)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if took := b.synced - before; took > 100*instances {
+			t.Errorf("%d bytes for %d instances of which two have changed", took, instances)
+		}
+	})
+}
+
 // A node that has resumed and can't sync, although it receives presence, does
 // not refuse its clients without end.
 func TestSuspensionEndsWithoutASync(t *testing.T) {

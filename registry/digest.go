@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/registryd/registryd/eureka"
 )
@@ -71,9 +72,9 @@ func leafOf(key Key) uint16 {
 	return binary.BigEndian.Uint16(sum[:2]) >> 4
 }
 
-// sum returns the hash of an entry in the digest: of its key, and of the versions of
+// Sum returns the hash of an entry in the digest: of its key, and of the versions of
 // both parts with what settles equal ones.
-func (v *Versions) sum() uint64 {
+func (v *Versions) Sum() uint64 {
 	var stack [512]byte
 	b := appendText(stack[:0], v.Key.App)
 	b = appendText(b, v.Key.ID)
@@ -150,7 +151,7 @@ func (r *Registry) lockSums() *sums {
 func (s *sums) set(of *entrySum) {
 	e, sum := of.e, uint64(0)
 	if of.counted {
-		sum = of.versions.sum()
+		sum = of.versions.Sum()
 	}
 	diff := e.sum ^ sum
 	e.sum = sum
@@ -221,6 +222,28 @@ func (v *Versions) Entry() Entry {
 // LeafVersions returns the versions of all entries in a leaf; nil if there is no
 // such leaf.
 func (r *Registry) LeafVersions(leaf int) []Versions {
+	return inLeaf(r, leaf, (*entry).versions)
+}
+
+// Lease is an entry's versions and the age of its lease.
+type Lease struct {
+	Versions
+	Age time.Duration
+	// Bare: a node that has these versions learns all from the age. Otherwise the lease was
+	// longer once, or the entry is kept longer than it says, see [Entry].
+	Bare bool
+}
+
+// LeafLeases returns the leases of all entries in a leaf; nil if there is no such leaf.
+func (r *Registry) LeafLeases(leaf int) []Lease {
+	_, lease := r.clock()
+	return inLeaf(r, leaf, func(e *entry) Lease {
+		return Lease{e.versions(), e.age(lease), e.longest <= e.record.Term() && e.keep(lease) == 0}
+	})
+}
+
+// inLeaf returns what of makes of each entry in a leaf; nil if there is no such leaf.
+func inLeaf[T any](r *Registry, leaf int, of func(*entry) T) []T {
 	if leaf < 0 || leaf >= DigestGroups*DigestLeaves {
 		return nil
 	}
@@ -228,11 +251,11 @@ func (r *Registry) LeafVersions(leaf int) []Versions {
 	defer r.mu.RUnlock()
 	g := r.digest.groups[leaf/DigestLeaves]
 	if g == nil {
-		return []Versions{}
+		return []T{}
 	}
-	out := make([]Versions, 0, len(g[leaf%DigestLeaves]))
+	out := make([]T, 0, len(g[leaf%DigestLeaves]))
 	for e := range g[leaf%DigestLeaves] {
-		out = append(out, e.versions())
+		out = append(out, of(e))
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,8 @@ const (
 	// takes beside its names, in bytes.
 	fetchKeys = 500
 	keyRoom   = 8
+	// leafDigits is what the number of a leaf takes in a request, in bytes.
+	leafDigits = 5
 	// maxFailures is how many requests of one purpose may fail before the rest is
 	// given up: each request to a peer that is gone costs two seconds.
 	maxFailures = 3
@@ -84,6 +87,61 @@ func (r *Repair) askPage(ctx context.Context, to string, req request) (page, err
 		r.metrics.entries.WithLabelValues(r.join(to, &p.items[i], took)).Inc()
 	}
 	return p, nil
+}
+
+// askLeases asks a peer for its leases from p on, and joins those in the leaves that are
+// equal here. It returns the leaves that are not, and the answer as a page without entries.
+func (r *Repair) askLeases(
+	ctx context.Context, from string, p *place, progress func(int),
+) (differ []int, last page, err error) {
+	first := cmp.Or(p.at, new(cursor)).Leaf
+	asked := time.Now()
+	got, err := r.askReply(ctx, from, request{Ask: askLeases, Cursor: &cursor{Leaf: first}})
+	if err != nil {
+		return nil, page{}, err
+	}
+	took, end := time.Since(asked), maxLeaves
+	if got.Next != nil {
+		end = got.Next.Leaf
+	}
+	if end <= first || end > maxLeaves || got.Next != nil && end == maxLeaves {
+		return nil, page{}, fmt.Errorf("sync %s: peer %s makes no progress: %w", askLeases, from, errPage)
+	}
+	joined := 0
+	for _, row := range got.Leases {
+		if row.Leaf < first || row.Leaf >= end {
+			return nil, page{}, fmt.Errorf("sync %s: leaf %d of peer %s: %w", askLeases, row.Leaf, from, errPage)
+		}
+		first = row.Leaf + 1
+		if r.joinLeases(from, row, took) {
+			joined += len(row.Ages)
+		} else {
+			differ = append(differ, row.Leaf)
+		}
+	}
+	r.metrics.entries.WithLabelValues("renewed").Add(float64(joined))
+	p.entries += joined
+	progress(joined)
+	if got.Next != nil {
+		got.Next = &cursor{Leaf: end} // a leaf is whole, or not there
+	}
+	return differ, page{next: got.Next, up: millis(got.Up), whole: got.Whole}, nil
+}
+
+// joinLeases joins the ages of a leaf that took so long, if it is the same here. It reports
+// whether it is.
+func (r *Repair) joinLeases(from string, row leafLeases, took time.Duration) bool {
+	ours := sortedLeases(r.reg, row.Leaf)
+	if len(ours) != len(row.Ages) || sumOf(ours) != row.Sum {
+		return false
+	}
+	by := registry.Origin{Way: registry.BySync, From: from}
+	for i := range ours {
+		entry := ours[i].Entry()
+		entry.Age = millis(row.Ages[i]) + took
+		r.reg.Join(ours[i].Key, entry, 0, by)
+	}
+	return true
 }
 
 // join joins an entry of a peer's answer that took so long, and returns the outcome for

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/registryd/registryd/internal/sample"
@@ -82,7 +83,7 @@ func (c *CatchUp) Known() time.Duration { return c.known }
 // pull joins the entries of a peer, page by page, and logs how it went.
 func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func(int)) bool {
 	r, begun, first := c.repair, time.Now(), p.at == nil
-	last, err := c.pages(ctx, from, p, progress)
+	last, err := c.entries(ctx, from, p, progress)
 	if err == nil && p == &c.whole && last.up == 0 {
 		// It was suspended, or is catching up itself: its presence was out of date.
 		*p, err = place{}, errIncomplete
@@ -106,22 +107,67 @@ func (c *CatchUp) pull(ctx context.Context, from string, p *place, progress func
 	return false
 }
 
+// entries makes this node know all that a peer knows from p on, and moves p. It returns the
+// last answer. A node that holds something compares first: what is equal does not travel,
+// but for the ages of the leases, which are in no digest.
+func (c *CatchUp) entries(ctx context.Context, from string, p *place, progress func(int)) (page, error) {
+	if c.repair.reg.Len() == 0 {
+		return c.pages(ctx, from, p, progress)
+	}
+	for failures := 0; failures < maxFailures; {
+		differ, last, err := c.repair.askLeases(ctx, from, p, progress)
+		switch {
+		case ctx.Err() != nil || errors.Is(err, errSuspended) || errors.Is(err, errPage):
+			return page{}, err
+		case err != nil: // a peer of an earlier version, or the answer was lost
+			failures++
+			if last, err = c.page(ctx, from, p, nil, progress); err != nil || last.next == nil {
+				return last, err
+			}
+			continue
+		}
+		next := last.next
+		for some := range slices.Chunk(differ, max(1, c.repair.room()/leafDigits)) {
+			for more := true; more; more = last.next != nil {
+				if last, err = c.page(ctx, from, p, some, progress); err != nil {
+					return page{}, err
+				}
+			}
+		}
+		if next == nil {
+			return last, nil
+		}
+		p.at = next
+	}
+	return c.pages(ctx, from, p, progress)
+}
+
 // pages asks for one page after the other, from p on, and moves p. It returns the
 // last one.
 func (c *CatchUp) pages(ctx context.Context, from string, p *place, progress func(int)) (page, error) {
 	for {
-		got, err := c.repair.askPage(ctx, from, request{Ask: askPage, Cursor: p.at, Evicted: true})
-		if err != nil {
-			return page{}, err
+		if got, err := c.page(ctx, from, p, nil, progress); err != nil || got.next == nil {
+			return got, err
 		}
-		p.entries += len(got.items)
-		progress(len(got.items))
-		if got.next == nil {
-			return got, nil
-		}
-		if !got.next.behind(p.at) {
-			return page{}, fmt.Errorf("sync: peer %s makes no progress: %w", from, errPage)
-		}
-		p.at = got.next
 	}
+}
+
+// page asks for the page at p, of these leaves or of all, and moves p behind it.
+func (c *CatchUp) page(
+	ctx context.Context, from string, p *place, leaves []int, progress func(int),
+) (page, error) {
+	got, err := c.repair.askPage(ctx, from, request{Ask: askPage, Cursor: p.at, Leaves: leaves, Evicted: true})
+	if err != nil {
+		return page{}, err
+	}
+	p.entries += len(got.items)
+	progress(len(got.items))
+	if got.next == nil {
+		return got, nil
+	}
+	if !got.next.behind(p.at) || len(leaves) > 0 && !slices.Contains(leaves, got.next.Leaf) {
+		return page{}, fmt.Errorf("sync: peer %s makes no progress: %w", from, errPage)
+	}
+	p.at = got.next
+	return got, nil
 }

@@ -22,8 +22,8 @@ func newMetrics(to prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		requests: counter("sync_requests_total", "Sync requests of peers, by outcome.", "outcome"),
 		entries: counter("sync_entries_total",
-			"Entries of sync answers, by outcome: joined, malformed, refused because they are out of bounds, "+
-				"or omitted because no message could hold them.",
+			"Entries of sync answers, by outcome: joined, renewed where just the lease came, malformed, "+
+				"refused because they are out of bounds, or omitted because no message could hold them.",
 			"outcome"),
 		bytes: counter("sync_bytes_total",
 			"Bytes of sync answers served, and of own requests with their answers.", "direction"),

@@ -22,7 +22,8 @@ const (
 	askEntries  = "entries"  // the entries of Keys
 	askUnknown  = "unknown"  // the entries of Keys, which the asker does not know
 	askAges     = "ages"     // the leases of Keys, as Heartbeat items
-	askPage     = "page"     // all entries, from Cursor on
+	askPage     = "page"     // all entries, or those in Leaves, from Cursor on
+	askLeases   = "leases"   // the sums of all leaves and the ages in them, from Cursor's leaf on
 )
 
 // Bounds of a sync request.
@@ -72,7 +73,21 @@ type reply struct {
 	// and within a leaf by key, as far as the answer's bound allows. Next is
 	// where the rest begins; nil: there is no rest.
 	Versions []versionRow `json:"versions,omitempty"`
-	Next     *cursor      `json:"next,omitempty"`
+	// Leases are those of the leaves that hold something, in ascending order. Next is as
+	// for Versions; Up and Whole as in a page.
+	Leases []leafLeases `json:"leases,omitempty"`
+	Next   *cursor      `json:"next,omitempty"`
+	Up     int64        `json:"up,omitempty"` // ms
+	Whole  bool         `json:"whole,omitempty"`
+}
+
+// leafLeases is the ages of the leases in a leaf, in ms, by key. Who holds the same
+// entries, which Sum tells, knows whose they are. Without ages the entries have more to
+// tell than these.
+type leafLeases struct {
+	Leaf int     `json:"leaf"`
+	Sum  sum     `json:"sum"`
+	Ages []int64 `json:"ages,omitempty"`
 }
 
 // sum is written as hexadecimal text: JSON's numbers hold 53 bits in many tools.
@@ -170,7 +185,7 @@ func decodePage(body []byte) (page, error) {
 		case "up":
 			var ms int64
 			err = decodeMember(dec, &ms)
-			p.up = time.Duration(min(max(ms, 0), maxUp.Milliseconds())) * time.Millisecond
+			p.up = millis(ms)
 		case "whole":
 			err = decodeMember(dec, &p.whole)
 		default:
@@ -183,6 +198,11 @@ func decodePage(body []byte) (page, error) {
 	var err error
 	p.items, err = eureka.DecodeReplicationList(body, eureka.ListOptions{NATS: true})
 	return p, err
+}
+
+// millis returns a time that a peer claims in ms, within bounds.
+func millis(ms int64) time.Duration {
+	return time.Duration(min(max(ms, 0), maxUp.Milliseconds())) * time.Millisecond
 }
 
 func decodeMember(dec *jsontext.Decoder, into any) error {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/registryd/registryd/eureka"
 	"github.com/registryd/registryd/registry"
@@ -27,8 +28,13 @@ const (
 	aroundPage = 1024
 	// escaped is how many bytes one byte of a text becomes at most in JSON.
 	escaped = 6
-	// rowRoom bounds a version row without its names.
-	rowRoom = 200
+	// leasesBytes bounds an answer with leases: some 4,000 of them.
+	leasesBytes = 32 << 10
+	// rowRoom bounds a version row without its names, leafRoom the leases of a leaf without
+	// the ages, and ageRoom one of these.
+	rowRoom  = 200
+	leafRoom = 60
+	ageRoom  = 16
 	// itemRoom is the size of a usual item with its instance: the initial capacity
 	// of the buffer.
 	itemRoom = 1536
@@ -147,7 +153,9 @@ func (r *Repair) serve(body []byte, room int) ([]byte, error) {
 		}
 		return w.page(nil), nil
 	case askPage:
-		return r.servePage(from, req.Evicted, room), nil
+		return r.servePage(from, req.Leaves, req.Evicted, room), nil
+	case askLeases:
+		return json.Marshal(r.serveLeases(from.Leaf, min(room, leasesBytes)))
 	default:
 		return nil, fmt.Errorf("%w: %.40q", errAsk, req.Ask)
 	}
@@ -190,11 +198,15 @@ func (r *Repair) serveVersions(leaves []int, from *cursor, room int) reply {
 	return out
 }
 
-// servePage returns entries from a cursor on, and where the next page begins.
-func (r *Repair) servePage(from *cursor, evicted bool, room int) []byte {
+// servePage returns entries from a cursor on, of these leaves or, without any, of all, and
+// where the next page begins.
+func (r *Repair) servePage(from *cursor, leaves []int, evicted bool, room int) []byte {
 	w := &pageWriter{repair: r, room: room, ask: askPage, evicted: evicted}
 	after := *from
 	for leaf := max(from.Leaf, 0); leaf < maxLeaves; leaf++ {
+		if len(leaves) > 0 && !slices.Contains(leaves, leaf) {
+			continue
+		}
 		for _, v := range r.sortedLeaf(leaf) {
 			if leaf == from.Leaf && from.passed(v.Key) {
 				continue
@@ -206,6 +218,63 @@ func (r *Repair) servePage(from *cursor, evicted bool, room int) []byte {
 		}
 	}
 	return w.page(nil)
+}
+
+// serveLeases returns the leases from a leaf on, and where the rest begins. The first leaf
+// always fits, without its ages if need be.
+func (r *Repair) serveLeases(from, room int) reply {
+	var out reply
+	for leaf := max(from, 0); leaf < maxLeaves; leaf++ {
+		leases := sortedLeases(r.reg, leaf)
+		if len(leases) == 0 {
+			continue
+		}
+		row := leafLeases{Leaf: leaf, Sum: sumOf(leases)}
+		room -= leafRoom
+		if bare(leases) && (len(leases)*ageRoom <= room || len(out.Leases) > 0) {
+			room -= len(leases) * ageRoom
+			for i := range leases {
+				row.Ages = append(row.Ages, leases[i].Age.Milliseconds())
+			}
+		}
+		if room < 0 && len(out.Leases) > 0 {
+			out.Next = &cursor{Leaf: leaf}
+			break
+		}
+		out.Leases = append(out.Leases, row)
+	}
+	if up := r.opts.Up(); up > 0 {
+		out.Up = up.Milliseconds()
+		out.Whole = r.whole(out.Next, up)
+	}
+	return out
+}
+
+// whole reports whether an answer without a rest has told all that this node knows. What
+// self-preservation keeps beyond its time is in no leaf.
+func (r *Repair) whole(next *cursor, up time.Duration) bool {
+	return next == nil && up > 0 && len(r.reg.Outlived()) == 0
+}
+
+// sortedLeases returns the leases of a leaf by key.
+func sortedLeases(reg *registry.Registry, leaf int) []registry.Lease {
+	leases := reg.LeafLeases(leaf)
+	slices.SortFunc(leases, func(a, b registry.Lease) int { return compareKeys(a.Key, b.Key) })
+	return leases
+}
+
+// bare reports whether all of the leases have no more to tell than their ages.
+func bare(leases []registry.Lease) bool {
+	return !slices.ContainsFunc(leases, func(l registry.Lease) bool { return !l.Bare })
+}
+
+// sumOf returns the sum of a leaf that holds these.
+func sumOf(leases []registry.Lease) sum {
+	var out uint64
+	for i := range leases {
+		out ^= leases[i].Sum()
+	}
+	return sum(out)
 }
 
 // sortedLeaf returns the versions of a leaf by key.
@@ -253,8 +322,7 @@ func (w *pageWriter) page(next *cursor) []byte {
 	if w.ask != askPage && w.ask != askAges {
 		up = 0
 	}
-	// What self-preservation keeps beyond its time is on no page.
-	whole := w.ask == askPage && next == nil && up > 0 && len(w.repair.reg.Outlived()) == 0
+	whole := w.ask == askPage && w.repair.whole(next, up)
 	return encodePage(w.items, next, up, whole)
 }
 

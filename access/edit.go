@@ -174,7 +174,7 @@ func List(file string) ([]Summary, error) {
 	}
 	out := make([]Summary, len(s.logins))
 	for i, l := range s.logins {
-		out[i] = Summary{Name: l.Name, Role: l.Role.String(), Apps: l.Apps, Secrets: []string{}}
+		out[i] = Summary{Name: l.Name, Role: l.Role.String(), Apps: append([]string{}, l.Apps...), Secrets: []string{}}
 		for _, secret := range l.secrets {
 			kind := "password"
 			switch {

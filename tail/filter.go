@@ -31,7 +31,9 @@ func (f *Filter) shows(t *task, o *outcome) bool {
 	switch {
 	case f.NoHeartbeats && t.action == string(eureka.ActionHeartbeat):
 		return false
-	case len(f.Apps) > 0 && !slices.ContainsFunc(f.Apps, is(t.app)):
+	case len(f.Apps) > 0 && !slices.ContainsFunc(f.Apps, func(app string) bool {
+		return eureka.Upper(app) == eureka.Upper(t.app)
+	}):
 		return false
 	case len(f.Instances) > 0 && !slices.Contains(f.Instances, t.id):
 		return false

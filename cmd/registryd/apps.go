@@ -71,6 +71,9 @@ func (p *program) listCommand() *cobra.Command {
 		if *status != "" && !slices.Contains(statuses(), strings.ToUpper(*status)) {
 			return usagef("--status %.80q: not one of %s", *status, strings.Join(statuses(), ", "))
 		}
+		if len(args) > 0 && args[0] == "" {
+			return usagef("APP: the name given is empty")
+		}
 		a, roots, err := nodes.open(nil)
 		if err != nil {
 			return err
@@ -84,7 +87,7 @@ func (p *program) listCommand() *cobra.Command {
 		}
 		var all []*eureka.InstanceInfo
 		for _, i := range instances(apps) {
-			if (len(args) == 0 || strings.EqualFold(i.App, args[0])) &&
+			if (len(args) == 0 || i.App == eureka.Upper(args[0])) &&
 				(*status == "" || strings.EqualFold(string(i.Status), *status)) {
 				all = append(all, i)
 			}
@@ -108,7 +111,7 @@ func statuses() []string {
 }
 
 func named(name string) func(eureka.Application) bool {
-	return func(a eureka.Application) bool { return strings.EqualFold(a.Name, name) }
+	return func(a eureka.Application) bool { return a.Name == eureka.Upper(name) }
 }
 
 // completionTimeout bounds what a shell asks of a node while a person types.
@@ -250,6 +253,10 @@ func (p *program) showCommand() *cobra.Command {
 	nodes, asJSON := addNodes(c, firstAnswers), addJSON(c)
 	c.ValidArgsFunction = nodes.complete(true)
 	c.RunE = func(c *cobra.Command, args []string) error {
+		app, id, whole := strings.Cut(args[0], "/")
+		if app == "" || whole && id == "" {
+			return usagef("%.200q: not APP[/INSTANCE]", args[0])
+		}
 		a, roots, err := nodes.open(nil)
 		if err != nil {
 			return err
@@ -261,9 +268,8 @@ func (p *program) showCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		app, id, whole := strings.Cut(args[0], "/")
 		all := slices.DeleteFunc(instances(apps), func(i *eureka.InstanceInfo) bool {
-			return !strings.EqualFold(i.App, app) || whole && i.ID() != id
+			return i.App != eureka.Upper(app) || whole && i.ID() != id
 		})
 		if len(all) == 0 {
 			return notThere(root, args[0], names(apps, whole))

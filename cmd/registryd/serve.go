@@ -286,7 +286,8 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 		"delta-retention")
 	group(fs, "Java Eureka servers", "eureka-peers")
 	bounded(fs, "above 0", aboveZero()...)
-	bounded(fs, "0 or more", "peers", "rate-limit-burst", "rate-limit-fetches", "rate-limit-full-fetches",
+	bounded(fs, "0 to 256", "peers")
+	bounded(fs, "0 or more", "rate-limit-burst", "rate-limit-fetches", "rate-limit-full-fetches",
 		"wait-when-empty", "max-connections-per-address")
 	bounded(fs, "0s to "+maxShutdownDelay.String(), "shutdown-delay")
 	bounded(fs, "above 0, at most 1", "renewal-threshold")

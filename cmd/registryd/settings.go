@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -159,26 +162,37 @@ func (p *program) misspelt(environ []string) map[string][]string {
 // readConfig reads a file of settings: a key per flag, whose value is a scalar, or a list of them
 // for what commas separate.
 func readConfig(file string) ([]entry, error) {
-	info, err := os.Stat(file)
+	in, err := os.Open(file)
 	if err != nil {
 		return nil, fmt.Errorf("--config: %w", err)
 	}
-	if info.Size() > maxConfig {
+	defer in.Close() //nolint:errcheck // It is only read.
+	text, err := io.ReadAll(io.LimitReader(in, maxConfig+1))
+	if err != nil {
+		return nil, fmt.Errorf("--config: %w", err)
+	}
+	if len(text) > maxConfig {
 		return nil, fmt.Errorf("--config %s: longer than %d bytes", file, maxConfig)
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("--config: %w", err)
-	}
 	name := filepath.Base(file)
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, fmt.Errorf("--config %s: %w", name, err)
-	}
-	if len(doc.Content) == 0 {
+	var doc, more yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	switch err := decoder.Decode(&doc); {
+	case errors.Is(err, io.EOF):
 		return nil, nil // empty
+	case err != nil:
+		return nil, yamlFault(name, err)
+	}
+	switch err := decoder.Decode(&more); {
+	case err == nil:
+		return nil, fmt.Errorf("--config %s:%d: a second document, of which nothing would be read", name, more.Line)
+	case !errors.Is(err, io.EOF):
+		return nil, yamlFault(name, err)
 	}
 	top := doc.Content[0]
+	if top.Kind == yaml.ScalarNode && top.Tag == "!!null" {
+		return nil, nil // nothing but a mark of its begin, or comments
+	}
 	if top.Kind != yaml.MappingNode {
 		return nil, fmt.Errorf("--config %s:%d: not yaml with a key per flag, such as listen: 127.0.0.1:8761",
 			name, top.Line)
@@ -195,6 +209,18 @@ func readConfig(file string) ([]entry, error) {
 		entries = append(entries, e)
 	}
 	return entries, errors.Join(wrong...)
+}
+
+// yamlLine is where the library says that the line is.
+var yamlLine = regexp.MustCompile(`^yaml: line (\d+): `)
+
+// yamlFault returns what makes a file no YAML, with its line as all faults have it.
+func yamlFault(name string, err error) error {
+	text := strings.TrimPrefix(yamlLine.ReplaceAllString(err.Error(), "$1: "), "yaml: ")
+	if text[0] < '0' || text[0] > '9' {
+		text = "1: " + text // the library leaves out the first line
+	}
+	return fmt.Errorf("%s:%s (not yaml)", name, text)
 }
 
 // scalar returns the text of a value, with commas between those of a list.

@@ -19,6 +19,8 @@ type jsonReader struct {
 	text  []byte // room for an unquoted text
 	err   error
 	fatal bool // err is the tokenizer's: nothing can be read any more
+
+	states []State // for the items of a list, made together
 }
 
 // newJSONReader reads body, which must not change meanwhile. A byte order mark in
@@ -175,19 +177,21 @@ func (r *jsonReader) skip() {
 // scalar reads a text, number or boolean as text, good until the next call;
 // false for null, or after a failure.
 func (r *jsonReader) scalar() ([]byte, bool) {
-	switch r.kind() {
-	case jsontext.KindString:
-		v := r.unquote(r.raw())
-		return v, r.err == nil
-	case jsontext.KindNumber, jsontext.KindTrue, jsontext.KindFalse:
-		v := r.raw()
-		return v, r.err == nil
-	case jsontext.KindNull, jsontext.KindInvalid:
-		r.token()
+	v := r.raw()
+	if r.err != nil {
 		return nil, false
-	default:
+	}
+	switch jsontext.Kind(v[0]) {
+	case jsontext.KindString:
+		v = r.unquote(v)
+		return v, r.err == nil
+	case jsontext.KindNull:
+		return nil, false
+	case jsontext.KindBeginObject, jsontext.KindBeginArray:
 		r.fail(errNotScalar)
 		return nil, false
+	default:
+		return v, true
 	}
 }
 

@@ -1,6 +1,8 @@
 package eureka
 
 import (
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strconv"
@@ -75,7 +77,11 @@ func DecodeReplicationList(body []byte, o ListOptions) (ReplicationList, error) 
 			r.token()
 			found = false
 		default:
-			found, l = true, make(ReplicationList, 0, min(len(body)/leastItem, usualItems)+1)
+			n := min(len(body)/leastItem, usualItems) + 1
+			found, l = true, make(ReplicationList, 0, n)
+			if o.NATS {
+				r.states = make([]State, n)
+			}
 			r.each(o.MaxItems, func() {
 				l = append(l, Item{LastDirtyTimestamp: NoTimestamp})
 				it := &l[len(l)-1]
@@ -270,7 +276,7 @@ func (r *jsonReader) state() *State {
 	if !r.object() {
 		return nil
 	}
-	s := &State{}
+	s := r.newState()
 	var rv, live, rh, ov, set, dur, age, ldt bool
 	for r.kind() != jsontext.KindEndObject {
 		key, ok := r.member()
@@ -335,12 +341,18 @@ func (r *jsonReader) state() *State {
 	return s
 }
 
+// newState returns an empty state, of those that were made together.
+func (r *jsonReader) newState() *State {
+	if len(r.states) == 0 {
+		return new(State)
+	}
+	s := &r.states[0]
+	r.states = r.states[1:]
+	return s
+}
+
 // number reads an integer that is written as one.
 func (r *jsonReader) number() int64 {
-	if k := r.kind(); k != jsontext.KindNumber && k != jsontext.KindInvalid {
-		r.fail(errNotNumber)
-		return 0
-	}
 	n, err := strconv.ParseInt(string(r.raw()), 10, 64)
 	switch {
 	case r.err != nil || err == nil:
@@ -381,9 +393,10 @@ func (r *jsonReader) hash() uint64 {
 		r.fail(errHash)
 		return 0
 	}
-	h, err := strconv.ParseUint(string(v), 16, 64)
-	if err != nil {
+	var h [hashDigits / 2]byte
+	if _, err := hex.Decode(h[:], v); err != nil {
 		r.fail(errHash)
+		return 0
 	}
-	return h
+	return binary.BigEndian.Uint64(h[:])
 }

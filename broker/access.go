@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/registryd/registryd/internal/redact"
@@ -25,6 +26,9 @@ type Access struct {
 	// NKeyFile holds an NKey seed.
 	NKeyFile string
 
+	// LoginFile holds USER:PASSWORD or a token, in place of one in the URLs.
+	LoginFile string
+
 	// TLS asks for TLS with these files. Without any, tls:// and wss:// use the system's CAs.
 	TLS TLSFiles
 }
@@ -36,7 +40,7 @@ func (a Access) faults() []error {
 		faults = append(faults, fmt.Errorf("%w: "+format, append([]any{ErrOptions}, args...)...))
 	}
 	if a.Server != nil {
-		if len(a.URLs) > 0 || a.CredsFile != "" || a.NKeyFile != "" || a.TLS.set() {
+		if len(a.URLs) > 0 || a.CredsFile != "" || a.NKeyFile != "" || a.LoginFile != "" || a.TLS.set() {
 			fault("an embedded broker takes no URLs, credentials or TLS files")
 		}
 		return faults
@@ -48,6 +52,15 @@ func (a Access) faults() []error {
 	}
 	if a.CredsFile != "" && a.NKeyFile != "" {
 		fault("a credentials file and an NKey file: one of them")
+	}
+	if a.LoginFile != "" {
+		if a.CredsFile != "" || a.NKeyFile != "" {
+			fault("a login file, and a credentials or an NKey file: one of them")
+		}
+		// What a URL has wins, and would hide the file.
+		if slices.ContainsFunc(a.URLs, func(text string) bool { return strings.Contains(text, "@") }) {
+			fault("a login file, and a login in a URL: one of them")
+		}
 	}
 	if _, err := a.open(nil); err != nil {
 		faults = append(faults, err)

@@ -2,8 +2,10 @@ package broker
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -19,6 +21,12 @@ type credentials struct {
 	tls   *certs.Store
 	creds *reread.Files[nats.Option]
 	nkey  *reread.Files[nats.Option]
+	login *reread.Files[nats.Option]
+}
+
+// files are those of a login of any kind; some are nil.
+func (c *credentials) files() []*reread.Files[nats.Option] {
+	return []*reread.Files[nats.Option]{c.creds, c.nkey, c.login}
 }
 
 // open reads the files.
@@ -37,6 +45,11 @@ func (a Access) open(log *slog.Logger) (*credentials, error) {
 	if a.NKeyFile != "" {
 		if c.nkey, err = reread.Open("nats_nkey", []string{a.NKeyFile}, log, parseSeed); err != nil {
 			return nil, fmt.Errorf("%w: nkey file %q: %w", ErrOptions, a.NKeyFile, err)
+		}
+	}
+	if a.LoginFile != "" {
+		if c.login, err = reread.Open("nats_login", []string{a.LoginFile}, log, parseLogin); err != nil {
+			return nil, fmt.Errorf("%w: login file %q: %w", ErrOptions, a.LoginFile, err)
 		}
 	}
 	if a.TLS.set() {
@@ -79,12 +92,28 @@ func parseSeed(contents [][]byte) (*nats.Option, error) {
 	return &option, nil
 }
 
+// parseLogin reads a file with USER:PASSWORD or a token.
+func parseLogin(contents [][]byte) (*nats.Option, error) {
+	all, err := ParseSecrets(contents[0])
+	if err != nil {
+		return nil, err
+	}
+	if len(all) > 1 {
+		return nil, errors.New("has more than one line")
+	}
+	option := nats.Token(all[0])
+	if user, password, ok := strings.Cut(all[0], ":"); ok {
+		option = nats.UserInfo(user, password)
+	}
+	return &option, nil
+}
+
 // look takes files that have changed. What can't be used changes nothing.
 func (c *credentials) look() {
 	if c.tls != nil {
 		c.tls.Look()
 	}
-	for _, f := range []*reread.Files[nats.Option]{c.creds, c.nkey} {
+	for _, f := range c.files() {
 		if f != nil {
 			f.Look()
 		}
@@ -98,7 +127,7 @@ func (c *credentials) options(tlsName string) []nats.Option {
 		return []nats.Option{nats.Token(c.own)}
 	}
 	var out []nats.Option
-	for _, f := range []*reread.Files[nats.Option]{c.creds, c.nkey} {
+	for _, f := range c.files() {
 		if f != nil {
 			out = append(out, *f.Current())
 		}
@@ -125,7 +154,7 @@ func (c *credentials) collectors() []prometheus.Collector {
 	if c.tls != nil {
 		out = append(out, c.tls)
 	}
-	for _, f := range []*reread.Files[nats.Option]{c.creds, c.nkey} {
+	for _, f := range c.files() {
 		if f != nil {
 			out = append(out, f)
 		}

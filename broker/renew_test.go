@@ -264,6 +264,29 @@ func TestWatchRenewed(t *testing.T) {
 	eventually(t, "connected with the new files", func() bool { return w.Stats().Connected })
 }
 
+// TestLoginRenewed changes the secret of a server, and the file of a node elsewhere that shows it: it goes on when it
+// has to connect again.
+func TestLoginRenewed(t *testing.T) {
+	t.Parallel() // After the bubbles, which are not parallel.
+	address := natstest.FreeAddress(t)
+	file := certstest.Write(t, filepath.Join(t.TempDir(), "login"), []byte("any:old"))
+	start := func(secret string) *broker.Server {
+		server, err := broker.StartServer(t.Context(), broker.ServerOptions{Listen: address, Secret: secret})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(server.Shutdown)
+		return server
+	}
+	server := start("old")
+	a := natstest.Start(t, broker.Options{Node: "a", Access: broker.Access{URLs: []string{"nats://" + address}, LoginFile: file}})
+	eventually(t, "connected", a.Connected)
+	server.Shutdown()
+	start("token")
+	certstest.Write(t, file, []byte("token\n"))
+	eventually(t, "connected with the token", func() bool { return a.Connected() && a.Count("disconnects_total") == 1 })
+}
+
 // strict starts a NATS server of its own.
 func strict(t *testing.T, address string, options *natsserver.Options) *natsserver.Server {
 	t.Helper()

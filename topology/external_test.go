@@ -2,8 +2,11 @@ package topology_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/registryd/registryd/internal/certstest"
 )
 
 // TestExternalNATS uses a stock nats-server with each way of authentication. A
@@ -31,6 +34,12 @@ func TestExternalNATS(t *testing.T) {
 			s := startNATS(t, `authorization { users: [ { nkey: `+right.public(t)+` } ] }`)
 			return s, []string{"--nats", s.url(""), "--nats-nkey", right.seedFile(t)},
 				[]string{"--nats", s.url(""), "--nats-nkey", wrong.seedFile(t)}
+		}},
+		{"login file", func(t *testing.T) (*natsServer, []string, []string) {
+			s := startNATS(t, `authorization { users: [ { user: node, password: "right:one" } ] }`)
+			right := certstest.Write(t, filepath.Join(t.TempDir(), "right"), []byte("node:right:one\n"))
+			wrong := certstest.Write(t, filepath.Join(t.TempDir(), "wrong"), []byte("node:wrong"))
+			return s, []string{"--nats", s.url(""), "--nats-login-file", right}, []string{"--nats", s.url(""), "--nats-login-file", wrong}
 		}},
 		{"credentials", func(t *testing.T) (*natsServer, []string, []string) {
 			operator, account, stranger := newKey(t, operator), newKey(t, account), newKey(t, account)

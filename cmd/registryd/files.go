@@ -34,13 +34,15 @@ func addNATSFlags(fs *pflag.FlagSet, what string) natsFlags {
 	for _, f := range []struct{ name, usage string }{
 		{"nats-creds", "credentials `FILE` for --nats"},
 		{"nats-nkey", "NKey seed `FILE` for --nats"},
+		{"nats-login-file", "`FILE` with USER:PASSWORD or a token for --nats, in place of one in the URLs"},
 		{"nats-tls-ca", "`FILE` with the CA of --nats"},
 		{"nats-tls-cert", "`FILE` with this client's certificate for --nats"},
 		{"nats-tls-key", "`FILE` with the key of --nats-tls-cert"},
 	} {
 		n.files = append(n.files, natsFile{f.name, fs.String(f.name, "", f.usage)})
 	}
-	group(fs, "NATS", "nats", "nats-creds", "nats-nkey", "nats-tls-ca", "nats-tls-cert", "nats-tls-key")
+	group(fs, "NATS", "nats", "nats-creds", "nats-nkey", "nats-login-file", "nats-tls-ca", "nats-tls-cert",
+		"nats-tls-key")
 	return n
 }
 
@@ -48,7 +50,8 @@ func addNATSFlags(fs *pflag.FlagSet, what string) natsFlags {
 func (n natsFlags) access() (broker.Access, error) {
 	a := broker.Access{
 		URLs: list(*n.urls), CredsFile: *n.files[0].file, NKeyFile: *n.files[1].file,
-		TLS: broker.TLSFiles{CA: *n.files[2].file, Cert: *n.files[3].file, Key: *n.files[4].file},
+		LoginFile: *n.files[2].file,
+		TLS:       broker.TLSFiles{CA: *n.files[3].file, Cert: *n.files[4].file, Key: *n.files[5].file},
 	}
 	var wrong faults
 	if *n.urls != "" && len(a.URLs) == 0 {

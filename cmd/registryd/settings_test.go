@@ -68,6 +68,7 @@ func TestEveryFlagCounts(t *testing.T) {
 		"nats":                        {"nats://127.0.0.1:1"},
 		"nats-creds":                  append([]string{secret}, nats...),
 		"nats-nkey":                   append([]string{secret}, nats...),
+		"nats-login-file":             append([]string{secret}, nats...),
 		"nats-tls-ca":                 append([]string{secret}, nats...),
 		"nats-tls-cert":               append([]string{secret}, nats...),
 		"nats-tls-key":                append([]string{secret}, nats...),

@@ -40,7 +40,21 @@ func (s *Security) check() error {
 	if s.TLSCert == "" || s.TLSKey == "" {
 		return errors.New("tls cert and tls key: both are needed for https")
 	}
-	return nil
+	_, err := s.certificates(nil)
+	return err
+}
+
+// certificates reads the certificates of the HTTP server.
+func (s *Security) certificates(log *slog.Logger) (*certs.Store, error) {
+	auth := tls.RequireAndVerifyClientCert
+	if s.Access.File != "" {
+		auth = tls.VerifyClientCertIfGiven // a password is as good, and probes of health have neither
+	}
+	store, err := certs.Open("http", certs.Files{CA: s.TLSClientCA, Cert: s.TLSCert, Key: s.TLSKey}, auth, log)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w", err)
+	}
+	return store, nil
 }
 
 // startTLS reads the certificates of the HTTP server, and rereads them when they change. It
@@ -50,14 +64,9 @@ func (n *Node) startTLS() (*tls.Config, error) {
 	if !s.secure() {
 		return nil, nil //nolint:nilnil // No files, no TLS: crypto/tls takes nil in that sense too.
 	}
-	auth := tls.RequireAndVerifyClientCert
-	if s.Access.File != "" {
-		auth = tls.VerifyClientCertIfGiven // a password is as good, and probes of health have neither
-	}
-	store, err := certs.Open("http", certs.Files{CA: s.TLSClientCA, Cert: s.TLSCert, Key: s.TLSKey}, auth,
-		n.log.With("component", "http"))
+	store, err := s.certificates(n.log.With("component", "http"))
 	if err != nil {
-		return nil, fmt.Errorf("%w: http: %w", ErrOptions, err)
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	if err := n.metrics.Register(store); err != nil {
 		return nil, fmt.Errorf("http: metrics: %w", err)

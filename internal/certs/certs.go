@@ -165,9 +165,16 @@ func (s *Store) Look() {
 	s.kept.Look()
 	now := s.Current()
 	end := first(now.certEnd, cmp.Or(now.caEnd, now.certEnd))
-	if !end.IsZero() && time.Until(end) < soon && s.ends.Due(soonInterval) {
-		s.log.Warn("a certificate ends soon", "use", s.use, "end", end.UTC(), "ca", s.files.CA, "cert", s.files.Cert)
+	left := time.Until(end)
+	if end.IsZero() || left >= soon || !s.ends.Due(soonInterval) {
+		return
 	}
+	where := []any{"use", s.use, "end", end.UTC(), "ca", s.files.CA, "cert", s.files.Cert}
+	if left <= 0 {
+		s.log.Error("a certificate has ended, others refuse it", where...)
+		return
+	}
+	s.log.Warn("a certificate ends soon", where...)
 }
 
 // Run looks at the files until ctx is done.

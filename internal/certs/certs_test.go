@@ -177,3 +177,21 @@ func TestOpenFails(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestEndedIsSaid has a certificate that is over: it does not end soon.
+func TestEndedIsSaid(t *testing.T) {
+	cert, key := certstest.NewCA(t, "ca").Pair(t, "over", -time.Minute)
+	dir := t.TempDir()
+	f := certs.Files{
+		Cert: certstest.Write(t, filepath.Join(dir, "cert.pem"), cert), Key: certstest.Write(t, filepath.Join(dir, "key.pem"), key),
+	}
+	var log strings.Builder
+	s, err := certs.Open("http", f, tls.NoClientCert, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Look()
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "has ended") || strings.Contains(log.String(), "soon") {
+		t.Errorf("got %s, want that it has ended", &log)
+	}
+}

@@ -102,8 +102,35 @@ func member(tb testing.TB, id, url string, args ...string) *node {
 // and the tools do is allowed, and nothing that another could do in their name.
 func TestPermissions(t *testing.T) {
 	t.Parallel()
-	password, env := passwords()
-	s := deployed(t, "server.conf", env)
+	_, env := passwords()
+	testPermissions(t, deployed(t, "server.conf", env))
+}
+
+// TestAccounts does the same with the users in an account of their own, beside another,
+// which hears nothing.
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	_, env := passwords()
+	accounts, err := os.ReadFile("../deploy/nats/accounts.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := deployed(t, "server.conf", env, `include "permissions.conf"`, string(accounts),
+		"accounts {", "accounts {\n  OTHERS { users: [ { user: other, password: others } ] }")
+	others := stranger(t, s, "other:others")
+	heard, err := others.SubscribeSync(">")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testPermissions(t, s)
+	if n, _, err := heard.Pending(); err != nil || n > 0 {
+		t.Errorf("another account has heard %d messages, %v", n, err)
+	}
+}
+
+func testPermissions(t *testing.T, s *natsServer) {
+	t.Helper()
+	password, _ := passwords()
 	login := func(user string) string { return user + ":" + password[user] }
 	var nodes []*node
 	for _, id := range []string{"node-a", "node-b"} {

@@ -3,7 +3,7 @@ package bench_test
 import (
 	"context"
 	"fmt"
-	"runtime"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -24,6 +24,15 @@ type link struct {
 	*rig
 	peer     *registry.Registry
 	from, to *broker.Broker
+	changed  chan struct{} // one slot: the peer has joined a change
+}
+
+// Record implements registry.Recorder, for the peer.
+func (l *link) Record([]registry.Event) {
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
 }
 
 // peerName is that of the first peer of a rig.
@@ -33,12 +42,13 @@ func newLink(b *testing.B, mode acceptor.Mode) *link {
 	b.Helper()
 	access := broker.Access{URLs: []string{natstest.URL(natstest.TCP(b))}}
 	l := &link{
-		rig:  &rig{},
-		from: natstest.Start(b, broker.Options{Node: "measured", Access: access}),
-		to:   natstest.Start(b, broker.Options{Node: peerName, Access: access}),
+		rig:     &rig{},
+		from:    natstest.Start(b, broker.Options{Node: "measured", Access: access}),
+		to:      natstest.Start(b, broker.Options{Node: peerName, Access: access}),
+		changed: make(chan struct{}, 1),
 	}
 	var err error
-	if l.peer, err = registry.New(registry.Options{}); err != nil {
+	if l.peer, err = registry.New(registry.Options{Recorder: l}); err != nil {
 		b.Fatal(err)
 	}
 	taker, err := consumer.New(l.peer, consumer.Options{})
@@ -174,11 +184,16 @@ func BenchmarkConvergence(b *testing.B) {
 			renewing.Go(func() { l.renew(ctx, keys, rate) })
 			var times []time.Duration
 			for i := 0; b.Loop(); i++ {
+				// At any moment, as clients do, and not where the last change has left a gap.
+				time.Sleep(rand.N(10 * time.Millisecond))
 				key := keys[i%len(keys)]
 				began := time.Now()
 				l.reg.SetMetadata(key, map[string]string{"n": fmt.Sprint(i)}, registry.Origin{})
 				for !known(l.peer, key, i) {
-					if runtime.Gosched(); time.Since(began) > time.Minute {
+					// To ask again and again would keep the scheduler from looking at sockets.
+					select {
+					case <-l.changed:
+					case <-time.After(time.Minute):
 						b.Fatalf("%v: the peer does not know change %d", key, i)
 					}
 				}

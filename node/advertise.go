@@ -3,6 +3,8 @@ package node
 import (
 	"net"
 	"net/netip"
+	"net/url"
+	"strings"
 )
 
 // localhost is advertised by a node without another address. To every other machine
@@ -47,3 +49,19 @@ func firstReachable(addrs []net.Addr) string {
 
 // reachable reports whether an address may mean this machine elsewhere too.
 func reachable(ip netip.Addr) bool { return ip.IsGlobalUnicast() && !ip.IsLoopback() }
+
+// serviceURL completes the address that is advertised to the URL which clients are told to use:
+// they append paths to it. It was checked before.
+func serviceURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	switch {
+	case u.Path == "" || u.Path == "/":
+		u.Path = "/eureka/"
+	case !strings.HasSuffix(u.Path, "/"):
+		u.Path += "/"
+	}
+	return u.String()
+}

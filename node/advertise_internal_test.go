@@ -54,3 +54,18 @@ func TestAdvertisedHost(t *testing.T) {
 		}
 	}
 }
+
+// TestServiceURL: what is advertised is what clients are told to use.
+func TestServiceURL(t *testing.T) {
+	for text, want := range map[string]string{
+		"http://node-1:8761":            "http://node-1:8761/eureka/",
+		"http://node-1:8761/":           "http://node-1:8761/eureka/",
+		"http://node-1:8761/eureka":     "http://node-1:8761/eureka/",
+		"http://node-1:8761/eureka/":    "http://node-1:8761/eureka/",
+		"https://[::1]:1/behind/eureka": "https://[::1]:1/behind/eureka/",
+	} {
+		if got := serviceURL(text); got != want {
+			t.Errorf("%s: got %s, want %s", text, got, want)
+		}
+	}
+}

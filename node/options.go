@@ -70,7 +70,7 @@ type Options struct {
 	// quarter of the bound.
 	MaxConnections, MaxPerAddress int
 	// Advertise is the service URL for peers and clients, such as
-	// http://host:8761/eureka/. Default: made from the address listened on; for a
+	// http://host:8761/eureka/, whose path it gets where it has none. Default: made from the address listened on; for a
 	// wildcard, from the address that this machine uses to reach others.
 	Advertise string
 
@@ -315,6 +315,7 @@ func (o *Options) addressed(at net.Addr) {
 		if o.Security.secure() {
 			scheme = "https://"
 		}
-		o.Advertise = scheme + net.JoinHostPort(advertisedHost(host), port) + "/eureka/"
+		o.Advertise = scheme + net.JoinHostPort(advertisedHost(host), port)
 	}
+	o.Advertise = serviceURL(o.Advertise)
 }

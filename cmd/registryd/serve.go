@@ -225,7 +225,8 @@ func addServeFlags(fs *pflag.FlagSet) *serveFlags {
 		"`NAME` of this node (default: the host name's first label, with the port unless it is 8761)")
 	fs.StringVar(&o.Cluster, "cluster", node.DefaultCluster, "`NAME` of the cluster")
 	fs.StringVar(&o.Advertise, "advertise", "",
-		"service `URL` for peers and readers (default: made of --listen, or of this machine's address for a wildcard)")
+		"service `URL` for peers and readers, below /eureka/ unless it has a path "+
+			"(default: made of --listen, or of this machine's address for a wildcard)")
 	f.hosts = fs.String("http-hosts", "",
 		"`NAMES`, beside that of --advertise, under which browsers may ask this node, "+
 			"separated by commas; * allows all")

@@ -127,6 +127,30 @@ func TestDrain(t *testing.T) {
 	})
 }
 
+// TestDrainOfLongNames: what a client reads is told apart to the last letter of the longest names.
+func TestDrainOfLongNames(t *testing.T) {
+	n := newNode(t, api.Options{})
+	app, id := strings.Repeat("A", registry.MaxName), strings.Repeat("i", registry.MaxName)
+	n.put(t, app, id, "")
+	n.put(t, app[1:]+"B", id[1:]+"j", "") // of no interest
+	for i, path := range []string{
+		"/eureka/apps/" + app, "/eureka/vips/" + strings.ToLower(app), "/eureka/apps/" + app + "/" + id, "/eureka/instances/" + id,
+		"/eureka/apps/" + app[1:] + "B", "/eureka/instances/" + id[1:] + "j",
+	} {
+		if w := n.from(t, fmt.Sprintf("10.0.0.%d:80", i+1), "GET", path, "Accept", jsonType); w.Code != 200 {
+			t.Fatalf("%.40s: %d", path, w.Code)
+		}
+	}
+	w := n.want(t, http.StatusOK, http.MethodPost, "/v1/apps/"+app+"/"+id+"/drain", "")
+	var d api.Drain
+	if err := json.Unmarshal(w.Body.Bytes(), &d); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := waitingFor(d), "10.0.0.1 application, 10.0.0.2 vip, 10.0.0.3 instance, 10.0.0.4 instance-id"; got != want || d.Drained {
+		t.Errorf("it waits for %s, want %s", got, want)
+	}
+}
+
 // TestDrainWaits: a drain with wait is answered when the last client has come; watchers and
 // other nodes count.
 func TestDrainWaits(t *testing.T) {

@@ -33,6 +33,8 @@ const (
 	recentIntervals = 3
 	// maxIdentity bounds each text that tells clients apart, in bytes.
 	maxIdentity = 200
+	// maxFetched bounds the name of what a client fetches: the longest is an application and an id.
+	maxFetched = 2*registry.MaxName + 1
 )
 
 // reads is what a client fetches.
@@ -164,7 +166,7 @@ func (f *fetchers) served(r *http.Request, what reads, of string, upTo uint64) {
 	}
 	shard.known[key] = &fetcher{
 		client: identity{kept(who.address), kept(who.name), kept(who.version), kept(who.id), kept(who.agent)},
-		reads:  what, of: kept(of), last: now, upTo: upTo,
+		reads:  what, of: strings.Clone(of[:min(len(of), maxFetched)]), last: now, upTo: upTo,
 	}
 	f.size.Add(1)
 }

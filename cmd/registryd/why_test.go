@@ -278,8 +278,8 @@ func TestWhyOfNobody(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if code := run(ctx, []string{"why", "A/b", "--url", n.URL()}, &stdout, &stderr); code != 0 {
-		t.Errorf("stopped: code %d", code)
+	if code := run(ctx, []string{"why", "A/b", "--url", n.URL()}, &stdout, &stderr); code != 1 {
+		t.Errorf("stopped: code %d, want 1", code)
 	}
 }
 

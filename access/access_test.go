@@ -419,3 +419,22 @@ func TestRoles(t *testing.T) {
 		}
 	}
 }
+
+// TestEditsWait adds logins at the same time: all of them are in the file.
+func TestEditsWait(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "logins")
+	const n = 40
+	var adding sync.WaitGroup
+	for i := range n {
+		adding.Go(func() {
+			if err := Add(file, Entry{Name: fmt.Sprint("u", i), Role: "read", Token: NewToken()}, false); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	adding.Wait()
+	all, err := List(file)
+	if err != nil || len(all) != n {
+		t.Errorf("%d logins, %v, want %d", len(all), err, n)
+	}
+}

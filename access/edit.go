@@ -2,6 +2,7 @@ package access
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
@@ -11,7 +12,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/crypto/bcrypt"
 )
 
@@ -27,6 +30,8 @@ const (
 var (
 	ErrExists  = errors.New("there is a login of that name")
 	ErrMissing = errors.New("there is no login of that name")
+	// ErrBusy: another process edits the file, and does not end.
+	ErrBusy = errors.New("the file is being edited by another, nothing was written")
 	// ErrChanged: another process changed the file at the same time.
 	ErrChanged = errors.New("the file has just been changed by another, nothing was written")
 )
@@ -77,7 +82,7 @@ func (e Entry) line() string {
 }
 
 // Add adds a login to a file, which is made if it is missing, or replaces the one of that
-// name. Errors: ErrExists without replace, ErrChanged, and the faults of the file as it
+// name. Errors: ErrExists without replace, ErrBusy, ErrChanged, and the faults of the file as it
 // would be.
 func Add(file string, e Entry, replace bool) error {
 	line := e.line()
@@ -97,7 +102,7 @@ func Add(file string, e Entry, replace bool) error {
 	})
 }
 
-// Remove removes a login from a file. Errors: ErrMissing, ErrChanged.
+// Remove removes a login from a file. Errors: ErrMissing, ErrBusy, ErrChanged.
 func Remove(file, name string) error {
 	return edit(file, false, func(lines []string) ([]string, error) {
 		at := find(lines, name)
@@ -118,8 +123,29 @@ func find(lines []string, name string) int {
 	return -1
 }
 
-// edit writes a file anew, whole or not at all. Comments stay.
+// editWait is how long an edit waits for others.
+const editWait = 10 * time.Second
+
+// edit writes a file anew, whole or not at all, one edit after the other. Comments stay.
 func edit(file string, create bool, change func(lines []string) ([]string, error)) error {
+	// A name may be a symbolic link: what it leads to is replaced, not the link.
+	if real, err := filepath.EvalSymlinks(file); err == nil {
+		file = real
+	} else if !create {
+		return err
+	}
+	// The lock is on a file of its own, since the one that is edited is replaced.
+	dir, name := filepath.Split(file)
+	lock := flock.New(filepath.Join(dir, "."+name+".lock"), flock.SetPermissions(fileMode))
+	ctx, cancel := context.WithTimeout(context.Background(), editWait)
+	defer cancel()
+	switch _, err := lock.TryLockContext(ctx, time.Millisecond); {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", file, ErrBusy)
+	case err != nil:
+		return err
+	}
+	defer lock.Unlock() //nolint:errcheck // The process ends with it, and its locks.
 	before, err := os.ReadFile(file)
 	if err != nil && (!create || !errors.Is(err, fs.ErrNotExist)) {
 		return err
@@ -134,10 +160,6 @@ func edit(file string, create bool, change func(lines []string) ([]string, error
 	after := []byte(strings.Join(lines, "\n") + "\n")
 	if err := Check(file, after); err != nil {
 		return err
-	}
-	// A name may be a symbolic link: what it leads to is replaced, not the link.
-	if real, err := filepath.EvalSymlinks(file); err == nil {
-		file = real
 	}
 	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
 	if err != nil {

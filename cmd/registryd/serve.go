@@ -351,6 +351,11 @@ func (f *serveFlags) settings(stderr io.Writer) (*settings, error) {
 	if o.Hosts = list(*f.hosts); *f.hosts != "" && len(o.Hosts) == 0 {
 		wrong.addf("--http-hosts %q: no name", *f.hosts)
 	}
+	for i, host := range o.Hosts {
+		if host != "*" && strings.ContainsAny(host, "/@* \t?#") { // no browser would ever name it
+			wrong.addf("--http-hosts, number %d: not a name, as in registry.example; * alone allows all", i+1)
+		}
+	}
 	o.Broker, err = f.nats.access()
 	wrong.add(err)
 	o.external = len(o.Broker.URLs) > 0

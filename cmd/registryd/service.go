@@ -75,7 +75,10 @@ func leave(n *node.Node, m *manager, delay time.Duration) error {
 			m.beat(n)
 		}
 	}
-	err := n.Shutdown(ctx)
-	m.log.Info("stopped", "err", err)
-	return err
+	if err := n.Shutdown(ctx); err != nil {
+		m.log.Warn("stopped", "err", err)
+		return err
+	}
+	m.log.Info("stopped")
+	return nil
 }

@@ -160,12 +160,16 @@ func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 	}
 	reach := silent + 2*w.plan.batchDelay
 	isolated := w.neverLinked(p)
+	synced := reach // after it got its connection
+	if w.plan.pagesLost > 0 {
+		synced += membership.Patience // a lost page is asked for again after four seconds
+	}
 	switch {
 	case isolated && up >= wait, // it has given up
 		!isolated && w.calmFor() < max(up, reach),
 		time.Since(time.Unix(0, p.answered.Load())) >= membership.Patience, // no page has come for so long
 		!isolated && !w.isLinked(p, 0),
-		p.gaveUp(w.linkedSince(p)) && !w.isLinked(p, reach): // it was cut off, as others may be later
+		p.gaveUp(w.linkedSince(p)) && !w.isLinked(p, synced): // it was cut off, as others may be later
 		return nil
 	}
 	entry, _, _ := p.reg.Entry(key)

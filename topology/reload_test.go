@@ -13,7 +13,7 @@ import (
 func TestPayloadReload(t *testing.T) {
 	t.Parallel()
 	s := startNATS(t, "max_payload: 1048576\n")
-	nodes := []*node{startNode(t, "n1", "--nats", s.url(""), "--batch-delay", "2s"), startNode(t, "n2", "--nats", s.url(""))}
+	nodes := []*node{startNode(t, "n1", "--nats", s.url(""), "--batch-delay", "6s"), startNode(t, "n2", "--nats", s.url(""))}
 	meet(t, nodes...)
 	ids := numbered("waits-", 300)
 	for _, id := range ids {

@@ -305,7 +305,8 @@ func renewing(ctx context.Context, homes func() map[string]*server) (stop func()
 
 // TestCut cuts registryd and a Java server off from each other for 45 s, while clients
 // register 3,000 instances and cancel 1,000, half of each on either side. What Java
-// could not send for 30 s it forgets. Both lists are equal 35 s after the cut. It goes by time, so no other
+// could not send for 30 s it forgets. Both lists are equal with the second
+// comparison after the cut, which is half a minute after the first: a cancel may still be on its way. No other
 // test runs beside it: each start of a Java server takes both cores for a quarter of a minute.
 func TestCut(t *testing.T) {
 	javaAddr, nodeAddr := at(t, "127.0.0.2"), at(t, "127.0.0.1")
@@ -372,7 +373,7 @@ func TestCut(t *testing.T) {
 	}
 	toJava.heal()
 	toNode.heal()
-	took := within(t, 35*time.Second, "both lists are equal", func() error {
+	took := within(t, time.Minute, "both lists are equal", func() error {
 		mu.Lock()
 		want := slices.Sorted(maps.Keys(home))
 		mu.Unlock()

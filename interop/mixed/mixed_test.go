@@ -306,9 +306,9 @@ func renewing(ctx context.Context, homes func() map[string]*server) (stop func()
 // TestCut cuts registryd and a Java server off from each other for 45 s, while clients
 // register 3,000 instances and cancel 1,000, half of each on either side. What Java
 // could not send for 30 s it forgets. Both lists are equal with the second
-// comparison after the cut, which is half a minute after the first: a cancel may still be on its way. No other
-// test runs beside it: each start of a Java server takes both cores for a quarter of a minute.
+// comparison after the cut, which is half a minute after the first: a cancel may still be on its way.
 func TestCut(t *testing.T) {
+	t.Parallel()
 	javaAddr, nodeAddr := at(t, "127.0.0.2"), at(t, "127.0.0.1")
 	toJava, toNode := newProxy(t, "127.0.0.1", javaAddr), newProxy(t, "127.0.0.1", nodeAddr)
 	java := javaServer(javaAddr, toNode.addr())

@@ -65,7 +65,7 @@ func FuzzText(f *testing.F) {
 	f.Fuzz(func(t *testing.T, scheme, password, host string) {
 		if strings.ContainsAny(host, "@") || !strings.HasSuffix(scheme, "://") || strings.ContainsAny(scheme, "@,") ||
 			strings.Contains(password, "@") && strings.Contains(password, ",") { // as a list looks
-			t.Skip()
+			return // no URL that is promised to be hidden
 		}
 		if got := redact.Text(scheme + "user:" + password + "#31337#@" + host); strings.Contains(got, "#31337#") {
 			t.Errorf("%q is shown as %q", password, got)

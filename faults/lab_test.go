@@ -219,7 +219,7 @@ func (l *lab) addNode(name string, brokers []*natsServer, opts labOptions) *node
 			l.t.Fatal(err)
 		}
 		n.args = append(n.args, "--data", n.dir)
-	} else if !opts.Previous { // which had none by default
+	} else {
 		n.args = append(n.args, "--data", "none")
 	}
 	n.args = append(n.args, opts.Args...)

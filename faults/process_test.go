@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -58,7 +59,11 @@ func (p *process) start() {
 	// ip becomes the program, so the process id is the program's.
 	p.cmd = exec.Command("ip", append([]string{"netns", "exec", p.host.name, p.program}, p.args...)...) //nolint:noctx // kill ends it
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.Env = append(os.Environ(), p.env...)
+	// Flags can come from the environment too; those of the caller's shell stay out. A
+	// node keeps its snapshot in the test's directory, where no other run finds it.
+	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "REGISTRYD_") })
+	p.cmd.Env = append(p.cmd.Env, "XDG_STATE_HOME="+filepath.Join(filepath.Dir(p.log), "state"))
+	p.cmd.Env = append(p.cmd.Env, p.env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := p.cmd.Start(); err != nil {
 		p.t.Fatalf("start %s: %v", p.name, err)

@@ -34,13 +34,15 @@ type process struct {
 }
 
 // spawn starts a program. Of the variables with the prefix REGISTRYD_ it gets
-// only those of the test.
+// only those of the test. A node keeps its snapshot in the test's directory, where no
+// other run finds it.
 func spawn(tb testing.TB, name string, env []string, program string, args ...string) *process {
 	tb.Helper()
 	p := &process{name: name, out: &lines{}, err: &lines{}, done: make(chan struct{})}
 	// The test's context ends before its cleanups, which stop the process in order.
 	p.cmd = exec.CommandContext(context.WithoutCancel(tb.Context()), program, args...)
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "REGISTRYD_") })
+	p.cmd.Env = append(p.cmd.Env, "XDG_STATE_HOME="+tb.TempDir())
 	p.cmd.Env = append(p.cmd.Env, env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.err
 	if err := p.cmd.Start(); err != nil {

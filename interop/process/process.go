@@ -38,8 +38,10 @@ func Start(owner *testing.T, name string, onLine func(line string) (keep bool), 
 	owner.Helper()
 	cmd := exec.CommandContext(owner.Context(), program, args...)
 	p := &Process{name: name, cmd: cmd, said: &tail{}, done: make(chan struct{})}
-	// Flags can come from the environment too; those of the caller's shell stay out.
+	// Flags can come from the environment too; those of the caller's shell stay out. A
+	// node keeps its snapshot in the test's directory, where no other run finds it.
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool { return strings.HasPrefix(entry, "REGISTRYD_") })
+	p.cmd.Env = append(p.cmd.Env, "XDG_STATE_HOME="+owner.TempDir())
 	if stdin != nil {
 		p.cmd.Stdin = stdin
 	}

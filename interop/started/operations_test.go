@@ -44,7 +44,7 @@ func TestOperations(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), "timeout", "120", "bash", "-c", script)
 	cmd.Dir = t.TempDir()
-	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "XDG_STATE_HOME="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		logs, _ := exec.CommandContext(t.Context(), "bash", "-c", "tail -n 5 "+cmd.Dir+"/*.log").CombinedOutput()

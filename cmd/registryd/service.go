@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -52,14 +54,24 @@ func (m *manager) beat(n *node.Node) {
 	m.tell(daemon.SdNotifyWatchdog + "\nSTATUS=" + n.Overview().State)
 }
 
+// sameSignal is how long after the first signal to stop another one counts as the same.
+// timeout(1) signals its child, and then the group in which the child is.
+const sameSignal = 500 * time.Millisecond
+
 // leave stops the node: it turns unready, serves on for delay, and closes. A second SIGINT
 // or SIGTERM ends all waiting.
 func leave(n *node.Node, m *manager, delay time.Duration) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(context.Background())
+	var listening sync.WaitGroup
+	listening.Go(func() { untilSecond(ctx, signals, cancel) })
+	defer listening.Wait()
+	defer cancel()
 	m.log.Info("stopping")
 	m.tell(daemon.SdNotifyStopping)
 	n.Leave()
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer cancel()
 	if delay > 0 {
 		m.log.Info("unready, still serving", "shutdown_delay", delay)
 	}
@@ -81,4 +93,24 @@ func leave(n *node.Node, m *manager, delay time.Duration) error {
 	}
 	m.log.Info("stopped")
 	return nil
+}
+
+// untilSecond calls cut when a signal comes that is not the first one once more. It returns
+// then, or when ctx is done.
+func untilSecond(ctx context.Context, signals <-chan os.Signal, cut func()) {
+	same := time.NewTimer(sameSignal)
+	defer same.Stop()
+	for first := true; ; {
+		select {
+		case <-same.C:
+			first = false
+		case <-signals:
+			if !first {
+				cut()
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
 }

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -53,14 +55,57 @@ func TestServiceManager(t *testing.T) {
 
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	sendSignal(t, cmd.Process, syscall.SIGTERM)
-	select {
-	case err := <-exited:
-		if err != nil {
-			t.Errorf("stopped: %v, want exit 0", err)
+	again := time.NewTicker(sameSignal) // the second may come too early to be one
+	defer again.Stop()
+	for deadline := time.After(patience); ; {
+		select {
+		case err := <-exited:
+			if err != nil {
+				t.Errorf("stopped: %v, want exit 0", err)
+			}
+			return
+		case <-again.C:
+			_ = cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // It may have ended.
+		case <-deadline:
+			t.Fatalf("still there %v after a second SIGTERM", patience)
 		}
-	case <-time.After(patience):
-		t.Errorf("still there %v after a second SIGTERM", patience)
+	}
+}
+
+// TestSecondSignal sends signals to a process that is stopping. timeout(1) sends its one
+// signal twice, which is no reason to hurry.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name string
+		at   []time.Duration // since the first
+		cut  time.Duration   // 0: never
+	}{
+		{"none", nil, 0},
+		{"the same once more", []time.Duration{0, time.Millisecond, sameSignal - 1}, 0},
+		{"a second", []time.Duration{sameSignal + 1}, sameSignal + 1},
+		{"the same once more, and a second", []time.Duration{time.Millisecond, 3 * time.Second}, 3 * time.Second},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				signals := make(chan os.Signal, 1)
+				began := time.Now()
+				var cut time.Duration
+				go func() {
+					for _, at := range tc.at {
+						time.Sleep(at - time.Since(began))
+						signals <- syscall.SIGTERM
+					}
+				}()
+				untilSecond(ctx, signals, func() { cut = time.Since(began) })
+				if cut != tc.cut {
+					t.Errorf("waiting was cut short after %v, want %v (0: never)", cut, tc.cut)
+				}
+			})
+		})
 	}
 }
 

@@ -50,8 +50,8 @@ type DrainNode struct {
 	Clients []DrainClient `json:"clients"` // those, at most 100
 }
 
-// drained reports whether nobody of a node is to be waited for.
-func (n *DrainNode) drained() bool { return n.Foreign || n.Error == "" && n.Out && n.Waiting == 0 }
+// Drained reports whether nobody of a node is to be waited for.
+func (n *DrainNode) Drained() bool { return n.Foreign || n.Error == "" && n.Out && n.Waiting == 0 }
 
 // DrainClient is a client that has not been served since.
 type DrainClient struct {
@@ -184,6 +184,17 @@ func (f *fetcher) describe(now time.Time) DrainClient {
 	}
 }
 
+// Drain takes an instance out of service, as a client's action, which goes to the other nodes,
+// and begins to note who is served since. [Handler.DrainState] says how far it is. Any
+// goroutine may call it.
+func (h *Handler) Drain(key registry.Key, by registry.Origin) registry.Outcome {
+	outcome := h.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, by)
+	if outcome != registry.NotFound {
+		h.Drained(key)
+	}
+	return outcome
+}
+
 // drain takes an instance out of service and answers when all clients know it, or after the
 // time of the parameter wait.
 func (h *Handler) drain(w http.ResponseWriter, r *http.Request, t target) int {
@@ -193,9 +204,7 @@ func (h *Handler) drain(w http.ResponseWriter, r *http.Request, t target) int {
 	}
 	key := registry.NewKey(t.name, t.id)
 	reads := h.opts.Node.Readiness().Reads
-	// It is a client's action, and so goes to the other nodes.
-	by := registry.Origin{From: r.RemoteAddr, Login: t.login}
-	if h.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, by) == registry.NotFound {
+	if h.Drain(key, registry.Origin{From: r.RemoteAddr, Login: t.login}) == registry.NotFound {
 		return h.missing(w, key, reads)
 	}
 	return h.awaitDrain(w, r, key, wait)
@@ -241,7 +250,7 @@ func (h *Handler) awaitDrain(w http.ResponseWriter, r *http.Request, key registr
 		until := time.Now().Add(wait + WriteTimeout)
 		control.SetWriteDeadline(until) //nolint:errcheck // the same
 	}
-	state := h.drainState(r.Context(), key)
+	state := h.DrainState(r.Context(), key)
 	if !state.Drained && wait > 0 {
 		state = h.pollDrain(r.Context(), key, wait, state)
 	}
@@ -261,7 +270,7 @@ func (h *Handler) pollDrain(ctx context.Context, key registry.Key, wait time.Dur
 	for {
 		select {
 		case <-tick.C:
-			if state = h.drainState(ctx, key); state.Drained {
+			if state = h.DrainState(ctx, key); state.Drained {
 				return state
 			}
 		case <-over.C:
@@ -274,12 +283,13 @@ func (h *Handler) pollDrain(ctx context.Context, key registry.Key, wait time.Dur
 	}
 }
 
-// drainState asks this node and all others.
-func (h *Handler) drainState(ctx context.Context, key registry.Key) Drain {
+// DrainState asks this node and all others how far a drain is. It returns when ctx ends, or
+// within a few seconds. Any goroutine may call it.
+func (h *Handler) DrainState(ctx context.Context, key registry.Key) Drain {
 	out := Drain{App: key.App, Instance: key.ID, Drained: true, Nodes: []DrainNode{h.Drained(key)}}
 	out.Nodes = append(out.Nodes, h.opts.Node.DrainPeers(ctx, key)...)
 	for i := range out.Nodes {
-		out.Drained = out.Drained && out.Nodes[i].drained()
+		out.Drained = out.Drained && out.Nodes[i].Drained()
 	}
 	return out
 }

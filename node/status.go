@@ -76,10 +76,19 @@ func (s status) Differences() []page.Difference {
 }
 
 // Drain implements page.Node.
-func (s status) Drain(ctx context.Context, key registry.Key) []api.DrainNode {
+func (s status) Drain(key registry.Key, by registry.Origin) registry.Outcome {
 	handler := s.n.handler.Load()
 	if handler == nil {
-		return nil // it does not serve yet
+		return registry.NotFound // it does not serve yet
 	}
-	return append([]api.DrainNode{handler.Drained(key)}, s.DrainPeers(ctx, key)...)
+	return handler.Drain(key, by)
+}
+
+// DrainState implements page.Node.
+func (s status) DrainState(ctx context.Context, key registry.Key) api.Drain {
+	handler := s.n.handler.Load()
+	if handler == nil {
+		return api.Drain{} // it does not serve yet
+	}
+	return handler.DrainState(ctx, key)
 }

@@ -31,11 +31,20 @@ func actions() []action {
 		{
 			name: "out-of-service", label: "Take out of service", question: "Take this instance out of service?",
 			effect: "Clients no longer use it once they have fetched the list, within 30 seconds by default. " +
-				"It goes on running, and sends its heartbeats. Its page then shows which clients know it, so that " +
-				"you see when it may be stopped. Undo it with “Put back into service”.",
+				"It goes on running, and sends its heartbeats. Undo it with “Put back into service”.",
 			done: "You took it out of service.",
 			do: func(p *Page, key registry.Key, by registry.Origin) registry.Outcome {
 				return p.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, by)
+			},
+		},
+		{
+			name: "drain", label: "Drain", question: "Drain this instance?",
+			effect: "It is taken out of service, and goes on running. Its page then says which clients have not " +
+				"been served a list without it yet, and when all have, so that it may be stopped. Undo it with " +
+				"“Put back into service”.",
+			done: "You began to drain it.",
+			do: func(p *Page, key registry.Key, by registry.Origin) registry.Outcome {
+				return p.opts.Node.Drain(key, by)
 			},
 		},
 		{
@@ -126,16 +135,16 @@ func (p *Page) actionsFor(r *http.Request, key registry.Key, i *eureka.InstanceI
 	if p.mayAct(r) != nil {
 		return nil
 	}
-	overridden := i.OverriddenStatus != eureka.StatusUnknown
-	var out []actionView
+	overridden, out := i.OverriddenStatus != eureka.StatusUnknown, i.Status == eureka.StatusOutOfService
+	var offered []actionView
 	for _, a := range actions() {
 		switch {
-		case a.node, a.name == "up" && !overridden, a.name == "out-of-service" && i.Status == eureka.StatusOutOfService:
+		case a.node, a.name == "up" && !overridden, (a.name == "out-of-service" || a.name == "drain") && out:
 		default:
-			out = append(out, offer(a, key))
+			offered = append(offered, offer(a, key))
 		}
 	}
-	return out
+	return offered
 }
 
 // nodeActions returns what may be done with the node.

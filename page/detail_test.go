@@ -32,7 +32,7 @@ func newHistoric(t *testing.T, opts page.Options) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Page, s.reg, s.history = p, reg, h
+	s.Page, s.reg, s.history, s.node.reg = p, reg, h, reg
 	return s
 }
 
@@ -91,10 +91,13 @@ func TestDrain(t *testing.T) {
 	}
 	has(t, s.get(t, 200, address), "Who knows")
 	s.reg.SetStatus(registry.NewKey("ORDERS", "o-1"), eureka.StatusOutOfService, eureka.NoTimestamp, registry.Origin{})
-	inOrder(t, s.get(t, 200, address), "Who knows", "not everybody yet", "all 3 clients that fetch know it", "1 client has not fetched it yet, 2 know it",
+	inOrder(t, s.get(t, 200, address), "Who knows", "not everybody yet",
+		"Not drained yet: 1 client has not been served without it, and 1 node does not know.", "all 3 clients that fetch know it", "1 client has not fetched it yet, 2 have",
 		"192.0.2.50 &lt;billing&gt;, 12 s ago", "no answer: no answer in time", "a Java server")
 	s.node.drain = []api.DrainNode{s.node.drain[0], s.node.drain[3]}
-	lacks(t, s.get(t, 200, address), ">everybody<")
+	lacks(t, s.get(t, 200, address), ">everybody<", "Drained: 3 clients have been served without it. It may be stopped.")
+	s.node.drain[0] = api.DrainNode{Node: "node-1", Out: true, Waiting: 1030, Clients: make([]api.DrainClient, 100)}
+	lacks(t, s.get(t, 200, address), "1,030 clients have not been served without it.", "and 1,010 more")
 }
 
 // TestRecent: what peers answer does not hide what happened.
@@ -215,10 +218,13 @@ func TestActions(t *testing.T) {
 		if w := s.act(t, c.who, c.headers, of("cancel")); w.Code != http.StatusForbidden || status() != "UP" {
 			t.Errorf("%s: %d, the instance is %s", name, w.Code, status())
 		}
+		if w := s.act(t, c.who, c.headers, of("drain")); w.Code != http.StatusForbidden || s.node.drained != 0 {
+			t.Errorf("%s: drain is %d, the node was asked %d times", name, w.Code, s.node.drained)
+		}
 	}
 
 	body := s.get(t, 200, address)
-	lacks(t, body, "Take out of service", "Cancel", "confirm?action=cancel&amp;app=ORDERS&amp;id=o-1")
+	lacks(t, body, "Take out of service", "confirm?action=drain&amp;app=ORDERS&amp;id=o-1", "Cancel", "confirm?action=cancel&amp;app=ORDERS&amp;id=o-1")
 	has(t, body, "Put back into service")
 	body = s.get(t, 200, "/page/confirm?action=out-of-service&app=ORDERS&id=o-1")
 	lacks(t, body, "Take this instance out of service?", `method="post"`, "Undo it with")
@@ -231,6 +237,8 @@ func TestActions(t *testing.T) {
 	}{
 		{"out-of-service", "OUT_OF_SERVICE", own},
 		{"up", "UP", map[string]string{"Origin": "http://example.com"}}, // the host of the request
+		{"drain", "OUT_OF_SERVICE", own},
+		{"up", "UP", own},
 		{"cancel", "gone", own},
 	} {
 		w := s.act(t, &access.Login{Role: access.Admin}, step.headers, of(step.action))
@@ -241,6 +249,12 @@ func TestActions(t *testing.T) {
 			t.Errorf("%s: to %q", step.action, to)
 		}
 		s.get(t, 200, "/page/"+w.Header().Get("Location"))
+	}
+	if s.node.drained != 1 {
+		t.Errorf("drained %d times, want once", s.node.drained)
+	}
+	if w := s.act(t, nil, own, of("drain")); w.Code != http.StatusNotFound {
+		t.Errorf("drain of what is gone: %d, want 404", w.Code)
 	}
 	if w := s.act(t, nil, own, of("cancel")); w.Code != http.StatusNotFound {
 		t.Errorf("cancel again: %d, want 404", w.Code)

@@ -26,6 +26,8 @@ type fakeNode struct {
 	differ   []page.Difference
 	repaired int
 	drain    []api.DrainNode
+	drained  int // how often Drain was called
+	reg      *registry.Registry
 }
 
 func (n *fakeNode) Readiness() api.Readiness {
@@ -44,10 +46,22 @@ func (n *fakeNode) Differences() []page.Difference {
 	return n.differ
 }
 
-func (n *fakeNode) Drain(context.Context, registry.Key) []api.DrainNode {
+// Drain does to the registry what a node does.
+func (n *fakeNode) Drain(key registry.Key, by registry.Origin) registry.Outcome {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.drain
+	n.drained++
+	return n.reg.SetStatus(key, eureka.StatusOutOfService, eureka.NoTimestamp, by)
+}
+
+func (n *fakeNode) DrainState(context.Context, registry.Key) api.Drain {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := api.Drain{Drained: true, Nodes: n.drain}
+	for i := range n.drain {
+		out.Drained = out.Drained && n.drain[i].Drained()
+	}
+	return out
 }
 
 func (n *fakeNode) Repair() {
@@ -92,7 +106,7 @@ func newSite(t testing.TB, opts page.Options, now func() time.Time) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	node := &fakeNode{overview: api.Overview{
+	node := &fakeNode{reg: reg, overview: api.Overview{
 		Broker: api.BrokerOverview{Connected: true}, Cluster: "default", Version: "1.2.3", URL: "http://node-1:8761/eureka/",
 		Pipeline: api.PipelineOverview{Delay: .5, Batch: 250, Queue: 10_000, InFlight: 4},
 	}}

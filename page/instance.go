@@ -53,35 +53,64 @@ type detailView struct {
 	Actions    []actionView
 	Held       bool // by self-preservation
 	Done       string
-	Drain      []drainView
-	Drained    bool // all clients know that it is out of service
+	Drain      drainView
 }
 
-// drainView says which clients of a node know that an instance is out of service.
+// drainView says which clients know that an instance is out of service.
 type drainView struct {
+	Nodes   []drainNodeView
+	Drained bool   // all do
+	Says    string // how far it is
+}
+
+// drainNodeView says it of one node.
+type drainNodeView struct {
 	Node, Says string
 	Level      level
-	Clients    []string // that don't
+	Clients    []string // that don't know it
+	More       int      // beyond those that are named
 }
 
 // maxClients bounds the clients that are named of a node.
 const maxClients = 20
 
-func (p *Page) drainOf(ctx context.Context, key registry.Key) (nodes []drainView, drained bool) {
+func (p *Page) drainOf(ctx context.Context, key registry.Key) drainView {
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	drained = true
-	all := p.opts.Node.Drain(ctx, key)
-	for i := range all {
-		v := drainViewOf(&all[i])
-		drained = drained && v.Level == fineLevel
-		nodes = append(nodes, v)
+	state := p.opts.Node.DrainState(ctx, key)
+	v := drainView{Drained: state.Drained}
+	served, waiting, unknown := 0, 0, 0
+	for i := range state.Nodes {
+		n := &state.Nodes[i]
+		v.Nodes = append(v.Nodes, drainNodeViewOf(n))
+		served, waiting = served+n.Served, waiting+n.Waiting
+		if !n.Drained() && n.Waiting == 0 {
+			unknown++
+		}
 	}
-	return nodes, drained && len(nodes) > 0
+	switch {
+	case v.Drained && served == 0:
+		v.Says = "Drained: no client fetches it. It may be stopped."
+	case v.Drained:
+		v.Says = "Drained: " + count(served, "client has", "clients have") + " been served without it. It may be stopped."
+	default:
+		v.Says = "Not drained yet: "
+		if waiting > 0 || unknown == 0 {
+			v.Says += count(waiting, "client has", "clients have") + " not been served without it"
+		}
+		if waiting > 0 && unknown > 0 {
+			v.Says += ", and "
+		}
+		if unknown > 0 {
+			v.Says += count(unknown, "node does", "nodes do") + " not know"
+		}
+		v.Says += "."
+	}
+	return v
 }
 
-func drainViewOf(n *api.DrainNode) drainView {
-	v := drainView{Node: n.Node, Level: warnLevel}
+func drainNodeViewOf(n *api.DrainNode) drainNodeView {
+	v := drainNodeView{Node: n.Node, Level: warnLevel}
 	switch {
 	case n.Foreign:
 		v.Level, v.Says = fineLevel, "a Java server: it can't be asked"
@@ -91,13 +120,17 @@ func drainViewOf(n *api.DrainNode) drainView {
 		v.Says = "does not know it yet"
 	case n.Waiting > 0:
 		v.Says = count(n.Waiting, "client has", "clients have") + " not fetched it yet, " +
-			number(n.Served) + " know it"
+			count(n.Served, "has", "have")
 	case n.Served == 0:
 		v.Level, v.Says = fineLevel, "no client fetches from it"
+	case n.Served == 1:
+		v.Level, v.Says = fineLevel, "the client that fetches knows it"
 	default:
 		v.Level, v.Says = fineLevel, "all "+count(n.Served, "client", "clients")+" that fetch know it"
 	}
-	for i := range n.Clients[:min(len(n.Clients), maxClients)] {
+	shown := min(len(n.Clients), maxClients)
+	v.More = max(0, n.Waiting-shown)
+	for i := range n.Clients[:shown] {
 		c := &n.Clients[i]
 		text := strings.TrimSpace(c.Address + " " + cmp.Or(c.ID, c.Name, c.Agent))
 		text += ", " + ago(time.Duration(c.Silent)*time.Millisecond) + " ago"
@@ -154,7 +187,7 @@ func (p *Page) instance(r *http.Request) (detailView, int) {
 	}
 	v.describe(info)
 	if info.Status == eureka.StatusOutOfService {
-		v.Drain, v.Drained = p.drainOf(r.Context(), key)
+		v.Drain = p.drainOf(r.Context(), key)
 	}
 	v.Actions = p.actionsFor(r, key, info)
 	v.Done = done(values.Get("done"))

@@ -26,9 +26,11 @@ type Node interface {
 	// Look asks the other nodes what they hold of an instance. It returns when ctx ends, or
 	// before.
 	Look(ctx context.Context, key registry.Key) []Held
-	// Drain returns how far it is known that an instance is out of service: this node's
+	// Drain takes an instance out of service, and begins to note which clients know it.
+	Drain(key registry.Key, by registry.Origin) registry.Outcome
+	// DrainState returns how far it is known that an instance is out of service: this node's
 	// clients first, then those of the others. It returns when ctx ends, or before.
-	Drain(ctx context.Context, key registry.Key) []api.DrainNode
+	DrainState(ctx context.Context, key registry.Key) api.Drain
 	// Differences returns the instances that stay different on a peer.
 	Differences() []Difference
 	// Repair has the node compare itself with all peers at once.

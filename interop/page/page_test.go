@@ -102,6 +102,28 @@ func TestPage(t *testing.T) {
 		tab.see(t, soon, "its changes are there", text("override: out of service")+" && "+text("client 127.0.0.1"))
 	})
 
+	t.Run("an instance is drained", func(t *testing.T) {
+		fetch := func() {
+			if _, err := send(ctx, http.MethodGet, b.root()+"eureka/apps", ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fetch()
+		tab.do(t, chromedp.Navigate(a.root()+"page/instance?app=CATALOG&id=item-43"),
+			chromedp.Click(`a[href*="action=drain"]`), chromedp.WaitVisible("form.actions"))
+		drainPictures(t, tab, "drain-question")
+		tab.do(t, chromedp.Click("form.actions button"))
+		tab.see(t, soon, "it says who does not know it", text("You began to drain it.")+" && "+text("not everybody yet")+" && "+
+			text("1 client has not been served without it.")+" && "+text("127.0.0.1 Go-http-client/1.1"))
+		drainPictures(t, tab, "drain-waits")
+		fetch() // the page hears of it without a reload
+		tab.see(t, soon, "it says that all know it", text("It may be stopped.")+" && "+text("everybody")+" && !"+text("not everybody yet"))
+		drainPictures(t, tab, "drain-done")
+		tab.do(t, chromedp.Click(`a[href*="action=up"]`), chromedp.WaitVisible("form.actions"),
+			chromedp.Click("form.actions button"))
+		tab.see(t, soon, "it is back", text("You removed the override.")+" && !"+text("Who knows that it is out of service"))
+	})
+
 	t.Run("keys", func(t *testing.T) {
 		tab.do(t, chromedp.Navigate(a.root()), chromedp.KeyEvent(kb.Tab))
 		if got := eval[string](t, tab, "document.activeElement.className"); got != "skip" {
@@ -178,6 +200,25 @@ func TestPage(t *testing.T) {
 		tab.see(t, soon, "the page says that it is not live", "document.getElementById('live').classList.contains('off')")
 	})
 	tab.clean(t, a.root())
+}
+
+// drainPictures keeps the tab on a phone and on a screen, light and dark, and looks at its width
+// and colours.
+func drainPictures(t *testing.T, tab *browser, name string) {
+	t.Helper()
+	for _, width := range []int64{phone, 1280} {
+		for _, colours := range []string{"light", "dark"} {
+			tab.view(t, width, 1200, colours)
+			if over := eval[int](t, tab, "document.documentElement.scrollWidth - document.documentElement.clientWidth"); over > 0 {
+				t.Errorf("%s, %d pixels: %d more are needed", name, width, over)
+			}
+			for _, bad := range eval[[]string](t, tab, lowContrast) {
+				t.Errorf("%s, %s: %s", name, colours, bad)
+			}
+			tab.picture(t, fmt.Sprintf("%s-%d-%s", name, width, colours))
+		}
+	}
+	tab.view(t, 1280, 900, "light")
 }
 
 // staysSmall makes 6,000 changes in 20 seconds, as many as a busy cluster in two minutes,

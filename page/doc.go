@@ -2,8 +2,8 @@
 // peer, the instances, and what happened.
 //
 //	browser ──GET /──────────▶ Page ──template──▶ the whole page, readable without script
-//	        ◀─/page/live────── feed ◀── node, registry: looked at four times a second while
-//	                             │      a page is open, rendered once for all of them
+//	        ◀─/page/live────── feed ◀── node, registry: looked at when the history tells of
+//	                             │      something and a page is open, rendered once for all of them
 //	        ──GET /page/list──▶ list ◀── registry's parts: what changed is sorted in anew
 //
 // All of it is HTML that this package renders: the script puts newer pieces in the place

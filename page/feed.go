@@ -20,9 +20,13 @@ import (
 
 // Times of the feed.
 const (
-	// Tick is the time between two looks at the node, and so the least between two
-	// updates of a page.
+	// Tick is the least time between two looks at the node, and so between two updates of a
+	// page. While something is on its way to a peer, it is the time between them: what queues
+	// hold is in no history.
 	Tick = 250 * time.Millisecond
+	// StillTick is the time between two looks while nothing happens and nothing is on its way.
+	// It is for what changes without an event, such as how long a peer is silent.
+	StillTick = time.Second
 	// manyTick is the same for the pipelines to more than manyPeers.
 	manyTick  = time.Second
 	manyPeers = 8
@@ -69,8 +73,9 @@ type feed struct {
 	took    time.Duration
 
 	// Owned by Run.
-	last  uint64    // event that was shown
-	drawn time.Time // when the pipelines were rendered last
+	last    uint64    // event that was shown
+	drawn   time.Time // when the pipelines were rendered last
+	through uint64    // actions that the pipelines have taken and given back
 
 	rates   sync.Mutex
 	samples map[string]*sampled // by peer; empty while nobody looks
@@ -123,27 +128,45 @@ func (p *Page) Run(ctx context.Context) {
 	}
 }
 
-// watch looks at the node until no page is open.
+// watch looks at the node until no page is open, and none was for a while.
 func (f *feed) watch(ctx context.Context) {
-	tick := time.NewTicker(Tick)
-	defer tick.Stop()
-	var alone time.Time // since nobody looks
-	for {
-		if f.open.Load() > 0 {
-			alone = time.Time{}
-			f.look()
-		} else if alone.IsZero() {
-			alone = time.Now()
-		} else if time.Since(alone) > forgetAfter {
-			f.forget()
-			return
+	var looked time.Time
+	for ctx.Err() == nil {
+		if f.open.Load() == 0 {
+			if f.sleep(ctx, forgetAfter, f.came, nil) && f.open.Load() == 0 {
+				f.forget()
+				return
+			}
+			continue
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
+		if rest := Tick - time.Since(looked); rest > 0 {
+			f.sleep(ctx, rest, nil, nil)
+			continue
+		}
+		var happened <-chan struct{} // taken before the look, so that nothing is missed
+		if h := f.page.opts.History; h != nil {
+			happened = h.Wait("")
+		}
+		looked = time.Now()
+		if moves := f.look(); !moves && happened != nil {
+			f.sleep(ctx, StillTick, f.came, happened)
 		}
 	}
+}
+
+// sleep waits for a time, and reports whether it is over: an event, an opened page or the end
+// of ctx wakes it.
+func (f *feed) sleep(ctx context.Context, d time.Duration, opened, happened <-chan struct{}) bool {
+	over := time.NewTimer(d)
+	defer over.Stop()
+	select {
+	case <-over.C:
+		return true
+	case <-opened:
+	case <-happened:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // forget frees what was kept for open pages.
@@ -156,11 +179,12 @@ func (f *feed) forget() {
 	f.now.Store(&update{version: f.now.Load().version, next: f.now.Load().next})
 }
 
-// look renders what has changed, and wakes the pages.
-func (f *feed) look() {
+// look renders what has changed, and wakes the pages. It reports whether the pipelines move.
+func (f *feed) look() (moves bool) {
 	f.countOverdue()
 	o := f.page.opts.Node.Overview()
 	f.sample(&o)
+	moves = f.moves(&o)
 	was := f.now.Load()
 	is := &update{version: was.version + 1, next: make(chan struct{})}
 	changed := false
@@ -201,11 +225,25 @@ func (f *feed) look() {
 		return fmt.Appendf(nil, "event: list\ndata: %d\n\n", f.page.list.stamp()), nil
 	})
 	if !changed {
-		return
+		return moves
 	}
 	f.renders.Inc()
 	f.now.Store(is)
 	close(was.next)
+	return moves
+}
+
+// moves reports whether something is on its way to a peer, or was since the last look.
+func (f *feed) moves(o *api.Overview) bool {
+	through, waits := uint64(0), 0
+	for i := range o.Peers {
+		peer := &o.Peers[i]
+		through += peer.Accepted + peer.Acknowledged
+		waits += peer.Pending() + peer.InFlight
+	}
+	same := through == f.through
+	f.through = through
+	return waits > 0 || !same
 }
 
 func find(u *update, name string) *section {

@@ -116,6 +116,47 @@ func TestLive(t *testing.T) {
 	})
 }
 
+// TestLiveWakes: what happens is on a page at once, and no other look is nearer than a quarter
+// of a second. Where nothing happens the node is looked at once a second, and as often as a page
+// may be told while something is on its way to a peer.
+func TestLiveWakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHistoric(t, page.Options{})
+		s.start(t)
+		w := s.open(t)
+		time.Sleep(10*time.Second + page.StillTick/2)
+		synctest.Wait()
+		w.read()
+		before := s.node.looks()
+		time.Sleep(10 * time.Second)
+		if got := s.node.looks() - before; got != 10 {
+			t.Errorf("looked at the node %d times in 10 s of silence, want 10", got)
+		}
+		s.put("ORDERS", "o-1", nil)
+		synctest.Wait() // no time passes
+		lacks(t, w.read(), "event: state\n", "event: list\n", "event: recent\n")
+		s.put("ORDERS", "o-2", nil)
+		time.Sleep(page.Tick - time.Millisecond)
+		synctest.Wait()
+		if got := w.read(); got != "" {
+			t.Errorf("sooner than a tick after the last update: %q", got)
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		lacks(t, w.read(), "event: list\n")
+
+		s.node.set(func(o *api.Overview) {
+			o.Peers = []api.PeerOverview{{Name: "node-2", Status: "reachable", ProcessingOrder: 1}}
+		})
+		time.Sleep(2 * page.StillTick)
+		before = s.node.looks()
+		time.Sleep(10 * page.Tick)
+		if got := s.node.looks() - before; got != 10 {
+			t.Errorf("looked at the node %d times in 2.5 s with something on its way, want 10", got)
+		}
+	})
+}
+
 // TestLiveRate: however much changes, a page gets four updates a second, and all pages
 // the same ones.
 func TestLiveRate(t *testing.T) {

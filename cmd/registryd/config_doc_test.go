@@ -28,7 +28,7 @@ func TestConfigurationDoc(t *testing.T) {
 		"wins over the variable, the variable over the file, the file over the default:\n\n"+
 		"    registryd --batch-delay 250ms\n    REGISTRYD_BATCH_DELAY=250ms registryd\n"+
 		"    echo 'batch-delay: 250ms' > registryd.yaml && registryd --config registryd.yaml\n\n"+
-		"Durations have a unit (`500ms`, `30s`, `1h`). Several values are separated by commas, or are a list in the file.\n"+
+		"Durations have a unit (`500ms`, `30s`, `1h`). Numbers are plain decimals (`1000`): `010`, `0x10` and `1e3` are refused. Several values are separated by commas, or are a list in the file.\n"+
 		"`registryd config check --config FILE` tells all that is wrong with settings. `registryd config show` tells what a node would run\n"+
 		"with, and where each setting is from.\n\n"+
 		"*Reload* marks what a running node takes over on SIGHUP. All else needs a restart, and the log says so. Files with certificates,\n"+

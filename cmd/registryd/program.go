@@ -184,6 +184,7 @@ func (p *program) root() *cobra.Command {
 			c.Flags().String("config", "", "`FILE` with settings in YAML, a key per flag, which all commands share")
 		}
 		c.Flags().VisitAll(unquote)
+		c.Flags().VisitAll(inDecimals)
 		if c.ValidArgsFunction == nil {
 			c.ValidArgsFunction = cobra.NoFileCompletions
 		}

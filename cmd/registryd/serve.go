@@ -183,6 +183,7 @@ func readSettings(args []string, stderr io.Writer) (*settings, error) {
 	fs := pflag.NewFlagSet("registryd serve", pflag.ContinueOnError)
 	fs.String("config", "", "")
 	f := addServeFlags(fs)
+	fs.VisitAll(inDecimals)
 	if err := fs.Parse(args); err != nil {
 		return nil, usagef("%w", err)
 	}

@@ -107,7 +107,11 @@ func (p *program) take(fs *pflag.FlagSet, given map[string]bool, entries []entry
 		if given[e.key] {
 			continue
 		}
-		if err := f.Value.Set(e.value); err != nil && e.value != "" {
+		if strings.TrimSpace(e.value) == "" {
+			wrong.addf("%s: --%s: the value given is empty; leave the key out for its default", e.at, e.key)
+			continue
+		}
+		if err := f.Value.Set(e.value); err != nil {
 			wrong.addf("%s: %s: %.200q: %w", e.at, e.key, e.value, err)
 			continue
 		}
@@ -223,13 +227,17 @@ func yamlFault(name string, err error) error {
 	return fmt.Errorf("%s:%s (not yaml)", name, text)
 }
 
-// scalar returns the text of a value, with commas between those of a list.
+// scalar returns the text of a value as it is written, with commas between those of a list: what
+// YAML makes of it, such as 8 of 010, is for nobody. A null is empty.
 func scalar(n *yaml.Node) (string, error) {
+	switch {
+	case n.Style&yaml.TaggedStyle != 0:
+		return "", fmt.Errorf("a value with the tag %.40s; leave the tag out", n.Tag)
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
+		return "", nil
+	}
 	switch n.Kind {
 	case yaml.ScalarNode:
-		if n.Tag == "!!null" {
-			return "", nil
-		}
 		return n.Value, nil
 	case yaml.AliasNode:
 		return scalar(n.Alias)
@@ -239,11 +247,49 @@ func scalar(n *yaml.Node) (string, error) {
 			if item.Kind != yaml.ScalarNode {
 				return "", errors.New("a list of more than plain values")
 			}
-			parts = append(parts, item.Value)
+			text, err := scalar(item)
+			if err != nil {
+				return "", err
+			}
+			if strings.TrimSpace(text) == "" {
+				return "", errors.New("a list with an empty value")
+			}
+			parts = append(parts, text)
 		}
 		return strings.Join(parts, ","), nil
 	default:
 		return "", errors.New("not a plain value")
+	}
+}
+
+// A number is written in plain decimals, on the command line, in the environment and in the file.
+// Otherwise 010 would be 8, as Go and YAML read it, or 10, as a person does.
+var (
+	plainInteger = regexp.MustCompile(`^[+-]?(0|[1-9][0-9]*)$`)
+	plainNumber  = regexp.MustCompile(`^[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)$`)
+)
+
+// decimal is the value of a flag that is a number.
+type decimal struct {
+	pflag.Value
+	form *regexp.Regexp
+	want string
+}
+
+func (d decimal) Set(text string) error {
+	if !d.form.MatchString(text) {
+		return errors.New(d.want)
+	}
+	return d.Value.Set(text)
+}
+
+// inDecimals has a flag that is a number take plain decimals alone.
+func inDecimals(f *pflag.Flag) {
+	switch f.Value.Type() {
+	case "int":
+		f.Value = decimal{f.Value, plainInteger, "must be an integer in plain decimals, such as 1000"}
+	case "float64":
+		f.Value = decimal{f.Value, plainNumber, "must be a number in plain decimals, such as 0.85"}
 	}
 }
 

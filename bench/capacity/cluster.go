@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -123,6 +124,49 @@ func (c *nodes) agree(ctx context.Context) error {
 		}
 	}
 }
+
+// freeze has one node stand still under the contract, and prints when it takes heartbeats
+// again. What becomes of the requests is printed, and not judged.
+func (c *nodes) freeze(ctx context.Context) error {
+	s := c.servers[0]
+	probe := process.At(s.Addr, 1) // the load waits for connections of its own
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var took time.Duration
+	var failed error
+	var freezing sync.WaitGroup
+	freezing.Go(func() {
+		if failed = s.Freeze(ctx, c.frozen); failed != nil {
+			return
+		}
+		for began := time.Now(); ; {
+			code, _, err := probe.Do(ctx, c.fleet.Renew(0))
+			if took = time.Since(began); err == nil && code == http.StatusOK {
+				return
+			}
+			if took > patience {
+				failed = fmt.Errorf("the node that stood still takes no heartbeat after %v: %d, %w", took, code, err)
+				return
+			}
+			if failed = wait(ctx, 10*time.Millisecond); failed != nil {
+				return
+			}
+		}
+	})
+	_, err := c.phase(ctx, fmt.Sprintf("one node stands still for %v", c.frozen), c.frozen+aftermath, 1)
+	if err != nil {
+		cancel()
+	}
+	freezing.Wait()
+	if err = errors.Join(err, failed); err != nil {
+		return err
+	}
+	fmt.Printf("\nThe node that stood still took heartbeats again after %v.\n", took.Round(time.Millisecond))
+	return nil
+}
+
+// aftermath is how long the load goes on once a frozen node runs again.
+const aftermath = 30 * time.Second
 
 func (c *nodes) kill() {
 	for _, s := range c.servers {

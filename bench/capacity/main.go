@@ -2,6 +2,7 @@
 // what they do beyond it.
 //
 //	three nodes, one core and 256 MB each ──▶ filled ──▶ the contract ──▶ more ──▶ the contract again
+//	                                                                      ──▶ the contract, while one stands still
 //	    each phase: requests at their times, whether or not earlier ones are answered
 //	        ──▶ a line for each kind: times from when a request was due, errors, what was shed
 //	                                  ──▶ do the nodes list the same, is one gone?
@@ -35,6 +36,7 @@ type options struct {
 	lasts     time.Duration
 	beyond    time.Duration
 	times     float64
+	frozen    time.Duration
 	retention time.Duration
 	memory    string
 	workers   int
@@ -52,6 +54,8 @@ func main() {
 	flag.DurationVar(&o.beyond, "beyond", time.Minute,
 		"how long the load beyond the contract lasts, and the contract after it; 0: left out")
 	flag.Float64Var(&o.times, "times", 2, "the load beyond the contract, in times of it")
+	flag.DurationVar(&o.frozen, "frozen", 0,
+		"how long one node stands still at the end, under the contract (SIGSTOP); 0: left out")
 	flag.DurationVar(&o.retention, "retention", 3*time.Minute,
 		"the nodes' --delta-retention; the measurement begins when the delta has none of the first registrations")
 	flag.IntVar(&o.workers, "workers", 64, "`COUNT` of requests to a node at a time; others that are due wait")
@@ -94,6 +98,11 @@ func run(ctx context.Context, o options) error {
 		}
 		if broken := again.breaks(o.contract); broken != nil {
 			failed = errors.Join(failed, fmt.Errorf("after the load beyond the contract: %w", broken))
+		}
+	}
+	if o.frozen > 0 {
+		if err := c.freeze(ctx); err != nil {
+			return err
 		}
 	}
 	fmt.Println()

@@ -143,6 +143,18 @@ func (s *Server) Stop() error {
 	return nil
 }
 
+// Freeze stops the process for so long, as a suspended machine does.
+func (s *Server) Freeze(ctx context.Context, lasts time.Duration) error {
+	if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	select {
+	case <-time.After(lasts):
+	case <-ctx.Done():
+	}
+	return s.cmd.Process.Signal(syscall.SIGCONT)
+}
+
 // CPU returns how long the process has computed.
 func (s *Server) CPU() (time.Duration, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))

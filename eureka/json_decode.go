@@ -8,33 +8,31 @@ import (
 )
 
 func decodeJSONInstance(body []byte) (*InstanceInfo, error) {
-	r := newJSONReader(body)
-	var i *InstanceInfo
+	return readJSON(body, (*jsonReader).instanceDocument)
+}
+
+func (r *jsonReader) instanceDocument() (i *InstanceInfo) {
 	r.wrapped("instance", func() { i = r.instance(true) })
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return i, nil
+	return i
 }
 
 func decodeJSONApplications(body []byte) (Applications, error) {
-	r := newJSONReader(body)
+	return readJSON(body, (*jsonReader).applicationsDocument)
+}
+
+func (r *jsonReader) applicationsDocument() Applications {
 	a := Applications{Version: noVersion}
 	r.wrapped("applications", func() { r.applications(&a) })
-	if err := r.end(); err != nil {
-		return Applications{}, err
-	}
-	return a, nil
+	return a
 }
 
 func decodeJSONApplication(body []byte) (Application, error) {
-	r := newJSONReader(body)
-	var a Application
+	return readJSON(body, (*jsonReader).applicationDocument)
+}
+
+func (r *jsonReader) applicationDocument() (a Application) {
 	r.wrapped("application", func() { a = r.application() })
-	if err := r.end(); err != nil {
-		return Application{}, err
-	}
-	return a, nil
+	return a
 }
 
 // wrapped reads an object that has one member of that name and no other.

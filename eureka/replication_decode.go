@@ -14,11 +14,12 @@ import (
 // forty of Eureka's batches.
 const DefaultMaxItems = 10_000
 
-// Where a list begins to be read: the size of the smallest items of a node of ours, in
-// bytes, and how many items a batch has.
+// Where a list begins to be read: the sizes of the smallest items and results of a node of
+// ours, in bytes, and how many items a batch has.
 const (
-	leastItem  = 200
-	usualItems = 250
+	leastItem   = 200
+	leastResult = len(`{"statusCode":200},`)
+	usualItems  = 250
 )
 
 // ErrNoReplicationList is returned for a document that has no list, as {}.
@@ -59,9 +60,15 @@ type ListOptions struct {
 // missing or null action stays empty, the receiver answers for it (Eureka: 500
 // for the item). The error is a [DecodeError] or [ErrNoReplicationList].
 func DecodeReplicationList(body []byte, o ListOptions) (ReplicationList, error) {
-	r := newJSONReader(body)
-	var l ReplicationList
-	found := false
+	l, err := readJSON(body, func(r *jsonReader) ReplicationList { return r.replicationList(len(body), o) })
+	if err == nil && l == nil {
+		return nil, ErrNoReplicationList
+	}
+	return l, err
+}
+
+// replicationList reads a list of so many bytes; nil: there is none.
+func (r *jsonReader) replicationList(size int, o ListOptions) (l ReplicationList) {
 	r.mustBeObject()
 	for ok := r.object(); ok; {
 		var key []byte
@@ -75,10 +82,10 @@ func DecodeReplicationList(body []byte, o ListOptions) (ReplicationList, error) 
 			r.fail(errUnknownMember)
 		case r.kind() == jsontext.KindNull:
 			r.token()
-			found = false
+			l = nil
 		default:
-			n := min(len(body)/leastItem, usualItems) + 1
-			found, l = true, make(ReplicationList, 0, n)
+			n := min(size/leastItem, usualItems) + 1
+			l = make(ReplicationList, 0, n)
 			if o.NATS {
 				r.states = make([]State, n)
 			}
@@ -89,13 +96,7 @@ func DecodeReplicationList(body []byte, o ListOptions) (ReplicationList, error) 
 			})
 		}
 	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	if !found {
-		return nil, ErrNoReplicationList
-	}
-	return l, nil
+	return l
 }
 
 // DecodeReplicationListResponse reads an answer from JSON, of a Java peer or of
@@ -106,9 +107,12 @@ func DecodeReplicationList(body []byte, o ListOptions) (ReplicationList, error) 
 // The caller compares the length with that of its list: Eureka ignores an
 // answer that is longer or shorter.
 func DecodeReplicationListResponse(body []byte, maxItems int) (ReplicationListResponse, error) {
-	r := newJSONReader(body)
-	var l ReplicationListResponse
-	found := false
+	return readJSON(body, func(r *jsonReader) ReplicationListResponse {
+		return r.replicationListResponse(len(body), maxItems)
+	})
+}
+
+func (r *jsonReader) replicationListResponse(size, maxItems int) (l ReplicationListResponse) {
 	r.mustBeObject()
 	for ok := r.object(); ok; {
 		var key []byte
@@ -119,20 +123,17 @@ func DecodeReplicationListResponse(body []byte, maxItems int) (ReplicationListRe
 			r.skip()
 			continue
 		}
-		found, l = true, make(ReplicationListResponse, 0, 8)
+		l = make(ReplicationListResponse, 0, min(size/leastResult, usualItems)+1)
 		r.each(maxItems, func() {
 			l = append(l, Result{})
 			res := &l[len(l)-1]
 			res.Err = r.apart(true, func() { r.result(res) })
 		})
 	}
-	if !found {
+	if l == nil {
 		r.fail(errors.New("responseList is missing"))
 	}
-	if err := r.end(); err != nil {
-		return nil, err
-	}
-	return l, nil
+	return l
 }
 
 // mustBeObject fails unless an object follows.
@@ -171,7 +172,7 @@ func (r *jsonReader) each(limit int, read func()) {
 // is wrong with it is returned, the rest of it skipped, and the reader goes on;
 // else, and when the tokenizer fails, the failure stays.
 func (r *jsonReader) apart(alone bool, read func()) error {
-	depth := r.dec.StackDepth()
+	depth := r.depth()
 	switch r.kind() {
 	case jsontext.KindBeginObject:
 		read()
@@ -186,7 +187,7 @@ func (r *jsonReader) apart(alone bool, read func()) error {
 	}
 	err := r.err
 	r.err = nil
-	for r.err == nil && r.dec.StackDepth() > depth {
+	for r.err == nil && r.depth() > depth {
 		r.token()
 	}
 	return err

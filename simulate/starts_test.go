@@ -172,7 +172,7 @@ func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 		p.gaveUp(w.linkedSince(p)) && !w.isLinked(p, synced): // it was cut off, as others may be later
 		return nil
 	}
-	entry, _, _ := p.reg.Entry(key)
+	entry, expired, _ := p.reg.Entry(key)
 	for i := range w.plan.nodes {
 		q := w.proc(i)
 		if q == nil || q == p || !q.isUp() || !q.reads() || q.runsFor() < reach || !isolated && !w.isLinked(q, reach) {
@@ -185,6 +185,9 @@ func (w *world) knowsMore(p *proc, key registry.Key) *proc {
 		if !ok || evicted || !theirs.Record.Live || theirs.Age > termOf(&theirs.Record)*9/10 ||
 			q.knowsFor(key) < reach {
 			continue
+		}
+		if expired && entry.Record.Version == theirs.Record.Version && theirs.Age < reach {
+			continue // its lease had ended for p, and the renewal is still on its way
 		}
 		if !p.present(key) && entry.Record.Version <= theirs.Record.Version {
 			return q

@@ -2,10 +2,13 @@ package broker
 
 import (
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
@@ -19,14 +22,14 @@ import (
 type credentials struct {
 	own   string // What this process's own server asks for.
 	tls   *certs.Store
-	creds *reread.Files[nats.Option]
-	nkey  *reread.Files[nats.Option]
-	login *reread.Files[nats.Option]
+	creds *reread.Files[proof]
+	nkey  *reread.Files[proof]
+	login *reread.Files[proof]
 }
 
 // files are those of a login of any kind; some are nil.
-func (c *credentials) files() []*reread.Files[nats.Option] {
-	return []*reread.Files[nats.Option]{c.creds, c.nkey, c.login}
+func (c *credentials) files() []*reread.Files[proof] {
+	return []*reread.Files[proof]{c.creds, c.nkey, c.login}
 }
 
 // open reads the files.
@@ -61,8 +64,51 @@ func (a Access) open(log *slog.Logger) (*credentials, error) {
 	return c, nil
 }
 
+// proof is how a node shows who it is, made of a file.
+type proof struct {
+	option     nats.Option
+	begin, end time.Time // of credentials that have a begin or an end
+}
+
+var _ reread.Timed[proof] = (*proof)(nil)
+
+// Behind implements [reread.Timed]: credentials that a server refuses now are not taken in the place of others.
+func (p *proof) Behind(old *proof, now time.Time) error {
+	if old.holds(now) && !p.holds(now) {
+		return errors.New("these credentials have ended or have not begun, and those before are valid")
+	}
+	return nil
+}
+
+func (p *proof) holds(now time.Time) bool {
+	return !now.Before(p.begin) && (p.end.IsZero() || now.Before(p.end))
+}
+
+// lifeOf returns when a JWT begins and ends, zero where it does not say. The server checks it.
+func lifeOf(jwt string) (begin, end time.Time) {
+	var claims struct {
+		Begin int64 `json:"nbf"`
+		End   int64 `json:"exp"`
+	}
+	parts := strings.Split(jwt, ".")
+	if len(parts) != 3 {
+		return begin, end
+	}
+	body, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || json.Unmarshal(body, &claims) != nil {
+		return begin, end
+	}
+	if claims.Begin > 0 {
+		begin = time.Unix(claims.Begin, 0)
+	}
+	if claims.End > 0 {
+		end = time.Unix(claims.End, 0)
+	}
+	return begin, end
+}
+
 // parseCreds reads a credentials file: a JWT and an NKey seed.
-func parseCreds(contents [][]byte) (*nats.Option, error) {
+func parseCreds(contents [][]byte) (*proof, error) {
 	jwt, err := nkeys.ParseDecoratedJWT(contents[0])
 	if err != nil {
 		return nil, err
@@ -71,12 +117,13 @@ func parseCreds(contents [][]byte) (*nats.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	option := nats.UserJWT(func() (string, error) { return jwt, nil }, pair.Sign)
-	return &option, nil
+	p := &proof{option: nats.UserJWT(func() (string, error) { return jwt, nil }, pair.Sign)}
+	p.begin, p.end = lifeOf(jwt)
+	return p, nil
 }
 
 // parseSeed reads a file with the NKey seed of a user.
-func parseSeed(contents [][]byte) (*nats.Option, error) {
+func parseSeed(contents [][]byte) (*proof, error) {
 	pair, err := nkeys.ParseDecoratedNKey(contents[0])
 	if err != nil {
 		return nil, err
@@ -89,11 +136,11 @@ func parseSeed(contents [][]byte) (*nats.Option, error) {
 		return nil, fmt.Errorf("the seed is no user's")
 	}
 	option := nats.Nkey(public, pair.Sign)
-	return &option, nil
+	return &proof{option: option}, nil
 }
 
 // parseLogin reads a file with USER:PASSWORD or a token.
-func parseLogin(contents [][]byte) (*nats.Option, error) {
+func parseLogin(contents [][]byte) (*proof, error) {
 	all, err := ParseSecrets(contents[0])
 	if err != nil {
 		return nil, err
@@ -105,7 +152,7 @@ func parseLogin(contents [][]byte) (*nats.Option, error) {
 	if user, password, ok := strings.Cut(all[0], ":"); ok {
 		option = nats.UserInfo(user, password)
 	}
-	return &option, nil
+	return &proof{option: option}, nil
 }
 
 // look takes files that have changed. What can't be used changes nothing.
@@ -129,7 +176,7 @@ func (c *credentials) options(tlsName string) []nats.Option {
 	var out []nats.Option
 	for _, f := range c.files() {
 		if f != nil {
-			out = append(out, *f.Current())
+			out = append(out, f.Current().option)
 		}
 	}
 	var config *tls.Config

@@ -92,7 +92,8 @@ func (p *Page) drainOf(ctx context.Context, key registry.Key) drainView {
 	case v.Drained && served == 0:
 		v.Says = "Drained: no client fetches it. It may be stopped."
 	case v.Drained:
-		v.Says = "Drained: " + count(served, "client has", "clients have") + " been served without it. It may be stopped."
+		v.Says = "Drained: " + count(served, "client has", "clients have") +
+			" been served without it. It may be stopped."
 	default:
 		v.Says = "Not drained yet: "
 		if waiting > 0 || unknown == 0 {

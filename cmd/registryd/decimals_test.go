@@ -64,8 +64,8 @@ func TestOneMeaning(t *testing.T) {
 			} {
 				if where == variable {
 					t.Setenv(variable, c.value)
-				} else {
-					os.Unsetenv(variable)
+				} else if err := os.Unsetenv(variable); err != nil {
+					t.Fatal(err)
 				}
 				var out, errs bytes.Buffer
 				code := run(t.Context(), append([]string{"config", "check"}, args...), &out, &errs)

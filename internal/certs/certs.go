@@ -3,7 +3,8 @@
 //	CA, certificate, key ──reread──▶ Material ──▶ Server: each handshake takes the newest
 //	                                          └─▶ Material.Client: a connection takes what is there
 //
-// Connections that stand go on with what they began with.
+// Connections that stand go on with what they began with. A certificate that is not valid now is
+// not taken while the one before is.
 package certs
 
 import (
@@ -46,8 +47,54 @@ type Material struct {
 	Pairs []tls.Certificate // none or one
 
 	caEnd, certEnd time.Time // of the first that ends
+	authorities    []*x509.Certificate
+	leaf           *x509.Certificate // nil: none
 	server         *tls.Config
 }
+
+var _ reread.Timed[Material] = (*Material)(nil)
+
+// Behind implements [reread.Timed]: a certificate that has ended, or not begun, is not taken in
+// the place of one that others accept. Neither are CAs of which none is valid.
+func (m *Material) Behind(old *Material, now time.Time) error {
+	if m.leaf != nil && valid(old.leaf, now) == nil {
+		if err := valid(m.leaf, now); err != nil {
+			return fmt.Errorf("tls cert: the certificate %w, and the one before is valid until %s", err, day(old.leaf))
+		}
+	}
+	was := anyValid(old.authorities, now)
+	if len(m.authorities) > 0 && was != nil && anyValid(m.authorities, now) == nil {
+		return fmt.Errorf("tls ca: none is valid now, and one of those before is until %s", day(was))
+	}
+	return nil
+}
+
+// valid returns why a certificate is not valid at a time. There may be none.
+func valid(c *x509.Certificate, now time.Time) error {
+	switch {
+	case c == nil:
+		return errors.New("is missing")
+	case now.After(c.NotAfter):
+		return fmt.Errorf("has ended at %s", day(c))
+	case now.Before(c.NotBefore):
+		return fmt.Errorf("begins at %s", c.NotBefore.UTC().Format(time.RFC3339))
+	default:
+		return nil
+	}
+}
+
+// anyValid returns one of the certificates that is valid at a time, nil if none is.
+func anyValid(all []*x509.Certificate, now time.Time) *x509.Certificate {
+	for _, c := range all {
+		if valid(c, now) == nil {
+			return c
+		}
+	}
+	return nil
+}
+
+// day returns when a certificate ends.
+func day(c *x509.Certificate) string { return c.NotAfter.UTC().Format(time.RFC3339) }
 
 // Client returns a configuration for connections that begin now.
 func (m *Material) Client() *tls.Config {
@@ -108,6 +155,7 @@ func (f Files) parse(contents [][]byte, auth tls.ClientAuthType) (*Material, err
 				return nil, fmt.Errorf("tls ca %q: %w", f.CA, err)
 			}
 			m.Pool.AddCert(cert)
+			m.authorities = append(m.authorities, cert)
 			m.caEnd = first(m.caEnd, cert.NotAfter)
 		}
 		if m.caEnd.IsZero() {
@@ -121,10 +169,13 @@ func (f Files) parse(contents [][]byte, auth tls.ClientAuthType) (*Material, err
 			return nil, fmt.Errorf("tls cert %q, key %q: %w", f.Cert, f.Key, err)
 		}
 		m.Pairs = []tls.Certificate{pair}
-		for _, der := range pair.Certificate {
+		for i, der := range pair.Certificate {
 			cert, err := x509.ParseCertificate(der)
 			if err != nil {
 				return nil, fmt.Errorf("tls cert %q: %w", f.Cert, err)
+			}
+			if i == 0 {
+				m.leaf = cert
 			}
 			m.certEnd = first(m.certEnd, cert.NotAfter)
 		}

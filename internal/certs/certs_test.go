@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -194,4 +195,112 @@ func TestEndedIsSaid(t *testing.T) {
 	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "has ended") || strings.Contains(log.String(), "soon") {
 		t.Errorf("got %s, want that it has ended", &log)
 	}
+}
+
+// TestWhatIsNotValidWaits replaces files by some that are not valid now: what is, is kept for as
+// long as it is valid, and the newer is taken then, or when it is valid itself.
+func TestWhatIsNotValidWaits(t *testing.T) {
+	const lookEach = 5 * time.Second
+	for name, c := range map[string]struct {
+		old, begins, ends time.Duration // from the start: the end of the first, and the life of the second
+		kept              time.Duration // when the first is kept still; 0: at no time
+		taken             time.Duration // when the second is there
+	}{
+		"it has ended":        {old: 2 * time.Hour, begins: -time.Hour, ends: -time.Minute, kept: 2*time.Hour - lookEach, taken: 2*time.Hour + 3*lookEach},
+		"it has not begun":    {old: 2 * time.Hour, begins: time.Hour, ends: 3 * time.Hour, kept: time.Hour - lookEach, taken: time.Hour + lookEach},
+		"both have ended":     {old: -2 * time.Minute, begins: -time.Hour, ends: -time.Minute, taken: 0},
+		"both are valid":      {old: 2 * time.Hour, begins: -time.Hour, ends: time.Hour, taken: 0},
+		"neither is, for now": {old: -time.Minute, begins: time.Hour, ends: 2 * time.Hour, taken: 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began, dir := time.Now(), t.TempDir()
+				ca := certstest.NewCA(t, "ca")
+				cert, key := ca.Pair(t, "first", c.old)
+				f := certs.Files{
+					Cert: certstest.Write(t, filepath.Join(dir, "cert.pem"), cert), Key: certstest.Write(t, filepath.Join(dir, "key.pem"), key),
+				}
+				var log strings.Builder
+				s, err := certs.Open("http", f, tls.NoClientCert, slog.New(slog.NewTextHandler(&log, nil)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				until := func(after time.Duration, want string) {
+					t.Helper()
+					for time.Since(began) < after {
+						time.Sleep(lookEach)
+						s.Look()
+					}
+					s.Look()
+					if got := s.Current().Pairs[0].Leaf.Subject.CommonName; got != want {
+						t.Errorf("after %v: the %s one is there, want the %s", after, got, want)
+					}
+				}
+				until(0, "first")
+				cert, key = ca.Between(t, "second", began.Add(c.begins), began.Add(c.ends))
+				certstest.Write(t, f.Cert, cert)
+				certstest.Write(t, f.Key, key)
+				if c.kept > 0 {
+					until(lookEach, "first")
+					if n := testutil.ToFloat64(stale{s}); n != 1 {
+						t.Errorf("registryd_files_stale %v, want 1", n)
+					}
+					until(c.kept, "first")
+					if n := strings.Count(log.String(), "level=ERROR"); n != 1 || !strings.Contains(log.String(), "the one before is valid until 2000-") {
+						t.Errorf("%d errors, want one that says until when: %s", n, &log)
+					}
+				}
+				until(c.taken, "second")
+				if n := testutil.ToFloat64(stale{s}); n != 0 {
+					t.Errorf("registryd_files_stale %v after it was taken, want 0", n)
+				}
+			})
+		})
+	}
+}
+
+// stale is one metric of a store.
+type stale struct{ *certs.Store }
+
+func (s stale) Collect(out chan<- prometheus.Metric) {
+	all := make(chan prometheus.Metric, 16)
+	s.Store.Collect(all)
+	close(all)
+	for m := range all {
+		if strings.Contains(m.Desc().String(), `"registryd_files_stale"`) {
+			out <- m
+		}
+	}
+}
+
+// TestCAsThatAreOver: CAs of which none is valid are not taken in the place of one that is. Of
+// several one may be over.
+func TestCAsThatAreOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over := certstest.NewCA(t, "over")
+		time.Sleep(11 * 24 * time.Hour)
+		ca, other := certstest.NewCA(t, "ca"), certstest.NewCA(t, "other")
+		f := certs.Files{CA: certstest.Write(t, filepath.Join(t.TempDir(), "ca.pem"), ca.PEM)}
+		s, err := certs.Open("http", f, tls.NoClientCert, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := s.Current()
+		certstest.Write(t, f.CA, over.PEM)
+		for range 3 {
+			s.Look()
+		}
+		if s.Current() != first {
+			t.Error("a CA that is over took the place of one that is valid")
+		}
+		certstest.Write(t, f.CA, append(over.PEM, other.PEM...))
+		if s.Look(); s.Current() == first {
+			t.Error("CAs of which one is valid were not taken")
+		}
+		certstest.Write(t, f.CA, over.PEM)
+		time.Sleep(11 * 24 * time.Hour)
+		if s.Look(); s.Current().Pool.Equal(first.Pool) || testutil.ToFloat64(stale{s}) != 0 {
+			t.Error("with all of them over the newest were not taken")
+		}
+	})
 }

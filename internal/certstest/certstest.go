@@ -51,13 +51,19 @@ func NewCA(t testing.TB, name string) *CA {
 // and its key.
 func (ca *CA) Pair(t testing.TB, name string, life time.Duration) (cert, key []byte) {
 	t.Helper()
+	return ca.Between(t, name, time.Now().Add(-time.Hour), time.Now().Add(life))
+}
+
+// Between is Pair for a certificate that is valid from one time to another.
+func (ca *CA) Between(t testing.TB, name string, begin, end time.Time) (cert, key []byte) {
+	t.Helper()
 	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial(t), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(life),
+		NotBefore: begin, NotAfter: end,
 		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},

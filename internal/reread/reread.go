@@ -3,11 +3,15 @@
 //	files ──Look──▶ read ──other contents?──▶ parse ──▶ Current
 //	                                            └─ fails: Current stays, a count and a log line
 //
+// Contents that hold for a time only, such as a certificate, are not taken in the place of some
+// that hold now while they do not themselves, see [Timed].
+//
 // It compares contents, so it does not matter how a file was replaced: written in place,
 // renamed over, or by a symbolic link of a directory above, as Kubernetes does.
 package reread
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -32,6 +36,13 @@ const (
 	staleInterval = 10 * time.Minute
 )
 
+// Timed is what a parser returns whose contents hold for a time only.
+type Timed[T any] interface {
+	// Behind returns why one that was made of older contents is to be kept for now, nil if this
+	// one takes its place. It is asked again at each look.
+	Behind(old *T, now time.Time) error
+}
+
 // Files are the files of one use, and what was last made of them. One goroutine calls
 // Look; all else may be called from any.
 type Files[T any] struct {
@@ -44,6 +55,7 @@ type Files[T any] struct {
 	good    [sha256.Size]byte // of the contents that Current was made of
 	bad     [sha256.Size]byte // of contents that were refused at the last look
 	told    sample.Sample
+	early   bool // those refused parse, and are behind Current for now
 
 	reloads, failures atomic.Uint64
 	stale             atomic.Bool
@@ -85,15 +97,19 @@ func (f *Files[T]) Look() {
 		f.stale.Store(false)
 		return
 	}
-	if now == f.bad && f.stale.Load() {
-		if f.told.Due(staleInterval) {
-			f.log.Warn("files still unusable, keeping what was read before", "use", f.what, "files", f.list())
-		}
+	again := now == f.bad && f.stale.Load()
+	if again && !f.early {
+		f.tellAgain()
 		return
 	}
 	var made *T
 	if err == nil {
 		made, err = f.parse(contents)
+	}
+	f.early = false
+	if timed, ok := any(made).(Timed[T]); ok && err == nil {
+		err = timed.Behind(f.current.Load(), time.Now())
+		f.early = err != nil
 	}
 	switch {
 	case err == nil:
@@ -102,13 +118,27 @@ func (f *Files[T]) Look() {
 		f.stale.Store(false)
 		f.reloads.Add(1)
 		f.log.Info("files reread", "use", f.what, "files", f.list())
+	case again:
+		f.tellAgain()
 	case now != f.bad:
 		f.bad = now
 	default:
 		f.failures.Add(1)
 		f.stale.Store(true)
 		f.told.Due(staleInterval)
-		f.log.Warn("files unusable, keeping what was read before", "use", f.what, "files", f.list(), "err", err)
+		level := slog.LevelWarn
+		if f.early { // whoever renews them does it wrong, and what is kept will end
+			level = slog.LevelError
+		}
+		f.log.Log(context.Background(), level, "files unusable, keeping what was read before", "use", f.what,
+			"files", f.list(), "err", err)
+	}
+}
+
+// tellAgain logs now and then that files stay unusable.
+func (f *Files[T]) tellAgain() {
+	if f.told.Due(staleInterval) {
+		f.log.Warn("files still unusable, keeping what was read before", "use", f.what, "files", f.list())
 	}
 }
 

@@ -32,8 +32,6 @@ type instanceBody struct {
 	about   act
 }
 
-func (g *generator) text(values ...string) string { return strconv.Quote(pick(g, values...)) }
-
 // write writes the members as JSON, and how Java gets them, into a request, which wrap makes a
 // whole body of.
 func (r *request) write(members []member, wrap func(object string) string) {

@@ -24,8 +24,10 @@ func TestCompare(t *testing.T) {
 			`{"port":{"$":2},"instanceId":"b"},{"instanceId":"a","port":{"$":1},"lastUpdatedTimestamp":"1800000000999"}],"name":"X"}],"versions__delta":"1"}}`},
 		{name: "a missing instance", java: list, ours: `{"applications":{"versions__delta":"1","apps__hashcode":"UP_2_","application":[{"name":"X","instance":[` +
 			`{"instanceId":"a","port":{"$":1},"lastUpdatedTimestamp":"1800000000001"}]}]}}`, want: []string{"body.applications.application[X].instance[b]"}},
-		{name: "an object for an array", java: `{"application":{"instance":[{"instanceId":"a"}]}}`, ours: `{"application":{"instance":{"instanceId":"a"}}}`,
-			want: []string{"body.application.instance", "body.application.instance[a]"}},
+		{
+			name: "an object for an array", java: `{"application":{"instance":[{"instanceId":"a"}]}}`, ours: `{"application":{"instance":{"instanceId":"a"}}}`,
+			want: []string{"body.application.instance", "body.application.instance[a]"},
+		},
 		{name: "a text for a number", java: `{"a":1}`, ours: `{"a":"1"}`, want: []string{"body.a"}},
 		{name: "null for nothing", java: `{}`, ours: `{"a":null}`, want: []string{"body.a"}},
 		{name: "a member twice", java: `{"a":1}`, ours: `{"a":1,"a":1}`, want: []string{"body.a#2"}},
@@ -40,10 +42,14 @@ func TestCompare(t *testing.T) {
 		{name: "XML cut short", java: `<i><a>1</a></i>`, ours: `<i><a>1</a>`, want: []string{"body"}},
 		{name: "the other format", java: `<a>1</a>`, ours: `{"a":1}`, want: []string{"body.XML"}},
 		{name: "no body", java: `{}`, ours: ``, want: []string{"body"}},
-		{name: "applications of another sequence in a delta", target: "/eureka/apps/delta", java: `{"applications":{"versions__delta":"7","application":[{"name":"OLD"},{"name":"N7"}]}}`,
-			ours: `{"applications":{"versions__delta":"8","application":[{"name":"N7"}]}}`},
-		{name: "an application of this sequence in a delta", target: "/eureka/apps/delta", java: `{"applications":{"application":[{"name":"N7"}]}}`,
-			ours: `{"applications":{"application":[]}}`, want: []string{"body.applications.application[N7]"}},
+		{
+			name: "applications of another sequence in a delta", target: "/eureka/apps/delta", java: `{"applications":{"versions__delta":"7","application":[{"name":"OLD"},{"name":"N7"}]}}`,
+			ours: `{"applications":{"versions__delta":"8","application":[{"name":"N7"}]}}`,
+		},
+		{
+			name: "an application of this sequence in a delta", target: "/eureka/apps/delta", java: `{"applications":{"application":[{"name":"N7"}]}}`,
+			ours: `{"applications":{"application":[]}}`, want: []string{"body.applications.application[N7]"},
+		},
 		{name: "a refusal in words of Eureka", code: 400, java: `Missing hostname`, ours: `Missing appName`, want: []string{"body"}},
 		{name: "an error page", code: 404, java: `{"timestamp":"x","status":404,"path":"/"}`, ours: ``, want: []string{"body"}},
 		{name: "a 409", code: 409, java: `{"instance":{"status":"UP"}}`, ours: `{"instance":{"status":"DOWN"}}`, want: []string{"body.instance.status"}},

@@ -107,14 +107,14 @@ func (g *generator) request() *request {
 
 // at puts a request together.
 func (g *generator) at(method string, segments ...string) *request {
-	path := pick(g, "/eureka", "/eureka", "/eureka", "/eureka/v2")
+	path := []string{pick(g, "/eureka", "/eureka", "/eureka", "/eureka/v2")}
 	for _, s := range segments {
-		path += "/" + g.escape(s)
+		path = append(path, g.escape(s))
 	}
 	if g.chance(8) {
-		path += "/"
+		path = append(path, "")
 	}
-	r := &request{method: method, target: path}
+	r := &request{method: method, target: strings.Join(path, "/")}
 	if g.chance(70) {
 		r.header = append(r.header, field{"Accept", g.accept()})
 	}

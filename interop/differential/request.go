@@ -185,7 +185,7 @@ func printable(s string) string {
 func zip(body []byte) []byte {
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	_, _ = w.Write(body) // a bytes.Buffer takes everything
-	_ = w.Close()
+	_, _ = w.Write(body) //nolint:errcheck // a bytes.Buffer takes everything
+	_ = w.Close()        //nolint:errcheck // the same
 	return b.Bytes()
 }

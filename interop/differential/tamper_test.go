@@ -43,7 +43,7 @@ func newTamper(t *testing.T, backend string, change func(requestLine string, res
 	})
 	t.Cleanup(func() {
 		s.close()
-		_ = l.Close()
+		_ = l.Close() //nolint:errcheck // the test is over
 		p.running.Wait()
 	})
 	return s
@@ -143,7 +143,7 @@ var changes = []struct {
 		if !ok || !ends || bytes.Contains(before, []byte(`"actionType":"DELETED"`)) {
 			return body, false
 		}
-		return append(bytes.Replace(body[:len(body)-len(list)], nil, nil, 0), append([]byte("]}"), after...)...), true
+		return append(bytes.Clone(body[:len(body)-len(list)]), append([]byte("]}"), after...)...), true
 	}, ".instance[", 2},
 	{"a media type", func(_ string, resp *http.Response, body []byte) ([]byte, bool) {
 		if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/json" {

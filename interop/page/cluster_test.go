@@ -131,7 +131,7 @@ func sendBy(ctx context.Context, c *http.Client, method, url, body string) (stri
 	if err != nil {
 		return "", err
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // all is read
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err == nil && res.StatusCode/100 != 2 {
 		err = fmt.Errorf("%s %s: %s %q", method, url, res.Status, text)

@@ -47,7 +47,7 @@ func TestOperations(t *testing.T) {
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "XDG_STATE_HOME="+t.TempDir())
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		logs, _ := exec.CommandContext(t.Context(), "bash", "-c", "tail -n 5 "+cmd.Dir+"/*.log").CombinedOutput()
+		logs, _ := exec.CommandContext(t.Context(), "bash", "-c", "tail -n 5 "+cmd.Dir+"/*.log").CombinedOutput() //nolint:errcheck // what it printed tells
 		t.Fatalf("%v\n%s\n%s", err, out, logs)
 	}
 	for block, want := range map[int]string{

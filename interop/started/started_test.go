@@ -95,7 +95,7 @@ func (p *page) get(ctx context.Context, path string) (code int, body string, err
 	if err != nil {
 		return 0, "", err
 	}
-	defer res.Body.Close()
+	defer res.Body.Close() //nolint:errcheck // all is read
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	return res.StatusCode, string(text), err
 }
@@ -107,7 +107,7 @@ func file(t *testing.T, dir, name, text string) string {
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.Remove(name) })
+	t.Cleanup(func() { _ = os.Remove(name) }) //nolint:errcheck // a temporary file
 	return name
 }
 

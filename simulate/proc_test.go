@@ -13,6 +13,7 @@ import (
 	"github.com/registryd/registryd/batcher"
 	"github.com/registryd/registryd/cluster"
 	"github.com/registryd/registryd/consumer"
+	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/membership"
 	"github.com/registryd/registryd/registry"
 )
@@ -29,6 +30,7 @@ type proc struct {
 	cluster *cluster.Cluster
 	cons    *consumer.Consumer
 	evictor *registry.Evictor
+	lines   *logqueue.Writer // of its log; nil: lines are written at once
 
 	stopTimers func()
 	timers     sync.WaitGroup
@@ -207,6 +209,9 @@ func (p *proc) bury() {
 	<-p.done
 	p.timers.Wait()
 	p.cons.Close()
+	if p.lines != nil {
+		p.lines.Close() // not all may be written before the last fault
+	}
 	for _, peer := range p.cluster.Peers() {
 		if n := peer.Acceptor.Unaccounted(); n != 0 {
 			p.world.violate("%s -> %s: %d actions unaccounted for at the end: %+v", p.name, peer.Name, n, peer.Acceptor)

@@ -1,13 +1,16 @@
 package simulate
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -124,6 +127,51 @@ func TestClustersHeal(t *testing.T) {
 	})
 	total.print(time.Since(start))
 }
+
+// TestBlockedLog runs seeds with logs that nobody reads. Each client is answered the same
+// as where they are read.
+func TestBlockedLog(t *testing.T) {
+	t.Parallel()
+	b, seeds := ruleNamed(t, "as written"), uint64(20)
+	if race.Enabled { // which makes each take longer
+		seeds = 4
+	}
+	for seed := uint64(1); seed <= seeds; seed++ {
+		var answered [2][]string
+		for i, noReader := range []bool{false, true} {
+			var log bytes.Buffer
+			w := &world{plan: b.plan(seed), rule: b.rule, log: &log, noReader: noReader}
+			synctest.Test(t, func(*testing.T) { w.run() })
+			for _, v := range w.violations {
+				t.Errorf("seed %d, no reader %t: %s", seed, noReader, v)
+			}
+			if logged := bytes.Contains(log.Bytes(), []byte(" logs ")); !logged {
+				t.Errorf("seed %d, no reader %t: nothing was logged", seed, noReader)
+			}
+			for line := range strings.Lines(log.String()) {
+				if answer.MatchString(line) {
+					answered[i] = append(answered[i], line)
+				}
+			}
+		}
+		read, unread := answered[0], answered[1]
+		if len(read) < 50 {
+			t.Errorf("seed %d: only %d answers", seed, len(read))
+		}
+		if !slices.Equal(read, unread) {
+			for i := range read {
+				if i >= len(unread) || read[i] != unread[i] {
+					t.Errorf("seed %d, log read:   %s", seed, read[i])
+					t.Errorf("seed %d, log unread: %q", seed, unread[min(i, len(unread)):min(i+1, len(unread))])
+					break
+				}
+			}
+		}
+	}
+}
+
+// answer is the line of the log that tells how a client was answered.
+var answer = regexp.MustCompile(` i\d (register|renew|cancel) at n\d: \d+\n$`)
 
 // shortened returns the first few of many.
 func shortened(all []string) string {

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/registryd/registryd/internal/logqueue"
 	"github.com/registryd/registryd/registry"
 )
 
@@ -35,6 +36,8 @@ type world struct {
 	rule  rule
 	begun time.Time
 	log   io.Writer // nil: no log
+	// noReader blocks what the processes write to their logs until the last fault.
+	noReader bool
 
 	now   atomic.Pointer[conditions]
 	turns turns
@@ -354,12 +357,17 @@ func (w *world) startLater(node int, snap *disk, down time.Duration) {
 }
 
 // logger returns the logger of a process. It discards everything, unless the
-// run has a log.
+// run has a log or the log has no reader.
 func (w *world) logger(p *proc) *slog.Logger {
-	if w.log == nil {
+	if w.log == nil && !w.noReader {
 		return nil
 	}
-	return slog.New(slog.NewTextHandler(logWriter{w, p.name}, nil))
+	var out io.Writer = logWriter{w, p.name}
+	if w.noReader {
+		p.lines = logqueue.New(out, nil)
+		out = p.lines
+	}
+	return slog.New(slog.NewTextHandler(out, nil))
 }
 
 // logWriter writes a process's log lines into the run's log.
@@ -369,6 +377,9 @@ type logWriter struct {
 }
 
 func (l logWriter) Write(line []byte) (int, error) {
+	if l.world.noReader {
+		time.Sleep(l.world.plan.faults - l.world.since())
+	}
 	_, text, _ := bytes.Cut(bytes.TrimSpace(line), []byte(" level="))
 	l.world.logf("%s logs %s", l.name, text)
 	return len(line), nil

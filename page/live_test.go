@@ -148,7 +148,7 @@ func TestLiveWakes(t *testing.T) {
 		s.node.set(func(o *api.Overview) {
 			o.Peers = []api.PeerOverview{{Name: "node-2", Status: "reachable", ProcessingOrder: 1}}
 		})
-		time.Sleep(2 * page.StillTick)
+		time.Sleep(2*page.StillTick + page.Tick/2)
 		before = s.node.looks()
 		time.Sleep(10 * page.Tick)
 		if got := s.node.looks() - before; got != 10 {

@@ -85,6 +85,9 @@ func (r *jsonReader) replicationList(size int, o ListOptions) (l ReplicationList
 			l = nil
 		default:
 			n := min(size/leastItem, usualItems) + 1
+			if o.MaxItems > 0 {
+				n = min(n, o.MaxItems)
+			}
 			l = make(ReplicationList, 0, n)
 			if o.NATS {
 				r.states = make([]State, n)

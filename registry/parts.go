@@ -156,8 +156,21 @@ func compareChanges(a, b *entry) int {
 	return strings.Compare(a.id, b.id)
 }
 
+// search returns the place of e among entries in an order, and whether it is there. It looks at
+// the end first: what comes in order, as from a snapshot, is placed at once.
+func search(entries []*entry, e *entry, compare func(a, b *entry) int) (i int, in bool) {
+	if n := len(entries); n == 0 || compare(entries[n-1], e) < 0 {
+		return n, false
+	}
+	return slices.BinarySearchFunc(entries, e, compare)
+}
+
 // find returns the block in which e is or belongs, and its place there. There is a block.
 func (s *sequence) find(e *entry) (at, i int) {
+	at = len(s.blocks) - 1
+	if last := s.blocks[at].entries; s.compare(last[len(last)-1], e) < 0 {
+		return at, len(last)
+	}
 	at, exact := slices.BinarySearchFunc(s.blocks, e, func(b *block, e *entry) int {
 		return s.compare(b.entries[0], e)
 	})

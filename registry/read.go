@@ -262,6 +262,72 @@ func (r *Registry) All() iter.Seq2[Key, Bits] {
 	}
 }
 
+// Known is an entry with its key.
+type Known struct {
+	Key   Key
+	Entry Entry
+}
+
+// entriesRun is how many entries [Registry.Entries] returns at a time, or somewhat more.
+const entriesRun = 256
+
+// Entries returns everything that is not retired, in runs: first what readers see, by
+// application and id, then the rest. No lock is held while the caller's loop runs. What
+// changes meanwhile may be there as before, as after, or both; what comes may be left out.
+func (r *Registry) Entries() iter.Seq[[]Known] {
+	return func(yield func([]Known) bool) {
+		pass := r.passes.Add(1)
+		var run []Known
+		add := func(e *entry, lease int64) {
+			e.passed.Store(pass)
+			k := Known{e.key(), e.copy(lease)}
+			k.Entry.Evicted = e.evicted
+			run = append(run, k)
+		}
+		flush := func(least int) bool {
+			if len(run) < least || len(run) == 0 {
+				return true
+			}
+			full := run
+			run = make([]Known, 0, cap(full))
+			return yield(full)
+		}
+		var last *entry
+		for more := true; more; {
+			_, lease := r.clock()
+			r.rlockRetired()
+			block := r.all.after(last)
+			for _, e := range block {
+				if e.counted {
+					add(e, lease)
+				}
+				last = e
+			}
+			more = len(block) > 0
+			r.mu.RUnlock()
+			if !flush(entriesRun) {
+				return
+			}
+		}
+		for leaf := range DigestGroups * DigestLeaves {
+			_, lease := r.clock()
+			r.rlockRetired()
+			if g := r.digest.groups[leaf/DigestLeaves]; g != nil {
+				for e := range g[leaf%DigestLeaves] {
+					if e.passed.Load() != pass {
+						add(e, lease)
+					}
+				}
+			}
+			r.mu.RUnlock()
+			if !flush(entriesRun) {
+				return
+			}
+		}
+		flush(1)
+	}
+}
+
 // Len returns the number of entries, tombstones and evicted ones included.
 func (r *Registry) Len() int {
 	r.mu.RLock()

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"maps"
 	"slices"
@@ -173,6 +174,8 @@ type Registry struct {
 	// evicting is true while an Evictor may evict what has expired.
 	evicting atomic.Bool
 
+	passes atomic.Uint32 // of Entries
+
 	between func() // what a test does between two slices of a pass; else nil
 
 	events outbox
@@ -187,8 +190,14 @@ type application struct {
 	entries map[string]*entry
 	present []*entry // what readers see, by id
 	counts  eureka.StatusCounts
-	shared  [sharedMetadata]map[string]string // see share
-	next    int                               // where share puts the next one
+	shared  [sharedMetadata]metadata // see share
+	next    int                      // where share puts the next one
+}
+
+// metadata is the metadata of an instance, and its sum: of equal metadata it is equal.
+type metadata struct {
+	sum   uint64
+	pairs map[string]string
 }
 
 // sharedMetadata is how many different metadata an application keeps for its next instances.
@@ -201,15 +210,22 @@ func (a *application) share(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return m
 	}
-	for _, lately := range a.shared {
-		if maps.Equal(lately, m) {
-			return lately
+	sum := uint64(0)
+	for k, v := range m { // in any order
+		sum += maphash.String(seed, k) * (maphash.String(seed, v) | 1)
+	}
+	for i := range a.shared {
+		if lately := &a.shared[i]; lately.sum == sum && maps.Equal(lately.pairs, m) {
+			return lately.pairs
 		}
 	}
-	a.shared[a.next] = m
+	a.shared[a.next] = metadata{sum, m}
 	a.next = (a.next + 1) % sharedMetadata
 	return m
 }
+
+// seed is that of the sums of metadata.
+var seed = maphash.MakeSeed()
 
 // entry is one instance: record, override and lease, and this node's view.
 type entry struct {
@@ -222,21 +238,22 @@ type entry struct {
 
 	// Local, never merged.
 	evicted    bool
-	retires    int64       // when to look at it again in the queue; lease clock, ms
-	at         int         // its position in the queue, or notQueued
-	kept       int64       // not retired before, see Restore; lease clock, ms
-	restored   int64       // the time stands still for kept since; lease clock, ms; 0: it does not
-	leaf       uint16      // of the digest
-	counted    bool        // in the digest: it is not retired
-	stale      bool        // its sum is not up to date
-	sum        uint64      // what the sums of the digest hold of it; guarded by their lock
-	renewedYet atomic.Bool // since its registration, see Netflix
-	joinedAt   int64       // renewed when a peer's record was joined; lease clock, ms
-	overAt     int64       // renewed when the events tell that its lease is over, and
-	heldAt     int64       // when they tell that it is held; lease clock, ms
-	registered int64       // wall clock, ms
-	accepted   int64       // when the record's lastDirtyTimestamp was, here or at the peer; wall clock, ms
-	serviceUp  int64       // wall clock, ms; 0: never UP
+	retires    int64         // when to look at it again in the queue; lease clock, ms
+	at         int           // its position in the queue, or notQueued
+	kept       int64         // not retired before, see Restore; lease clock, ms
+	restored   int64         // the time stands still for kept since; lease clock, ms; 0: it does not
+	leaf       uint16        // of the digest
+	counted    bool          // in the digest: it is not retired
+	stale      bool          // its sum is not up to date
+	sum        uint64        // what the sums of the digest hold of it; guarded by their lock
+	renewedYet atomic.Bool   // since its registration, see Netflix
+	passed     atomic.Uint32 // the last pass of Entries that has seen it
+	joinedAt   int64         // renewed when a peer's record was joined; lease clock, ms
+	overAt     int64         // renewed when the events tell that its lease is over, and
+	heldAt     int64         // when they tell that it is held; lease clock, ms
+	registered int64         // wall clock, ms
+	accepted   int64         // when the record's lastDirtyTimestamp was, here or at the peer; wall clock, ms
+	serviceUp  int64         // wall clock, ms; 0: never UP
 	visible    eureka.Status
 	// view is what readers get; while a deletion is in the delta, the last
 	// one; nil for a tombstone that has left it.
@@ -422,7 +439,7 @@ func (r *Registry) show(e *entry, in bool) {
 		r.all.remove(e)
 		r.unindexID(e)
 	}
-	i, _ := slices.BinarySearchFunc(a.present, e.id, func(x *entry, id string) int { return strings.Compare(x.id, id) })
+	i, _ := search(a.present, e, compareEntries)
 	if in {
 		a.present = slices.Insert(a.present, i, e)
 		r.present++

@@ -229,6 +229,9 @@ func (r *Registry) Restore(key Key, in Entry, away time.Duration) Outcome {
 	}
 	in.Age = min(in.Age+min(max(away, 0), maxAge), maxAge)
 	out, _ := r.Join(key, in, Registered|Overridden, Origin{Way: BySnapshot})
+	if in.Keep == 0 {
+		return out
+	}
 	_, lease := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()

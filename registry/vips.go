@@ -45,7 +45,7 @@ func (a *addresses) change(e *entry, old, now *eureka.InstanceInfo) {
 	if before != nil {
 		for name := range names(*before) {
 			all := a.byName[name]
-			if i, in := slices.BinarySearchFunc(all, e, compareEntries); in {
+			if i, in := search(all, e, compareEntries); in {
 				all = slices.Delete(all, i, i+1)
 			}
 			if len(all) == 0 {
@@ -58,7 +58,7 @@ func (a *addresses) change(e *entry, old, now *eureka.InstanceInfo) {
 	if after != nil {
 		for name := range names(*after) {
 			all := a.byName[name]
-			if i, in := slices.BinarySearchFunc(all, e, compareEntries); !in {
+			if i, in := search(all, e, compareEntries); !in {
 				a.byName[name] = slices.Insert(all, i, e)
 			}
 		}

@@ -91,12 +91,11 @@ func FromState(st *eureka.State, info *eureka.InstanceInfo) (Entry, error) {
 		if info == nil {
 			return e, nil // versions alone
 		}
-		own := *info
-		if own.LastDirtyTimestamp == eureka.NoTimestamp {
+		if info.LastDirtyTimestamp == eureka.NoTimestamp {
 			return Entry{}, fmt.Errorf("instanceInfo.lastDirtyTimestamp: missing")
 		}
-		e.Record.Info = &own
-		e.Record.LastDirty = own.LastDirtyTimestamp
+		e.Record.Info = info // nobody changes it any more
+		e.Record.LastDirty = info.LastDirtyTimestamp
 		e.Record.Duration = leaseDuration(info)
 	}
 	if got := HashRecord(&e.Record); got != st.RecordHash {

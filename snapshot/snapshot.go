@@ -1,8 +1,10 @@
 // Package snapshot keeps what a registry holds in a file, so that a node, or a
 // whole cluster, that comes back serves what was alive before.
 //
-//	registry ──AllVersions, Entry──▶ Write ──▶ DIR/registry.snapshot (whole or not at all)
+//	registry ──Entries──▶ Write ──▶ DIR/registry.snapshot (whole or not at all)
 //	DIR/registry.snapshot ──▶ Load ──Restore──▶ registry
+//
+// Blocks of it are encoded and decoded on all cores, a few at a time.
 //
 // The file is text: a header, an item of a ReplicationList per line, and a
 // trailer with the count and the SHA-256 of all before it. Leases are kept as
@@ -22,6 +24,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/registryd/registryd/eureka"
@@ -122,17 +125,14 @@ func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	}
 	out.Write(append(head, '\n')) //nolint:errcheck // Flush returns the first error.
 	entries := 0
-	var line []byte
-	for v := range reg.AllVersions() {
-		entry, evicted, ok := reg.Entry(v.Key)
-		if !ok {
-			continue
-		}
-		entry.Evicted = evicted
-		item := entry.Item(v.Key, 0)
-		line = append(eureka.AppendItem(line[:0], &item), '\n')
-		out.Write(line) //nolint:errcheck // Flush returns the first error.
-		entries++
+	err = inOrder(reg.Entries(), lines, func(run encoded) error {
+		entries += run.entries
+		_, err := out.Write(*run.lines)
+		buffers.Put(run.lines)
+		return err
+	})
+	if err != nil {
+		return 0, err
 	}
 	if err := out.Flush(); err != nil {
 		return 0, err
@@ -143,6 +143,37 @@ func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	}
 	_, err = w.Write(append(tail, '\n'))
 	return entries, err
+}
+
+// buffers holds the bytes of blocks that are not used any more.
+var buffers sync.Pool
+
+// buffer returns an empty buffer with room for so many bytes.
+func buffer(size int) *[]byte {
+	if b, ok := buffers.Get().(*[]byte); ok && cap(*b) >= size {
+		*b = (*b)[:0]
+		return b
+	}
+	return new(make([]byte, 0, size))
+}
+
+// encoded is the lines of a run of entries.
+type encoded struct {
+	lines   *[]byte // of buffers
+	entries int
+}
+
+// usualLine is about how many bytes an entry has.
+const usualLine = 1500
+
+// lines encodes a run of entries.
+func lines(run []registry.Known) encoded {
+	out := buffer(len(run) * usualLine)
+	for i := range run {
+		item := run[i].Entry.Item(run[i].Key, 0)
+		*out = append(eureka.AppendItem(*out, &item), '\n')
+	}
+	return encoded{out, len(run)}
 }
 
 // Loaded is what became of the entries of a snapshot.
@@ -171,87 +202,105 @@ func Load(dir, cluster string, reg *registry.Registry) (Loaded, error) {
 	return loaded, errors.Join(err, f.Close())
 }
 
-// Decode is Load for the bytes of a snapshot.
-func Decode(r io.Reader, cluster string, reg *registry.Registry) (Loaded, error) {
-	head, c, err := read(r, cluster)
+// Decode is Load for the bytes of a snapshot, from where r stands. It reads them twice: to
+// check them, and to join what they hold.
+func Decode(r io.ReadSeeker, cluster string, reg *registry.Registry) (Loaded, error) {
+	at, err := r.Seek(0, io.SeekCurrent)
 	if err != nil {
 		return Loaded{}, fmt.Errorf("snapshot: %w", err)
 	}
-	refused := 0
-	away := max(0, time.Since(time.UnixMilli(head.Written)))
-	for i := range c.items {
-		if reg.Restore(c.items[i].key, c.items[i].entry, away) == registry.Refused {
-			err := reg.Refuses(c.items[i].key, &c.items[i].entry)
-			c.skip(fmt.Errorf("entry %d: %.200s: %w", i+1, c.items[i].key, err))
-			refused++
-		}
+	c, err := check(r, cluster)
+	if err == nil {
+		_, err = r.Seek(at+c.begin, io.SeekStart)
 	}
-	return Loaded{Entries: len(c.items) - refused, Skipped: c.skipped, Sample: c.sample}, nil
+	var loaded Loaded
+	if err == nil {
+		loaded, err = c.join(io.LimitReader(r, c.bytes), reg)
+	}
+	if err != nil {
+		return Loaded{}, fmt.Errorf("snapshot: %w", err)
+	}
+	return loaded, nil
 }
 
-type item struct {
-	key   registry.Key
-	entry registry.Entry
-}
-
-// content is the entries of a file.
+// content is a file that is as it was written.
 type content struct {
-	items   []item
-	skipped int   // lines that are no entry
-	sample  error // of these
+	header
+
+	begin, bytes int64 // where the entries begin, and how long they are
+	entries      int
 }
 
-func (c *content) lines() int { return len(c.items) + c.skipped }
-
-func (c *content) skip(why error) {
-	if c.skipped++; c.sample == nil {
-		c.sample = why
-	}
-}
-
-// read returns a snapshot's content once all of it is known to be as written.
-func read(r io.Reader, cluster string) (header, content, error) {
-	lines := bufio.NewReaderSize(r, 1<<16)
+// check reads a whole file.
+func check(r io.Reader, cluster string) (content, error) {
+	lines := bufio.NewReaderSize(r, 1<<18)
 	sum := sha256.New()
-	var head header
+	var c content
 	line, err := nextLine(lines)
 	if err == nil {
-		err = json.Unmarshal(line, &head)
+		err = json.Unmarshal(line, &c.header)
 	}
 	switch {
 	case err != nil:
-		return head, content{}, fmt.Errorf("%w: no header: %w", ErrUnusable, err)
-	case head.Snapshot != magic:
-		return head, content{}, fmt.Errorf("%w: no header of a snapshot", ErrUnusable)
-	case head.Format != Format:
-		return head, content{}, fmt.Errorf("%w: format %d, this program reads %d", ErrUnusable, head.Format, Format)
-	case head.Cluster != cluster:
-		return head, content{}, fmt.Errorf("%w: of cluster %.80q, not %q", ErrUnusable, head.Cluster, cluster)
+		return c, fmt.Errorf("%w: no header: %w", ErrUnusable, err)
+	case c.Snapshot != magic:
+		return c, fmt.Errorf("%w: no header of a snapshot", ErrUnusable)
+	case c.Format != Format:
+		return c, fmt.Errorf("%w: format %d, this program reads %d", ErrUnusable, c.Format, Format)
+	case c.Cluster != cluster:
+		return c, fmt.Errorf("%w: of cluster %.80q, not %q", ErrUnusable, c.Cluster, cluster)
 	}
 	sum.Write(line)
-	c, err := readContent(lines, sum)
-	return head, c, err
-}
-
-func readContent(lines *bufio.Reader, sum hash.Hash) (content, error) {
-	var c content
+	c.begin = int64(len(line))
 	for {
 		line, err := nextLine(lines)
 		if err != nil {
-			return c, fmt.Errorf("%w: torn after %d entries (%w)", ErrUnusable, c.lines(), err)
+			return c, fmt.Errorf("%w: torn after %d entries (%w)", ErrUnusable, c.entries, err)
 		}
 		var tail trailer
 		if bytes.HasPrefix(line, []byte(`{"entries":`)) && json.Unmarshal(line, &tail) == nil {
-			return c, tail.check(c.lines(), sum, lines)
+			return c, tail.check(c.entries, sum, lines)
 		}
 		sum.Write(line)
-		it, err := parse(line)
-		if err != nil {
-			c.skip(fmt.Errorf("entry %d: %w", c.lines()+1, err))
-			continue
-		}
-		c.items = append(c.items, it)
+		c.bytes += int64(len(line))
+		c.entries++
 	}
+}
+
+// join joins the entries.
+func (c *content) join(r io.Reader, reg *registry.Registry) (Loaded, error) {
+	var loaded Loaded
+	away := max(0, time.Since(time.UnixMilli(c.Written)))
+	var failed error
+	blocks := func(yield func(*[]byte) bool) {
+		in := bufio.NewReaderSize(r, 1<<12)
+		for more := true; more; {
+			block := buffer(blockSize + 8<<10)
+			if failed = nextBlock(in, block); failed != nil {
+				return
+			}
+			more = len(*block) > 0 && yield(block)
+		}
+	}
+	n := 0 // the entry
+	err := inOrder(blocks, parseAll, func(items []item) error {
+		for i := range items {
+			n++
+			it := &items[i]
+			if it.err == nil && reg.Restore(it.key, it.entry, away) == registry.Refused {
+				it.err = fmt.Errorf("%.200s: %w", it.key, reg.Refuses(it.key, &it.entry))
+			}
+			if it.err == nil {
+				loaded.Entries++
+				continue
+			}
+			if loaded.Skipped++; loaded.Sample == nil {
+				loaded.Sample = fmt.Errorf("entry %d: %w", n, it.err)
+			}
+		}
+		return nil
+	})
+	return loaded, errors.Join(err, failed)
 }
 
 func (t *trailer) check(entries int, sum hash.Hash, rest *bufio.Reader) error {
@@ -265,8 +314,13 @@ func (t *trailer) check(entries int, sum hash.Hash, rest *bufio.Reader) error {
 	return nil
 }
 
+// nextLine returns a line, good until the next call.
 func nextLine(r *bufio.Reader) ([]byte, error) {
-	var line []byte
+	part, err := r.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) {
+		return part, err
+	}
+	line := bytes.Clone(part)
 	for {
 		part, err := r.ReadSlice('\n')
 		line = append(line, part...)
@@ -281,23 +335,62 @@ func nextLine(r *bufio.Reader) ([]byte, error) {
 	}
 }
 
-// parse reads one item by the codec of lists.
-func parse(line []byte) (item, error) {
-	list, err := eureka.DecodeReplicationList(
-		eureka.JoinReplicationList(nil, [][]byte{bytes.TrimSuffix(line, []byte("\n"))}), eureka.ListOptions{NATS: true})
+// blockSize is how many bytes are read at a time, and then the rest of the line.
+const blockSize = 256 << 10
+
+// nextBlock reads some lines into a buffer with room for them, or none at the end.
+func nextBlock(r *bufio.Reader, block *[]byte) error {
+	n, err := io.ReadFull(r, (*block)[:blockSize])
+	*block = (*block)[:n]
 	if err != nil {
-		return item{}, err
+		return ignore(ignore(err, io.EOF), io.ErrUnexpectedEOF)
 	}
-	if len(list) != 1 {
-		return item{}, fmt.Errorf("%d items in a line", len(list))
+	for (*block)[len(*block)-1] != '\n' {
+		part, err := r.ReadSlice('\n')
+		*block = append(*block, part...)
+		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+			return err
+		}
 	}
-	key := registry.NewKey(list[0].AppName, list[0].ID)
-	entry, carried, err := registry.FromItem(&list[0])
+	return nil
+}
+
+// item is an entry of a file.
+type item struct {
+	key   registry.Key
+	entry registry.Entry
+	err   error // why it could not be understood
+}
+
+// parseAll reads the items of some lines, whose buffer it gives back.
+func parseAll(block *[]byte) []item {
+	items := make([]item, 0, bytes.Count(*block, []byte("\n")))
+	var list []byte
+	for line := range bytes.Lines(*block) {
+		items = append(items, parse(&list, line))
+	}
+	buffers.Put(block)
+	return items
+}
+
+// parse reads one item by the codec of lists. list is a buffer.
+func parse(list *[]byte, line []byte) item {
+	*list = eureka.JoinReplicationList((*list)[:0], [][]byte{bytes.TrimSuffix(line, []byte("\n"))})
+	all, err := eureka.DecodeReplicationList(*list, eureka.ListOptions{NATS: true, MaxItems: 2})
+	switch {
+	case err != nil:
+		return item{err: err}
+	case len(all) != 1:
+		return item{err: fmt.Errorf("%d items in a line", len(all))}
+	}
+	it := item{key: registry.NewKey(all[0].AppName, all[0].ID)}
+	var carried registry.Bits
+	it.entry, carried, err = registry.FromItem(&all[0])
 	if err == nil && carried&registry.Registered == 0 {
-		err = fmt.Errorf("a %s", list[0].Action)
+		err = fmt.Errorf("a %s", all[0].Action)
 	}
 	if err != nil {
-		err = fmt.Errorf("%.200s: %w", key, err)
+		it.err = fmt.Errorf("%.200s: %w", it.key, err)
 	}
-	return item{key, entry}, err
+	return it
 }

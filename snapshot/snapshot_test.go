@@ -342,32 +342,3 @@ func TestFailedWriteKeepsTheFormer(t *testing.T) {
 		t.Errorf("the former snapshot changed (%v)", err)
 	}
 }
-
-func BenchmarkWriteLoad(b *testing.B) {
-	r, err := registry.New(registry.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	for i := range 10_000 {
-		register(r, fmt.Sprint("i-", i))
-	}
-	dir := b.TempDir()
-	b.Run("Write10k", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := snapshot.Write(dir, "c", r); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("Load10k", func(b *testing.B) {
-		for b.Loop() {
-			back, err := registry.New(registry.Options{})
-			if err != nil {
-				b.Fatal(err)
-			}
-			if _, err := snapshot.Load(dir, "c", back); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}

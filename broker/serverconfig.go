@@ -54,6 +54,7 @@ func (o ServerOptions) build() (*built, error) {
 	}
 	log := component(o.Logger, "nats")
 	secret, err := openSecrets("cluster_secret", o.Secret, o.SecretFile, log)
+	asksNone := err == nil && secret.first() == "" // a file that can't be read is one fault
 	if err != nil {
 		fault("%w", err)
 	}
@@ -61,7 +62,7 @@ func (o ServerOptions) build() (*built, error) {
 	if err != nil {
 		fault("%w", err)
 	}
-	if tail.first() != "" && (secret.first() == "" || secret.takes(tail.all()...)) {
+	if tail.first() != "" && (asksNone || secret.takes(tail.all()...)) {
 		fault("a tail secret needs a secret beside it, and differs from that")
 	}
 	config := &natsserver.Options{
@@ -82,7 +83,7 @@ func (o ServerOptions) build() (*built, error) {
 			fault("listen: %w", err)
 		}
 		config.Host, config.Port = host, port
-		exposed = !loopback(host)
+		exposed = err == nil && !loopback(host)
 	case o.RouteListen != "":
 		// A server with routes and without a socket for clients never becomes ready.
 		config.Host, config.Port = "127.0.0.1", natsserver.RANDOM_PORT
@@ -94,7 +95,7 @@ func (o ServerOptions) build() (*built, error) {
 		if err != nil {
 			fault("route listen: %w", err)
 		}
-		exposed = exposed || !loopback(host)
+		exposed = exposed || err == nil && !loopback(host)
 		config.Cluster = natsserver.ClusterOpts{
 			Name: cmp.Or(o.RouteCluster, DefaultRouteCluster), Host: host, Port: port,
 			NoAdvertise:  loopback(config.Host), // Else clients elsewhere would be sent to their own loopback.
@@ -107,7 +108,7 @@ func (o ServerOptions) build() (*built, error) {
 	for _, err := range o.show(config, secret.first()) {
 		fault("%w", err)
 	}
-	if exposed && secret.first() == "" && o.TLS.CA == "" {
+	if exposed && asksNone && o.TLS.CA == "" {
 		faults = append(faults, ErrExposed)
 	}
 	if len(faults) > 0 {

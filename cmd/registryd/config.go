@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/registryd/registryd/broker"
 	"github.com/registryd/registryd/internal/plain"
 	"github.com/registryd/registryd/node"
 )
@@ -65,6 +66,9 @@ func (p *program) configCheckCommand() *cobra.Command {
 	return c
 }
 
+// faultMarks are what errors are told apart by, and people need not read.
+var faultMarks = strings.NewReplacer(errUsage.Error()+": ", "", broker.ErrOptions.Error()+": ", "")
+
 // lines returns the faults in err, each as one line.
 func lines(err error) []string {
 	if err == nil {
@@ -73,7 +77,7 @@ func lines(err error) []string {
 	var out []string
 	seen := map[string]bool{}
 	for line := range strings.Lines(err.Error()) {
-		line = plain.Text(strings.TrimSpace(strings.ReplaceAll(line, errUsage.Error()+": ", "")))
+		line = plain.Text(strings.TrimSpace(faultMarks.Replace(line)))
 		if line != "" && !seen[line] {
 			out = append(out, line)
 			seen[line] = true
@@ -140,14 +144,16 @@ func (f *serveFlags) read(p *program) (*settings, error) {
 	told := map[string]bool{} // flags that have a fault, and faults without their flags
 	for _, line := range found {
 		name, what, _ := strings.Cut(line, " ")
-		told[name], told[what] = true, true
+		told[strings.TrimSuffix(name, ":")], told[what] = true, true
 	}
 	for _, line := range lines(node.Check(s.Options)) {
 		line = f.named(line)
-		if name, what, _ := strings.Cut(line, " "); !told[name] && !told[what] {
-			found = append(found, line)
-			told[what] = true // another part may have the same option
+		name, what, _ := strings.Cut(line, " ")
+		if told[strings.TrimSuffix(name, ":")] || told[what] || f.repeats(line, told) {
+			continue
 		}
+		found = append(found, line)
+		told[what] = true // another part may have the same option
 	}
 	var all faults
 	for _, line := range found {
@@ -160,14 +166,53 @@ func (f *serveFlags) read(p *program) (*settings, error) {
 	return s, all.err()
 }
 
+// parts are the parts of a node that name themselves before a fault of an option that is a flag.
+var parts = []string{"registry: ", "membership: ", "regions: "}
+
+// optionFlags are the flags of options that have another name.
+var optionFlags = map[string]string{"expected peers": "peers", "region interval": "remote-region-interval"}
+
 // named returns a fault of a node's options with the name of the flag, where the option is
 // called like one: "registry: max lease 1s: …" is about --max-lease.
 func (f *serveFlags) named(line string) string {
-	rest := strings.TrimPrefix(line, "registry: ")
+	rest := line
+	for _, part := range parts {
+		rest = strings.TrimPrefix(rest, part)
+	}
+	for words, name := range optionFlags {
+		if strings.HasPrefix(rest, words+" ") {
+			return "--" + name + rest[len(words):]
+		}
+	}
 	for _, flag := range byName(f.fs) {
-		if words := strings.ReplaceAll(flag.Name, "-", " "); strings.HasPrefix(rest, words+" ") {
+		words := strings.ReplaceAll(flag.Name, "-", " ")
+		if strings.HasPrefix(rest, words+" ") || strings.HasPrefix(rest, words+":") {
 			return "--" + flag.Name + rest[len(words):]
 		}
 	}
 	return line
+}
+
+// kindOf returns what the help calls the value of a flag.
+func kindOf(f *pflag.Flag) string {
+	if kind := f.Annotations[kindAnnotation]; len(kind) > 0 {
+		return kind[0]
+	}
+	kind, _ := pflag.UnquoteUsage(f)
+	return kind
+}
+
+// repeats reports whether a fault is told already, of a flag: that its file can't be read, or its
+// URL not used.
+func (f *serveFlags) repeats(line string, told map[string]bool) bool {
+	for _, flag := range byName(f.fs) {
+		if !told["--"+flag.Name] {
+			continue
+		}
+		if kindOf(flag) == "FILE" && strings.Contains(line, flag.Value.String()) ||
+			flag.Name == "nats" && strings.Contains(line, "broker URL") {
+			return true
+		}
+	}
+	return false
 }

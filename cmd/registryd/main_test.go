@@ -68,6 +68,7 @@ func scriptParams(t *testing.T) testscript.Params {
 			"occupy": occupy,
 			"refuse": refuse,
 			"exits":  exits,
+			"once":   once,
 			"get":    get,
 			"put":    put,
 			"until":  until,
@@ -125,6 +126,16 @@ func refuse(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if !pattern(ts, args[1]).MatchString(stderr) {
 		ts.Fatalf("got %q, want it to match %s", stderr, args[1])
+	}
+}
+
+// once TEXT ARG... runs registryd config check with these arguments. It must find one fault, which
+// begins with the text.
+func once(ts *testscript.TestScript, neg bool, args []string) {
+	checkArgs(ts, neg || len(args) < 2, "once TEXT ARG...")
+	exitCode(ts, "2", append([]string{"config", "check"}, args[1:]...))
+	if out := ts.ReadFile("stdout"); strings.Count(out, "\n") != 1 || !strings.HasPrefix(out, args[0]) {
+		ts.Fatalf("got %q, want one fault that begins with %q", out, args[0])
 	}
 }
 

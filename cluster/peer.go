@@ -53,10 +53,9 @@ type remote interface {
 }
 
 // nodePeer is a node of this cluster as its pipeline sees it.
-type nodePeer struct{ *peer }
-
-func (p nodePeer) render(key registry.Key, bits registry.Bits, wait time.Duration) (acceptor.Task, acceptor.Reason) {
-	return p.cluster.render(key, bits, wait)
+type nodePeer struct {
+	*peer
+	page *page
 }
 
 func (p nodePeer) lost(key registry.Key, reason acceptor.Reason) {
@@ -79,7 +78,7 @@ func (c *Cluster) newPeer(name string) *peer {
 		results: c.metrics.results.MustCurryWith(of), lost: c.metrics.lost.MustCurryWith(of),
 	}
 	p.ctx, p.shutdown = context.WithCancel(context.Background()) // ends in drain, or when the peer is gone
-	p.remote = nodePeer{p}
+	p.remote = nodePeer{p, new(page)}
 	return p
 }
 

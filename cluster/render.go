@@ -8,14 +8,31 @@ import (
 	"github.com/registryd/registryd/registry"
 )
 
-// itemRoom is the size of a usual item with its instance, in bytes. It is the
-// initial capacity of the buffer.
-const itemRoom = 1536
+// Items are rendered one behind the other into pages, since most are heartbeats: a fifth of
+// what one with an instance takes. A page has room for a few of the latter.
+const (
+	pageSize = 16 << 10
+	itemRoom = 1536 // an item that is usually no longer, with its instance
+)
+
+// page is the memory of the items that are rendered next. It belongs to the goroutine that
+// cuts batches; what it returned stays as it is.
+type page struct{ room []byte }
+
+// append returns the bytes of an item.
+func (p *page) append(item *eureka.Item) []byte {
+	if cap(p.room)-len(p.room) < itemRoom {
+		p.room = make([]byte, 0, pageSize)
+	}
+	from := len(p.room)
+	p.room = eureka.AppendItem(p.room, item)
+	return p.room[from:len(p.room):len(p.room)]
+}
 
 // render makes a slot's item from what the registry holds now: the table "slot
 // at cut time" of docs/convergence.md, for a NATS peer exactly one item.
-func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duration) (acceptor.Task, acceptor.Reason) {
-	entry, evicted, ok := c.reg.Entry(key)
+func (p nodePeer) render(key registry.Key, bits registry.Bits, wait time.Duration) (acceptor.Task, acceptor.Reason) {
+	entry, evicted, ok := p.cluster.reg.Entry(key)
 	if !ok || evicted {
 		return acceptor.Task{}, acceptor.Evicted
 	}
@@ -40,5 +57,5 @@ func (c *Cluster) render(key registry.Key, bits registry.Bits, wait time.Duratio
 			item.OverriddenStatus = override.Status
 		}
 	}
-	return acceptor.Task{Body: eureka.AppendItem(make([]byte, 0, itemRoom), &item), Action: string(item.Action)}, ""
+	return acceptor.Task{Body: p.page.append(&item), Action: string(item.Action)}, ""
 }

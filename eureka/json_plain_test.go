@@ -63,12 +63,23 @@ func TestWrittenIsPlain(t *testing.T) {
 
 // What is no JSON is not plain, wherever the fault is.
 func TestPlainIsJSON(t *testing.T) {
-	body := `{"responseList":[{"statusCode":200},{"statusCode":-1,"x":null,"y":true}]}`
+	for _, body := range []string{
+		`{"responseList":[{"statusCode":200},{"statusCode":-1,"x":null,"y":true}]}`,
+		`{"replicationList":[{"appName":"A","id":"i","lastDirtyTimestamp":12,"overriddenStatus":"UP","status":"DOWN","action":"Heartbeat","registryd":{"rv":5,"live":false,"base":"UP","rh":"0123456789abcdef","ov":6,"set":true,"os":"DOWN","dur":90000,"term":1,"age":3,"keep":4,"wait":-7,"ldt":8,"evicted":true}},{"action":"Cancel"}]}`,
+		`{"responseList":[{"statusCode":409,"registryd":{"rv":5,"live":true,"rh":"0123456789abcdef","ov":6,"set":false,"dur":90000,"age":100000000000000000,"wait":0}}]}`,
+	} {
+		everywhere(t, body)
+	}
+}
+
+// everywhere reads a body with a fault at each of its bytes.
+func everywhere(t *testing.T, body string) {
+	t.Helper()
 	if !samePlainAll(t, []byte(body)) {
-		t.Fatal("not read as plain")
+		t.Fatalf("not read as plain: %s", body)
 	}
 	for at := range body {
-		for _, c := range []string{"", ",", ":", `"`, "{", "}", "[", "]", "0", "-", ".", "\\", "t", " ", "\x00", "\xff"} {
+		for _, c := range []string{"", ",", ":", `"`, "{", "}", "[", "]", "0", "-", "9", "F", "a", ".", "\\", "t", " ", "\x00", "\xff"} {
 			samePlainAll(t, []byte(body[:at]+c+body[at:]))
 			samePlainAll(t, []byte(body[:at]+c+body[at+1:]))
 		}

@@ -198,6 +198,9 @@ func (r *jsonReader) apart(alone bool, read func()) error {
 
 // item reads an item.
 func (r *jsonReader) item(it *Item, nats bool) {
+	if r.dec == nil && nats && r.usualHeartbeat(it) {
+		return
+	}
 	for ok := r.object(); ok; {
 		var key []byte
 		if key, ok = r.member(); !ok {
@@ -277,6 +280,11 @@ func (r *jsonReader) result(res *Result) {
 // but "base", "os", "term", "keep", "wait" and "evicted", and "ldt" where the record is dead.
 // Unknown ones are ignored.
 func (r *jsonReader) state() *State {
+	if r.dec == nil && r.err == nil {
+		if s := r.usualState(); s != nil {
+			return s
+		}
+	}
 	if !r.object() {
 		return nil
 	}

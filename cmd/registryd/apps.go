@@ -171,7 +171,7 @@ func names(apps eureka.Applications, whole bool) []string {
 			continue
 		}
 		for _, i := range app.Instances {
-			out = append(out, i.App+"/"+i.ID())
+			out = append(out, instanceText(i.App, i.ID()))
 		}
 	}
 	return out
@@ -198,7 +198,7 @@ func (p *program) printInstances(all []*eureka.InstanceInfo, now time.Time) erro
 	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "INSTANCE\tSTATUS\tADDRESS\tRENEWED")
 	for _, i := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", plain.Text(i.App+"/"+i.ID()), statusText(i), address(i), renewed(i, now))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", plain.Text(instanceText(i.App, i.ID())), statusText(i), address(i), renewed(i, now))
 	}
 	return table.Flush()
 }
@@ -248,12 +248,12 @@ func (p *program) instancesJSON(all []*eureka.InstanceInfo) error {
 func (p *program) showCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "show APP[/INSTANCE]", Short: "show all that is known of an instance, or of those of an application",
-		Args: exactly("APP[/INSTANCE]"), Example: "  registryd apps show ORDERS/orders-1:8080",
+		Args: exactly("APP[/INSTANCE]"), Long: instanceNaming, Example: "  registryd apps show ORDERS/orders-1:8080",
 	}
 	nodes, asJSON := addNodes(c, firstAnswers), addJSON(c)
 	c.ValidArgsFunction = nodes.complete(true)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		app, id, whole := strings.Cut(args[0], "/")
+		app, id, whole := nameParts(args[0])
 		if app == "" || whole && id == "" {
 			return usagef("%.200q: not APP[/INSTANCE]", args[0])
 		}
@@ -309,7 +309,7 @@ func (p *program) showInstance(i *eureka.InstanceInfo, now time.Time) error {
 		}
 		return time.UnixMilli(ms).Format(time.DateTime)
 	}
-	row("instance", i.App+"/"+i.ID())
+	row("instance", instanceText(i.App, i.ID()))
 	row("status", statusText(i))
 	row("address", address(i))
 	row("ip", i.IPAddr)
@@ -354,7 +354,7 @@ type changed struct {
 
 func (p *program) changeCommand(name, short, long string, what change) *cobra.Command {
 	c := &cobra.Command{
-		Use: name + " APP/INSTANCE", Short: short, Long: long, Args: exactly("APP/INSTANCE"),
+		Use: name + " APP/INSTANCE", Short: short, Long: strings.TrimSpace(long + "\n\n" + instanceNaming), Args: exactly("APP/INSTANCE"),
 		Example: "  registryd apps " + name + " ORDERS/orders-1:8080",
 	}
 	nodes, asJSON := addNodes(c, firstAnswers), addJSON(c)
@@ -398,10 +398,30 @@ func (c *changed) input() string {
 	return " <<'END'\n" + string(plain.JSON(fmt.Appendf(nil, `{"instance":%s}`, c.Instance))) + "\nEND"
 }
 
-// instanceName takes APP/INSTANCE apart. The id may hold slashes.
+// In APP/INSTANCE the first slash parts the two, and INSTANCE is taken as it is: an id may hold
+// anything. APP has %2F for a slash, and %25 for a percent sign.
+var (
+	escapeApp   = strings.NewReplacer("%", "%25", "/", "%2F")
+	unescapeApp = strings.NewReplacer("%25", "%", "%2F", "/", "%2f", "/")
+)
+
+// instanceNaming is that rule in the help of commands.
+const instanceNaming = `The first / parts APP and INSTANCE. INSTANCE is written as it is, with all its characters; in APP write / as %2F
+and % as %25. Quote for the shell what it would take apart.`
+
+// instanceText writes an instance as APP/INSTANCE.
+func instanceText(app, id string) string { return escapeApp.Replace(app) + "/" + id }
+
+// nameParts takes APP[/INSTANCE] apart. whole reports whether there is an instance.
+func nameParts(text string) (app, id string, whole bool) {
+	app, id, whole = strings.Cut(text, "/")
+	return unescapeApp.Replace(app), id, whole
+}
+
+// instanceName takes APP/INSTANCE apart.
 func instanceName(text string) (app, id string, err error) {
-	app, id, ok := strings.Cut(text, "/")
-	if !ok || app == "" || id == "" {
+	app, id, whole := nameParts(text)
+	if !whole || app == "" || id == "" {
 		return "", "", usagef("%.200q: not APP/INSTANCE", text)
 	}
 	return app, id, nil
@@ -413,7 +433,7 @@ func (a *asker) change(ctx context.Context, roots []*url.URL, app, id string, wh
 	root, body, err := a.first(ctx, roots, request{path: path, bound: maxInstance})
 	if isCode(err, http.StatusNotFound) {
 		if root, apps, err := a.applications(ctx, []*url.URL{root}); err == nil {
-			return nil, notThere(root, app+"/"+id, names(apps, true))
+			return nil, notThere(root, instanceText(app, id), names(apps, true))
 		}
 	}
 	if err != nil {
@@ -423,7 +443,7 @@ func (a *asker) change(ctx context.Context, roots []*url.URL, app, id string, wh
 	if err != nil {
 		return nil, fmt.Errorf("%s: not an instance: %w", root.Redacted(), err)
 	}
-	name := i.App + "/" + i.ID()
+	name := instanceText(i.App, i.ID())
 	out := &changed{App: i.App, ID: i.ID(), URL: root.Redacted(), Was: i.Status, Override: overrideOf(i)}
 	r := request{path: append(path, "status"), bound: maxStatus}
 	switch what {

@@ -277,7 +277,7 @@ func compareNodes(nodes []asked) map[string][]api.EntryVersion {
 	all := map[string][]api.EntryVersion{}
 	for i, n := range nodes {
 		for _, e := range n.versions.Entries {
-			key := e.App + "/" + e.ID
+			key := instanceText(e.App, e.ID)
 			if all[key] == nil {
 				all[key] = make([]api.EntryVersion, len(nodes))
 			}

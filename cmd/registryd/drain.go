@@ -31,7 +31,9 @@ func (p *program) drainCommand() *cobra.Command {
 		Use: "drain APP/INSTANCE", Short: "take an instance out of service, and wait until its clients know it",
 		Long: `It is taken out of service on all nodes. The command ends with 0 when every client that fetches lists
 has been served one in which the instance is not UP, so that it can be stopped. It ends with 1 after --wait, and
-names the clients that have not. The instance stays out of service then too.`,
+names the clients that have not. The instance stays out of service then too.
+
+` + instanceNaming,
 		Args: exactly("APP/INSTANCE"), Example: "  registryd drain ORDERS/orders-1:8080 --wait 2m",
 	}
 	nodes, asJSON := addNodes(c, firstAnswers), addJSON(c)
@@ -63,7 +65,7 @@ names the clients that have not. The instance stays out of service then too.`,
 			for _, line := range drainLines(out, time.Since(began)) {
 				fmt.Fprintln(p.out, plain.Text(line))
 			}
-			undo := "registryd apps up " + shellWord(out.App+"/"+out.Instance)
+			undo := "registryd apps up " + shellWord(instanceText(out.App, out.Instance))
 			if *nodes.urls != "" {
 				undo += " --url " + shellWord(redact.Text(*nodes.urls))
 			}
@@ -87,7 +89,7 @@ func (a *asker) drain(
 	root, body, err := a.first(ctx, roots, r)
 	if isCode(err, http.StatusNotFound) {
 		if root, apps, err := a.applications(ctx, []*url.URL{root}); err == nil {
-			return nil, notThere(root, app+"/"+id, names(apps, true))
+			return nil, notThere(root, instanceText(app, id), names(apps, true))
 		}
 	}
 	var known *api.Drain
@@ -121,7 +123,7 @@ func drainLines(d *api.Drain, took time.Duration) []string {
 			silent++
 		}
 	}
-	name := d.App + "/" + d.Instance
+	name := instanceText(d.App, d.Instance)
 	if d.Drained {
 		add("%s is drained: %s of %s have been served lists without it, in %v", name,
 			plural(served, "client"), plural(len(d.Nodes), "node"), took.Round(100*time.Millisecond))

@@ -185,8 +185,17 @@ func (p *program) root() *cobra.Command {
 		}
 		c.Flags().VisitAll(unquote)
 		c.Flags().VisitAll(inDecimals)
-		if c.ValidArgsFunction == nil {
+		if offer := c.ValidArgsFunction; offer == nil {
 			c.ValidArgsFunction = cobra.NoFileCompletions
+		} else { // environment and file may say which node knows what to offer
+			c.ValidArgsFunction = func(
+				c *cobra.Command, args []string, given string,
+			) ([]string, cobra.ShellCompDirective) {
+				if p.settle(c.Flags()) != nil {
+					return nil, cobra.ShellCompDirectiveNoFileComp
+				}
+				return offer(c, args, given)
+			}
 		}
 	}
 	root.InitDefaultHelpCmd()

@@ -97,9 +97,9 @@ func exported(
 		}
 		own := map[string]bool{}
 		for _, e := range n.versions.Entries {
-			own[e.App+"/"+e.ID] = e.Live
+			own[instanceText(e.App, e.ID)] = e.Live
 		}
-		all = slices.DeleteFunc(all, func(i *eureka.InstanceInfo) bool { return !own[i.App+"/"+i.ID()] })
+		all = slices.DeleteFunc(all, func(i *eureka.InstanceInfo) bool { return !own[instanceText(i.App, i.ID())] })
 	}
 	return exportHead{
 		Format: exportFormat, Node: o.Node, Cluster: o.Cluster,
@@ -193,7 +193,7 @@ type importLine struct {
 	override eureka.Status // "": none
 }
 
-func (l *importLine) name() string { return l.info.App + "/" + l.info.ID() }
+func (l *importLine) name() string { return instanceText(l.info.App, l.info.ID()) }
 
 // readExport reads an export, or lines of one. Its errors name the line.
 func readExport(in io.Reader) ([]importLine, error) {
@@ -326,7 +326,7 @@ func importTo(
 	}
 	known := map[string]*eureka.InstanceInfo{}
 	for _, i := range instances(apps) {
-		known[i.App+"/"+i.ID()] = i
+		known[instanceText(i.App, i.ID())] = i
 	}
 	r := &importResult{URL: root.Redacted(), DryRun: dry, Reasons: map[string]string{}}
 	var mu sync.Mutex // guards r

@@ -34,7 +34,9 @@ func (p *program) whyCommand() *cobra.Command {
 		Use: "why APP/INSTANCE", Short: "why an instance is listed, or not, and who did what to it",
 		Long: `It asks the node, its peers and Java servers beside them, and joins what they know: who registered the
 instance, through which node, its last renewal, its override, what each node answered to the others, and why it was
-evicted, is held, or is not listed. Exit code 3: not all nodes could be asked.`,
+evicted, is held, or is not listed. Exit code 3: not all nodes could be asked.
+
+` + instanceNaming,
 		Args: exactly("APP/INSTANCE"),
 		Example: `  registryd why ORDERS/orders-1:8080
   registryd why ORDERS/orders-1:8080 --verbose --url node-1`,
@@ -508,7 +510,7 @@ func (w *whyAnswer) addOverride(add func(what, format string, args ...any), e *a
 	}
 	if override.Set {
 		add("override", "%s, set %s; registryd apps up %s removes it",
-			override.Status, by, shellWord(w.App+"/"+w.Instance))
+			override.Status, by, shellWord(instanceText(w.App, w.Instance)))
 	} else {
 		add("override", "none; the last one was removed %s", by)
 	}
@@ -516,7 +518,7 @@ func (w *whyAnswer) addOverride(add func(what, format string, args ...any), e *a
 
 // print writes the answer for people.
 func (w *whyAnswer) print(p *program, verbose bool) error {
-	fmt.Fprintf(p.out, "%s is %s\n", plain.Text(w.App+"/"+w.Instance), plain.Text(w.Text))
+	fmt.Fprintf(p.out, "%s is %s\n", plain.Text(instanceText(w.App, w.Instance)), plain.Text(w.Text))
 	if len(w.Near) > 0 {
 		fmt.Fprintf(p.out, "did you mean %s?\n", plain.Text(strings.Join(w.Near, " or ")))
 	}

@@ -33,7 +33,8 @@ const (
 	// bytes. Readers of one state of the list share its bytes.
 	DefaultMaxListBytes = 256 << 20
 	// DefaultMaxAge is how old lists may be in what they say of renewals
-	// (lastRenewalTimestamp): less than the 30 s of Eureka's response cache.
+	// (lastRenewalTimestamp): less than the 30 s of Eureka's response cache. Lists of more
+	// than 200,000 instances may be older in proportion, see [registry.Registry.List].
 	DefaultMaxAge = 20 * time.Second
 )
 

@@ -198,7 +198,8 @@ func (p *program) printInstances(all []*eureka.InstanceInfo, now time.Time) erro
 	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "INSTANCE\tSTATUS\tADDRESS\tRENEWED")
 	for _, i := range all {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", plain.Text(instanceText(i.App, i.ID())), statusText(i), address(i), renewed(i, now))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", cell(instanceText(i.App, i.ID())), cell(statusText(i)),
+			cell(address(i)), renewed(i, now))
 	}
 	return table.Flush()
 }
@@ -354,7 +355,8 @@ type changed struct {
 
 func (p *program) changeCommand(name, short, long string, what change) *cobra.Command {
 	c := &cobra.Command{
-		Use: name + " APP/INSTANCE", Short: short, Long: strings.TrimSpace(long + "\n\n" + instanceNaming), Args: exactly("APP/INSTANCE"),
+		Use: name + " APP/INSTANCE", Short: short, Args: exactly("APP/INSTANCE"),
+		Long:    strings.TrimSpace(long + "\n\n" + instanceNaming),
 		Example: "  registryd apps " + name + " ORDERS/orders-1:8080",
 	}
 	nodes, asJSON := addNodes(c, firstAnswers), addJSON(c)
@@ -406,8 +408,8 @@ var (
 )
 
 // instanceNaming is that rule in the help of commands.
-const instanceNaming = `The first / parts APP and INSTANCE. INSTANCE is written as it is, with all its characters; in APP write / as %2F
-and % as %25. Quote for the shell what it would take apart.`
+const instanceNaming = "The first / parts APP and INSTANCE. INSTANCE is written as it is, with all its characters; " +
+	"in APP\nwrite / as %2F and % as %25. Quote for the shell what it would take apart."
 
 // instanceText writes an instance as APP/INSTANCE.
 func instanceText(app, id string) string { return escapeApp.Replace(app) + "/" + id }

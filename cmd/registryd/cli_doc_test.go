@@ -23,7 +23,8 @@ func TestCommandLineDoc(t *testing.T) {
 	var doc bytes.Buffer
 	fmt.Fprintf(&doc, "# Command line\n\nWritten by `make docs` from the program; a test fails when it is out of date.\n\n"+
 		"A NODE is a host, HOST:PORT or URL: `node-1`, `10.0.0.1:8761`, `http://node-1:8761/eureka/`. Progress is told on standard\n"+
-		"error, and only to a terminal. `--json` prints what a program can read.\n\n"+
+		"error, and only to a terminal. `--json` prints what a program can read.\n"+
+		"Tables cut long names with `…`, JSON does not.\n\n"+
 		"## Completion\n\n    source <(registryd completion bash)          # needs the package bash-completion\n"+
 		"    registryd completion zsh > \"${fpath[1]}/_registryd\"\n"+
 		"    registryd completion fish > ~/.config/fish/completions/registryd.fish\n\n"+

@@ -127,7 +127,7 @@ func printPeers(out io.Writer, peers []api.PeerOverview) error {
 	fmt.Fprintln(table, "PEER\tSTATUS\tCHANGES ON THEIR WAY\tBEHIND BY\tTROUBLE")
 	for i := range peers {
 		p := &peers[i]
-		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", plain.Text(p.Name), peerStatus(p.Status, p.Silent),
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%s\n", cell(p.Name), peerStatus(p.Status, p.Silent),
 			p.Pending()+p.InFlight, seconds(p.Lag), trouble(p))
 	}
 	return table.Flush()
@@ -165,7 +165,7 @@ func printQueues(out io.Writer, peers []api.PeerOverview) error {
 	for i := range peers {
 		p := &peers[i]
 		fmt.Fprintf(table, "%s\t%s\t%d/%d/%d\t%d\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n",
-			plain.Text(p.Name), peerStatus(p.Status, p.Silent),
+			cell(p.Name), peerStatus(p.Status, p.Silent),
 			p.AcceptorQueue, p.ProcessingOrder+p.Retrying, p.BatchWorkQueue,
 			p.InFlight, seconds(p.Oldest), seconds(p.RoundTripLast), seconds(p.Lag), p.SentTasks,
 			reasons(p.Failed), reasons(p.Dropped), waiting(p.Waiting, p.WaitLeft))

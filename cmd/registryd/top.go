@@ -229,7 +229,7 @@ func topText(o, before *node.Overview, elapsed time.Duration, now time.Time) str
 			flight = fmt.Sprintf("%d in %s", p.InFlight, count(p.Batches, "batch", "batches"))
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n",
-			plain.Text(p.Name), peerStatus(p.Status, p.Silent),
+			cell(p.Name), peerStatus(p.Status, p.Silent),
 			bar(p.AcceptorQueue, o.Pipeline.Queue), gathering(p, &o.Pipeline), p.BatchWorkQueue,
 			flight, seconds(p.Lag), rate, answers(p.Answers), trouble(p))
 	}

@@ -173,8 +173,8 @@ func (p *program) printLogins(logins []access.Summary) error {
 	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "NAME\tROLE\tSECRETS\tAPPLICATIONS")
 	for _, l := range logins {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", plain.Text(l.Name), l.Role,
-			plain.Text(strings.Join(l.Secrets, ",")), plain.Text(strings.Join(l.Apps, ",")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", cell(l.Name), l.Role,
+			cell(strings.Join(l.Secrets, ",")), plain.Text(strings.Join(l.Apps, ",")))
 	}
 	return table.Flush()
 }

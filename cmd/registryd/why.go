@@ -527,7 +527,7 @@ func (w *whyAnswer) print(p *program, verbose bool) error {
 		fmt.Fprintf(table, "  %s\t%s\n", f.What, plain.Text(f.Text))
 	}
 	for _, n := range w.Nodes {
-		fmt.Fprintf(table, "  at %s\t%s\n", plain.Text(n.Node), plain.Text(n.Text))
+		fmt.Fprintf(table, "  at %s\t%s\n", cell(n.Node), plain.Text(n.Text))
 	}
 	if err := table.Flush(); err != nil || !verbose {
 		return err
@@ -558,8 +558,8 @@ func (w *whyAnswer) printEvents(p *program) error {
 	fmt.Fprintln(table, "TIME\tNODE\tWHAT\tBY\tSTATUS\tDETAIL")
 	for _, e := range all[:min(len(all), maxWhyEvents)] {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n",
-			clock(e.Time), plain.Text(e.node), plain.Text(e.Kind), plain.Text(e.Who()),
-			plain.Text(cmp.Or(string(e.Status), "-")),
+			clock(e.Time), cell(e.node), cell(e.Kind), cell(e.Who()),
+			cell(cmp.Or(string(e.Status), "-")),
 			plain.Text(cmp.Or(e.Detail, strings.Join(e.Changed, ", "), "-")))
 	}
 	return table.Flush()

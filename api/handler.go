@@ -192,7 +192,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	case health:
 		return text(w, http.StatusOK, "ok")
 	case readiness:
-		return h.readiness(w)
+		return h.readiness(w, r)
 	case metricsPage:
 		return h.scraped(w, r)
 	case page, pageLive, pageAct:
@@ -238,10 +238,21 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, t target, op ope
 	return empty(w, http.StatusNotFound)
 }
 
-// readiness answers the probe of a load balancer.
-func (h *Handler) readiness(w http.ResponseWriter) int {
+// stateReady is the state of a node to which nothing is missing.
+const stateReady = "ready"
+
+// readiness answers the probe of a load balancer. With strict=1 a degraded node is not ready.
+func (h *Handler) readiness(w http.ResponseWriter, r *http.Request) int {
+	strict := false
+	switch given := r.URL.Query()["strict"]; {
+	case len(given) == 0:
+	case len(given) == 1 && (given[0] == "0" || given[0] == "1"):
+		strict = given[0] == "1"
+	default:
+		return text(w, http.StatusBadRequest, "strict: not 0 or 1")
+	}
 	ready := h.opts.Node.Readiness()
-	if !ready.Ready {
+	if !ready.Ready || strict && ready.State != stateReady {
 		return text(w, http.StatusServiceUnavailable, ready.State)
 	}
 	return text(w, http.StatusOK, ready.State)

@@ -115,3 +115,33 @@ func TestCancelOfEvictedNotReady(t *testing.T) {
 		t.Error("not ended when ready")
 	}
 }
+
+// TestReadyStrict: with strict=1 a node that is degraded is not ready. Without it, it is.
+func TestReadyStrict(t *testing.T) {
+	const degraded = "degraded: 1 of 2 peers"
+	for _, c := range []struct {
+		state string
+		ready bool
+		query string
+		code  int
+	}{
+		{"ready", true, "?strict=1", 200},
+		{"ready", true, "?strict=0", 200},
+		{degraded, true, "", 200},
+		{degraded, true, "?strict=0", 200},
+		{degraded, true, "?probe=1", 200}, // others' parameters, as before
+		{degraded, true, "?strict=1", 503},
+		{"syncing", false, "?strict=1", 503},
+		{"syncing", false, "?strict=0", 503},
+		{degraded, true, "?strict", 400},
+		{degraded, true, "?strict=", 400},
+		{degraded, true, "?strict=true", 400},
+		{degraded, true, "?strict=1&strict=0", 400},
+	} {
+		n := newNode(t, api.Options{Node: &fakeNode{now: api.Readiness{State: c.state, Ready: c.ready}}})
+		w := n.want(t, c.code, "GET", "/readyz"+c.query, "")
+		if got := w.Body.String(); c.code != 400 && got != c.state {
+			t.Errorf("/readyz%s of %q: body %q", c.query, c.state, got)
+		}
+	}
+}

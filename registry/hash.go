@@ -3,7 +3,6 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"maps"
 	"slices"
 
 	"github.com/registryd/registryd/eureka"
@@ -101,10 +100,13 @@ func appendPort(b []byte, p eureka.Port) []byte {
 
 func appendMap(b []byte, m map[string]string) []byte {
 	b = appendInt(b, int64(len(m)))
-	if len(m) == 0 {
-		return b
+	var room [24]string
+	keys := room[:0]
+	for k := range m {
+		keys = append(keys, k)
 	}
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	slices.Sort(keys)
+	for _, k := range keys {
 		b = appendText(b, k)
 		b = appendText(b, m[k])
 	}

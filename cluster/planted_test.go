@@ -33,11 +33,11 @@ var plants = []plant{
 					submitted.Store(submission{p.cluster, key}, entry)
 				}`},
 			{
-				In: "cluster", Func: "Cluster.render",
-				Find: "entry, evicted, ok := c.reg.Entry(key)", Imports: []string{"strings"}, After: `
+				In: "cluster", Func: "nodePeer.render",
+				Find: "entry, evicted, ok := p.cluster.reg.Entry(key)", Imports: []string{"strings"}, After: `
 				if isPlanted("Java's coalescing") {
 					var v any
-					v, ok = submitted.Load(submission{c, key})
+					v, ok = submitted.Load(submission{p.cluster, key})
 					entry, _ = v.(registry.Entry)
 					key.ID, _, _ = strings.Cut(key.ID, "\x00")
 				}`,
@@ -95,7 +95,7 @@ var plants = []plant{
 	{
 		"the override alone where the record changed too",
 		[]planted.Edit{{
-			In: "cluster", Func: "Cluster.render",
+			In: "cluster", Func: "nodePeer.render",
 			Find: "bits&(registry.Registered|registry.Cancelled) != 0",
 			Replace: `bits&(registry.Registered|registry.Cancelled) != 0 &&
 				!(isPlanted("the override alone where the record changed too") && bits&registry.Overridden != 0)`,

@@ -220,7 +220,7 @@ func faultRules() []broken {
 		},
 		{
 			planted: slotAge, much: emphasis{slowBatches: 1, mixedLeases: 1}, seeds: 80, as: `was renewed`,
-			edits: []planted.Edit{condition("cluster", "Cluster.render",
+			edits: []planted.Edit{condition("cluster", "nodePeer.render",
 				"if entry.Age > rec.Term()",
 				"if isPlanted(%q) && wait > time.Duration(rec.Info.LeaseInfo.RenewalIntervalInSecs)*time.Second ||\n"+
 					"entry.Age > rec.Term()", slotAge)},

@@ -8,31 +8,33 @@ import (
 )
 
 func decodeJSONInstance(body []byte) (*InstanceInfo, error) {
-	return readJSON(body, (*jsonReader).instanceDocument)
-}
-
-func (r *jsonReader) instanceDocument() (i *InstanceInfo) {
+	r := newJSONReader(body)
+	var i *InstanceInfo
 	r.wrapped("instance", func() { i = r.instance(true) })
-	return i
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 func decodeJSONApplications(body []byte) (Applications, error) {
-	return readJSON(body, (*jsonReader).applicationsDocument)
-}
-
-func (r *jsonReader) applicationsDocument() Applications {
+	r := newJSONReader(body)
 	a := Applications{Version: noVersion}
 	r.wrapped("applications", func() { r.applications(&a) })
-	return a
+	if err := r.end(); err != nil {
+		return Applications{}, err
+	}
+	return a, nil
 }
 
 func decodeJSONApplication(body []byte) (Application, error) {
-	return readJSON(body, (*jsonReader).applicationDocument)
-}
-
-func (r *jsonReader) applicationDocument() (a Application) {
+	r := newJSONReader(body)
+	var a Application
 	r.wrapped("application", func() { a = r.application() })
-	return a
+	if err := r.end(); err != nil {
+		return Application{}, err
+	}
+	return a, nil
 }
 
 // wrapped reads an object that has one member of that name and no other.

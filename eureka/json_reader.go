@@ -14,51 +14,33 @@ import (
 // jsonReader reads values off a tokenizer. Its first failure stays: after it
 // every method does nothing and returns zero.
 type jsonReader struct {
-	plain plainJSON
-	dec   *jsontext.Decoder // nil: plain is read
-	text  []byte            // room for an unquoted text
+	in    bytes.Buffer
+	dec   jsontext.Decoder
+	text  []byte // room for an unquoted text
 	err   error
 	fatal bool // err is the tokenizer's: nothing can be read any more
 
-	states []State // for the items of a list, made together
+	outside int     // brackets that are open around what is read
+	states  []State // for the items of a list, made together
 }
 
-// errNotPlain is what is wrong with a text that is read as plain JSON, whatever it is.
-var errNotPlain = errors.New("not plain")
-
-// readJSON reads a body: as plain JSON, and if that fails anew, with the tokenizer that
-// knows all of JSON and what is wrong. A byte order mark in front is ignored.
-func readJSON[T any](body []byte, read func(*jsonReader) T) (T, error) {
-	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
-	if v, ok := readPlainJSON(body, read); ok {
-		return v, nil
-	}
-	return readAnyJSON(body, read)
+// newJSONReader reads body, which must not change meanwhile. A byte order mark in
+// front is ignored.
+func newJSONReader(body []byte) *jsonReader {
+	r := new(jsonReader)
+	r.begin(bytes.TrimPrefix(body, []byte(byteOrderMark)))
+	return r
 }
 
-func readPlainJSON[T any](body []byte, read func(*jsonReader) T) (T, bool) {
-	r := jsonReader{plain: plainJSON{in: bytes.TrimRight(body, " \t\r\n")}}
-	v := read(&r)
-	return v, r.end() == nil
-}
-
-func readAnyJSON[T any](body []byte, read func(*jsonReader) T) (T, error) {
-	r := jsonReader{dec: jsontext.NewDecoder(bytes.NewBuffer(body), jsontext.AllowDuplicateNames(true))}
-	v := read(&r)
-	if err := r.end(); err != nil {
-		var none T
-		return none, err
-	}
-	return v, nil
+// begin reads another body.
+func (r *jsonReader) begin(body []byte) {
+	r.in = *bytes.NewBuffer(body)
+	r.dec.Reset(&r.in, jsontext.AllowDuplicateNames(true))
 }
 
 // fail notes what is wrong with the value being read.
 func (r *jsonReader) fail(err error) {
-	switch {
-	case r.err != nil:
-	case r.dec == nil:
-		r.err, r.fatal = errNotPlain, true
-	default:
+	if r.err == nil {
 		r.err = &DecodeError{Format: JSON, Field: cutField(string(r.dec.StackPointer())), Err: err}
 	}
 }
@@ -66,10 +48,6 @@ func (r *jsonReader) fail(err error) {
 // broken notes an error of the tokenizer.
 func (r *jsonReader) broken(err error) {
 	if r.err != nil {
-		return
-	}
-	if r.dec == nil {
-		r.fail(err)
 		return
 	}
 	r.fatal = true
@@ -86,39 +64,23 @@ func (r *jsonReader) kind() jsontext.Kind {
 	if r.err != nil {
 		return jsontext.KindInvalid
 	}
-	if r.dec == nil {
-		return r.plain.kind()
-	}
 	return r.dec.PeekKind()
 }
 
 // token reads a token whose content doesn't matter.
 func (r *jsonReader) token() {
-	switch {
-	case r.err != nil:
-	case r.dec == nil:
-		if !r.plain.token() {
-			r.fail(errNotPlain)
-		}
-	default:
-		if _, err := r.dec.ReadToken(); err != nil {
-			r.broken(err)
-		}
+	if r.err != nil {
+		return
+	}
+	if _, err := r.dec.ReadToken(); err != nil {
+		r.broken(err)
 	}
 }
 
-// raw reads a value as it is written.
+// raw reads a value or a member's name as it is written.
 func (r *jsonReader) raw() []byte {
 	if r.err != nil {
 		return nil
-	}
-	if r.dec == nil {
-		v, ok := r.plain.value()
-		if !ok {
-			r.fail(errNotPlain)
-			return nil
-		}
-		return v
 	}
 	v, err := r.dec.ReadValue()
 	if err != nil {
@@ -133,7 +95,7 @@ func (r *jsonReader) unquote(v []byte) []byte {
 	if len(v) < 2 {
 		return nil
 	}
-	if r.dec == nil && !r.plain.rare || bytes.IndexByte(v, '\\') < 0 {
+	if bytes.IndexByte(v, '\\') < 0 {
 		return v[1 : len(v)-1]
 	}
 	text, err := jsontext.AppendUnquote(r.text[:0], v)
@@ -148,17 +110,9 @@ func (r *jsonReader) unquote(v []byte) []byte {
 // open reads the bracket that opens an object or array.
 func (r *jsonReader) open() {
 	r.token()
-	if r.err == nil && r.depth() > MaxDepth {
+	if r.err == nil && r.outside+r.dec.StackDepth() > MaxDepth {
 		r.fail(errDepth)
 	}
-}
-
-// depth is how many objects and lists are open.
-func (r *jsonReader) depth() int {
-	if r.dec == nil {
-		return r.plain.depth
-	}
-	return r.dec.StackDepth()
 }
 
 // object enters an object, or reads a null: false, as after a failure.
@@ -183,16 +137,8 @@ func (r *jsonReader) member() ([]byte, bool) {
 		r.token()
 		return nil, false
 	}
-	if r.dec != nil {
-		name := r.unquote(r.raw())
-		return name, r.err == nil
-	}
-	v, ok := r.plain.name()
-	if !ok {
-		r.fail(errNotPlain)
-		return nil, false
-	}
-	return r.unquote(v), r.err == nil
+	name := r.unquote(r.raw())
+	return name, r.err == nil
 }
 
 // list calls read for each element of an array that isn't null. One object
@@ -220,19 +166,15 @@ func (r *jsonReader) list(read func()) {
 
 // skip reads a value of any shape and forgets it.
 func (r *jsonReader) skip() {
-	depth := r.depth()
+	depth := r.dec.StackDepth()
 	for {
 		switch r.kind() {
 		case jsontext.KindBeginObject, jsontext.KindBeginArray:
-			if r.dec == nil {
-				r.fail(errNotPlain) // rare, and what is in it would be read name by name
-				return
-			}
 			r.open()
 		default:
 			r.token()
 		}
-		if r.err != nil || r.depth() <= depth {
+		if r.err != nil || r.dec.StackDepth() <= depth {
 			return
 		}
 	}
@@ -330,12 +272,6 @@ func (r *jsonReader) bool(def bool) bool {
 func (r *jsonReader) end() error {
 	if r.err != nil {
 		return r.err
-	}
-	if r.dec == nil {
-		if r.plain.depth > 0 || r.plain.at < len(r.plain.in) {
-			return errNotPlain
-		}
-		return nil
 	}
 	switch _, err := r.dec.ReadToken(); {
 	case err == nil:

@@ -1,17 +1,81 @@
 package eureka
 
-// usual reads heartbeats and states at a glance, if they are written just as AppendItem
-// does it, members in that order, texts without escapes. What is written otherwise is bad:
-// then plainJSON reads it, member by member.
+import "bytes"
+
+// usual reads lists and answers of our nodes at a glance: most of their items are
+// heartbeats and states, written just as AppendItem and AppendResult do it. What else is in
+// them, jsonReader reads. What is written otherwise is bad: then jsonReader reads the whole
+// again, and knows what is wrong.
 type usual struct {
-	in  []byte // what is left
-	bad bool
+	in     []byte // what is left
+	bad    bool
+	others jsonReader
 }
 
-// usualHeartbeat reads a heartbeat of a node of ours. False: it is something else, and
-// nothing has been read.
-func (r *jsonReader) usualHeartbeat(it *Item) bool {
-	u := usual{in: r.plain.in[r.plain.at:]}
+// usualList reads a list of at most so many items. False: it is written otherwise.
+func usualList(body []byte, limit int) (ReplicationList, bool) {
+	n := min(len(body)/leastItem+1, usualItems, limit)
+	l := make(ReplicationList, 0, n)
+	u := usual{in: body}
+	u.others.states = make([]State, n)
+	ok := u.list(ReplicationListHead, ReplicationListTail, limit, func() {
+		l = append(l, Item{LastDirtyTimestamp: NoTimestamp})
+		it := &l[len(l)-1]
+		if !u.heartbeat(it) {
+			u.other(func(r *jsonReader) { r.item(it, true) })
+		}
+	})
+	return l, ok
+}
+
+// usualResponse is the same for an answer.
+func usualResponse(body []byte, limit int) (ReplicationListResponse, bool) {
+	l := make(ReplicationListResponse, 0, min(len(body)/leastResult+1, usualItems, limit))
+	u := usual{in: body}
+	ok := u.list(ReplicationListResponseHead, ReplicationListResponseTail, limit, func() {
+		l = append(l, Result{})
+		res := &l[len(l)-1]
+		if !u.result(res) {
+			u.other(func(r *jsonReader) { r.result(res) })
+		}
+	})
+	return l, ok
+}
+
+// list reads a list between head and tail, and calls read for each of its elements, limit
+// times at most.
+func (u *usual) list(head, tail string, limit int, read func()) bool {
+	u.word(head)
+	for n := 0; !u.bad && n < limit; n++ {
+		read()
+		if u.has(tail) {
+			return !u.bad && len(u.in) == 0
+		}
+		u.word(",")
+	}
+	return false
+}
+
+// other reads an object that is written otherwise.
+func (u *usual) other(read func(*jsonReader)) {
+	if !bytes.HasPrefix(u.in, []byte("{")) {
+		u.bad = true
+		return
+	}
+	r := &u.others
+	r.begin(u.in)
+	r.outside = 2 // the list, and what it is in
+	read(r)
+	if r.err != nil {
+		u.bad = true
+		return
+	}
+	u.in = u.in[r.dec.InputOffset():]
+}
+
+// heartbeat reads a heartbeat. False: it is something else, and nothing has been read.
+func (u *usual) heartbeat(it *Item) bool {
+	before := u.in
 	got := Item{Action: ActionHeartbeat, LastDirtyTimestamp: NoTimestamp}
 	u.word(`{"appName":"`)
 	app := u.text()
@@ -29,35 +93,41 @@ func (r *jsonReader) usualHeartbeat(it *Item) bool {
 	u.word(`,"action":"Heartbeat","registryd":`)
 	st := u.state()
 	u.word(`}`)
-	if !r.took(&u) {
+	if u.back(before) {
 		return false
 	}
-	got.AppName, got.ID, got.State = Upper(string(app)), string(id), r.newState()
+	got.AppName, got.ID, got.State = Upper(string(app)), string(id), u.others.newState()
 	*got.State, *it = st, got
 	return true
 }
 
-// usualState is the same for a state.
-func (r *jsonReader) usualState() *State {
-	u := usual{in: r.plain.in[r.plain.at:]}
-	st := u.state()
-	if !r.took(&u) {
-		return nil
+// result reads a result without an instance. False: it is another one, and nothing has been
+// read.
+func (u *usual) result(res *Result) bool {
+	before := u.in
+	var got Result
+	u.word(`{"statusCode":`)
+	code := u.integer()
+	if u.has(`,"registryd":`) {
+		st := u.state()
+		got.State = &st
 	}
-	s := r.newState()
-	*s = st
-	return s
-}
-
-// took goes on behind what u has read, unless that was bad.
-func (r *jsonReader) took(u *usual) bool {
-	if u.bad {
+	u.word(`}`)
+	got.StatusCode = int(code)
+	u.bad = u.bad || code != int64(int32(code))
+	if u.back(before) {
 		return false
 	}
-	r.plain.at = len(r.plain.in) - len(u.in)
-	if !r.plain.separator() {
-		r.fail(errNotPlain)
+	*res = got
+	return true
+}
+
+// back undoes what was read since before, if it was bad, and reports whether it was.
+func (u *usual) back(before []byte) bool {
+	if !u.bad {
+		return false
 	}
+	u.in, u.bad = before, false
 	return true
 }
 
@@ -115,10 +185,10 @@ func (u *usual) word(text string) {
 	}
 }
 
-// text reads up to a quote, and the quote.
+// text reads up to a quote, and the quote: ASCII without escapes.
 func (u *usual) text() []byte {
 	for n, c := range u.in {
-		if !simple[c] {
+		if c < ' ' || c == '"' || c == '\\' || c > '~' {
 			text := u.in[:n]
 			u.in = u.in[n:]
 			u.word(`"`)

@@ -60,15 +60,21 @@ type ListOptions struct {
 // missing or null action stays empty, the receiver answers for it (Eureka: 500
 // for the item). The error is a [DecodeError] or [ErrNoReplicationList].
 func DecodeReplicationList(body []byte, o ListOptions) (ReplicationList, error) {
-	l, err := readJSON(body, func(r *jsonReader) ReplicationList { return r.replicationList(len(body), o) })
-	if err == nil && l == nil {
-		return nil, ErrNoReplicationList
+	if o.MaxItems <= 0 {
+		o.MaxItems = DefaultMaxItems
 	}
-	return l, err
+	if o.NATS {
+		if l, ok := usualList(body, o.MaxItems); ok {
+			return l, nil
+		}
+	}
+	return anyList(body, o)
 }
 
-// replicationList reads a list of so many bytes; nil: there is none.
-func (r *jsonReader) replicationList(size int, o ListOptions) (l ReplicationList) {
+func anyList(body []byte, o ListOptions) (ReplicationList, error) {
+	r := newJSONReader(body)
+	var l ReplicationList
+	found := false
 	r.mustBeObject()
 	for ok := r.object(); ok; {
 		var key []byte
@@ -82,13 +88,10 @@ func (r *jsonReader) replicationList(size int, o ListOptions) (l ReplicationList
 			r.fail(errUnknownMember)
 		case r.kind() == jsontext.KindNull:
 			r.token()
-			l = nil
+			found = false
 		default:
-			n := min(size/leastItem, usualItems) + 1
-			if o.MaxItems > 0 {
-				n = min(n, o.MaxItems)
-			}
-			l = make(ReplicationList, 0, n)
+			n := min(len(body)/leastItem+1, usualItems, o.MaxItems)
+			found, l = true, make(ReplicationList, 0, n)
 			if o.NATS {
 				r.states = make([]State, n)
 			}
@@ -99,7 +102,13 @@ func (r *jsonReader) replicationList(size int, o ListOptions) (l ReplicationList
 			})
 		}
 	}
-	return l
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, ErrNoReplicationList
+	}
+	return l, nil
 }
 
 // DecodeReplicationListResponse reads an answer from JSON, of a Java peer or of
@@ -110,12 +119,19 @@ func (r *jsonReader) replicationList(size int, o ListOptions) (l ReplicationList
 // The caller compares the length with that of its list: Eureka ignores an
 // answer that is longer or shorter.
 func DecodeReplicationListResponse(body []byte, maxItems int) (ReplicationListResponse, error) {
-	return readJSON(body, func(r *jsonReader) ReplicationListResponse {
-		return r.replicationListResponse(len(body), maxItems)
-	})
+	if maxItems <= 0 {
+		maxItems = DefaultMaxItems
+	}
+	if l, ok := usualResponse(body, maxItems); ok {
+		return l, nil
+	}
+	return anyResponse(body, maxItems)
 }
 
-func (r *jsonReader) replicationListResponse(size, maxItems int) (l ReplicationListResponse) {
+func anyResponse(body []byte, maxItems int) (ReplicationListResponse, error) {
+	r := newJSONReader(body)
+	var l ReplicationListResponse
+	found := false
 	r.mustBeObject()
 	for ok := r.object(); ok; {
 		var key []byte
@@ -126,17 +142,20 @@ func (r *jsonReader) replicationListResponse(size, maxItems int) (l ReplicationL
 			r.skip()
 			continue
 		}
-		l = make(ReplicationListResponse, 0, min(size/leastResult, usualItems)+1)
+		found, l = true, make(ReplicationListResponse, 0, min(len(body)/leastResult+1, usualItems, maxItems))
 		r.each(maxItems, func() {
 			l = append(l, Result{})
 			res := &l[len(l)-1]
 			res.Err = r.apart(true, func() { r.result(res) })
 		})
 	}
-	if l == nil {
+	if !found {
 		r.fail(errors.New("responseList is missing"))
 	}
-	return l
+	if err := r.end(); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // mustBeObject fails unless an object follows.
@@ -152,9 +171,6 @@ func (r *jsonReader) mustBeObject() {
 
 // each calls read for each element of an array, at most limit times.
 func (r *jsonReader) each(limit int, read func()) {
-	if limit <= 0 {
-		limit = DefaultMaxItems
-	}
 	switch r.kind() {
 	case jsontext.KindBeginArray, jsontext.KindInvalid:
 		r.open()
@@ -175,7 +191,7 @@ func (r *jsonReader) each(limit int, read func()) {
 // is wrong with it is returned, the rest of it skipped, and the reader goes on;
 // else, and when the tokenizer fails, the failure stays.
 func (r *jsonReader) apart(alone bool, read func()) error {
-	depth := r.depth()
+	depth := r.dec.StackDepth()
 	switch r.kind() {
 	case jsontext.KindBeginObject:
 		read()
@@ -190,7 +206,7 @@ func (r *jsonReader) apart(alone bool, read func()) error {
 	}
 	err := r.err
 	r.err = nil
-	for r.err == nil && r.depth() > depth {
+	for r.err == nil && r.dec.StackDepth() > depth {
 		r.token()
 	}
 	return err
@@ -198,9 +214,6 @@ func (r *jsonReader) apart(alone bool, read func()) error {
 
 // item reads an item.
 func (r *jsonReader) item(it *Item, nats bool) {
-	if r.dec == nil && nats && r.usualHeartbeat(it) {
-		return
-	}
 	for ok := r.object(); ok; {
 		var key []byte
 		if key, ok = r.member(); !ok {
@@ -280,11 +293,6 @@ func (r *jsonReader) result(res *Result) {
 // but "base", "os", "term", "keep", "wait" and "evicted", and "ldt" where the record is dead.
 // Unknown ones are ignored.
 func (r *jsonReader) state() *State {
-	if r.dec == nil && r.err == nil {
-		if s := r.usualState(); s != nil {
-			return s
-		}
-	}
 	if !r.object() {
 		return nil
 	}

@@ -269,10 +269,12 @@ func TestLiveEnds(t *testing.T) {
 
 // TestLiveOverHTTP: the stream outlives the deadlines that the server has for requests.
 func TestLiveOverHTTP(t *testing.T) {
+	t.Parallel()
+	const timeout = 2 * time.Second // a busy machine takes a while to send a request
 	s := newSite(t, page.Options{}, nil)
 	s.start(t)
 	server := httptest.NewUnstartedServer(s)
-	server.Config.ReadTimeout, server.Config.WriteTimeout = 300*time.Millisecond, 300*time.Millisecond
+	server.Config.ReadTimeout, server.Config.WriteTimeout = timeout, timeout
 	server.Start()
 	defer server.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -292,7 +294,7 @@ func TestLiveOverHTTP(t *testing.T) {
 		if lines.Text() != "event: list" {
 			continue
 		}
-		if updates++; updates > 3 && time.Since(began) > time.Second {
+		if updates++; updates > 3 && time.Since(began) > timeout+timeout/2 {
 			return
 		}
 		s.put("ORDERS", fmt.Sprint("o-", updates), func(i *eureka.InstanceInfo) { i.HostName = "h" })

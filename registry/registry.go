@@ -192,6 +192,7 @@ type application struct {
 	counts  eureka.StatusCounts
 	shared  [sharedMetadata]metadata // see share
 	next    int                      // where share puts the next one
+	texts   [4]*string               // of the instance before, see shareTexts
 }
 
 // metadata is the metadata of an instance, and its sum: of equal metadata it is equal.
@@ -224,6 +225,28 @@ func (a *application) share(m map[string]string) map[string]string {
 	return m
 }
 
+// shareTexts has the view of e hold texts once that it repeats, or that the instance before it
+// in the application has too: usually the addresses. Nobody changes a text that is stored.
+func (a *application) shareTexts(e *entry, view *eureka.InstanceInfo) {
+	if view.App == a.name {
+		view.App = a.name
+	}
+	if view.InstanceID != nil && *view.InstanceID == e.id {
+		view.InstanceID = &e.id
+	}
+	if strings.HasPrefix(e.id, view.HostName) {
+		view.HostName = e.id[:len(view.HostName)]
+	}
+	for i, text := range [...]**string{
+		&view.VIPAddress, &view.SecureVIPAddress, &view.AppGroupName, &view.ASGName,
+	} {
+		if before := a.texts[i]; *text != nil && before != nil && **text == *before {
+			*text = before
+		}
+		a.texts[i] = *text
+	}
+}
+
 // seed is that of the sums of metadata.
 var seed = maphash.MakeSeed()
 
@@ -237,14 +260,15 @@ type entry struct {
 	longest time.Duration // the greatest term that the lease ever had; joined by max
 
 	// Local, never merged.
+	retires    int64 // when to look at it again in the queue; lease clock, ms
+	at         int   // its position in the queue, or notQueued
+	kept       int64 // not retired before, see Restore; lease clock, ms
+	restored   int64 // the time stands still for kept since; lease clock, ms; 0: it does not
 	evicted    bool
-	retires    int64         // when to look at it again in the queue; lease clock, ms
-	at         int           // its position in the queue, or notQueued
-	kept       int64         // not retired before, see Restore; lease clock, ms
-	restored   int64         // the time stands still for kept since; lease clock, ms; 0: it does not
-	leaf       uint16        // of the digest
 	counted    bool          // in the digest: it is not retired
 	stale      bool          // its sum is not up to date
+	gone       bool          // in the delta as DELETED: its place there
+	leaf       uint16        // of the digest
 	sum        uint64        // what the sums of the digest hold of it; guarded by their lock
 	renewedYet atomic.Bool   // since its registration, see Netflix
 	passed     atomic.Uint32 // the last pass of Entries that has seen it
@@ -262,7 +286,6 @@ type entry struct {
 	tick   int64               // where it waits to be late; 0: it does not
 	sameID *entry              // the next one of its id, by application; of those that readers see
 	blocks [memberships]*block // of the lists that it is in
-	gone   bool                // in the delta as DELETED: its place there
 
 	deltaAt                int64 // lease clock, ms; 0: not in the delta
 	deltaNext, deltaBefore *entry
@@ -383,6 +406,7 @@ func (r *Registry) refresh(t *tx, action eureka.ActionType) {
 		}
 		view := *e.record.Info
 		view.Metadata = e.app.share(view.Metadata)
+		e.app.shareTexts(e, &view)
 		view.Status = e.visible
 		view.OverriddenStatus = e.override.Overridden()
 		view.ActionType = action

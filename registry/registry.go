@@ -192,6 +192,7 @@ type application struct {
 	counts  eureka.StatusCounts
 	shared  [sharedMetadata]metadata // see share
 	next    int                      // where share puts the next one
+	seed    maphash.Seed             // of the sums of metadata
 	texts   [4]*string               // of the instance before, see shareTexts
 }
 
@@ -213,7 +214,7 @@ func (a *application) share(m map[string]string) map[string]string {
 	}
 	sum := uint64(0)
 	for k, v := range m { // in any order
-		sum += maphash.String(seed, k) * (maphash.String(seed, v) | 1)
+		sum += maphash.String(a.seed, k) * (maphash.String(a.seed, v) | 1)
 	}
 	for i := range a.shared {
 		if lately := &a.shared[i]; lately.sum == sum && maps.Equal(lately.pairs, m) {
@@ -246,9 +247,6 @@ func (a *application) shareTexts(e *entry, view *eureka.InstanceInfo) {
 		a.texts[i] = *text
 	}
 }
-
-// seed is that of the sums of metadata.
-var seed = maphash.MakeSeed()
 
 // entry is one instance: record, override and lease, and this node's view.
 type entry struct {
@@ -351,7 +349,7 @@ func (r *Registry) lookupPresent(key Key) *entry {
 func (r *Registry) create(key Key, leaf uint16) *entry {
 	a := r.apps[key.App]
 	if a == nil {
-		a = &application{name: key.App, entries: make(map[string]*entry)}
+		a = &application{name: key.App, entries: make(map[string]*entry), seed: maphash.MakeSeed()}
 		r.apps[a.name] = a
 	}
 	if old := r.forgotten[key]; old != nil {

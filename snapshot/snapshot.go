@@ -125,10 +125,11 @@ func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	}
 	out.Write(append(head, '\n')) //nolint:errcheck // Flush returns the first error.
 	entries := 0
-	err = inOrder(reg.Entries(), lines, func(run encoded) error {
+	var code coder
+	err = inOrder(reg.Entries(), code.lines, func(run encoded) error {
 		entries += run.entries
 		_, err := out.Write(*run.lines)
-		buffers.Put(run.lines)
+		code.buffers.Put(run.lines)
 		return err
 	})
 	if err != nil {
@@ -145,12 +146,14 @@ func Encode(w io.Writer, cluster string, reg *registry.Registry) (int, error) {
 	return entries, err
 }
 
-// buffers holds the bytes of blocks that are not used any more.
-var buffers sync.Pool
+// coder encodes and decodes blocks, from any goroutine.
+type coder struct {
+	buffers sync.Pool // the bytes of blocks that are not used any more
+}
 
 // buffer returns an empty buffer with room for so many bytes.
-func buffer(size int) *[]byte {
-	if b, ok := buffers.Get().(*[]byte); ok && cap(*b) >= size {
+func (c *coder) buffer(size int) *[]byte {
+	if b, ok := c.buffers.Get().(*[]byte); ok && cap(*b) >= size {
 		*b = (*b)[:0]
 		return b
 	}
@@ -167,8 +170,8 @@ type encoded struct {
 const usualLine = 1500
 
 // lines encodes a run of entries.
-func lines(run []registry.Known) encoded {
-	out := buffer(len(run) * usualLine)
+func (c *coder) lines(run []registry.Known) encoded {
+	out := c.buffer(len(run) * usualLine)
 	for i := range run {
 		item := run[i].Entry.Item(run[i].Key, 0)
 		*out = append(eureka.AppendItem(*out, &item), '\n')
@@ -272,10 +275,11 @@ func (c *content) join(r io.Reader, reg *registry.Registry) (Loaded, error) {
 	var loaded Loaded
 	away := max(0, time.Since(time.UnixMilli(c.Written)))
 	var failed error
+	var code coder
 	blocks := func(yield func(*[]byte) bool) {
 		in := bufio.NewReaderSize(r, 1<<12)
 		for more := true; more; {
-			block := buffer(blockSize + 8<<10)
+			block := code.buffer(blockSize + 8<<10)
 			if failed = nextBlock(in, block); failed != nil {
 				return
 			}
@@ -283,7 +287,7 @@ func (c *content) join(r io.Reader, reg *registry.Registry) (Loaded, error) {
 		}
 	}
 	n := 0 // the entry
-	err := inOrder(blocks, parseAll, func(items []item) error {
+	err := inOrder(blocks, code.parseAll, func(items []item) error {
 		for i := range items {
 			n++
 			it := &items[i]
@@ -363,13 +367,13 @@ type item struct {
 }
 
 // parseAll reads the items of some lines, whose buffer it gives back.
-func parseAll(block *[]byte) []item {
+func (c *coder) parseAll(block *[]byte) []item {
 	items := make([]item, 0, bytes.Count(*block, []byte("\n")))
 	var list []byte
 	for line := range bytes.Lines(*block) {
 		items = append(items, parse(&list, line))
 	}
-	buffers.Put(block)
+	c.buffers.Put(block)
 	return items
 }
 
